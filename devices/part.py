@@ -172,9 +172,7 @@ class Read(Part):
         """Slow (coloured) noise as it stands now, added to g [S]; None where there is none."""
         return None
 
-    def step(
-        self, window: Window, p: Any, dt: float, *, generator: torch.Generator | None
-    ) -> Any:
+    def step(self, window: Window, p: Any, dt: float, *, generator: torch.Generator | None) -> Any:
         """The leaf dt seconds later (coloured noise moves on)."""
         return p
 

@@ -1,0 +1,166 @@
+"""The affine laws: every pulse changes the conductance by an affine function of it.
+
+One potentiation pulse adds s↑(g) = a↑ + b↑ g, one depression pulse removes s↓(g) = a↓ + b↓ g.
+Constant step, soft bounds, linear step and NeuroSim's exponential curves are this one law with
+other coefficients, so they share one closed form for any (up, down) counts.
+
+In flow form, with U potentiation and D depression pulses evenly interleaved,
+
+    dg/dt = U λ↑ s↑(g) − D λ↓ s↓(g) = A + B g,   λ↑ = log1p(b↑)/b↑,  λ↓ = log1p(−b↓)/(−b↓)
+    g(1) = g + (A + B g) · expm1(B)/B
+
+which for pulses of one direction is exactly g ← g + s(g) repeated. Random counts (mean U, variance
+V) move the mean by E[(1+b)^N] ≈ exp(U β + V β²/2), β = log1p(b), the second cumulant of the count.
+
+Fluctuations are those of the linearised flow taken at its middle: with h = B/2 · (1 − 1/n) for n
+exact pulses (B/2 for random counts) and g_m the conductance after the fraction h of the flow,
+
+    std = e^h · sqrt( V↑' s↑(g_m)² + V↓' s↓(g_m)² + n σ_add² ),  V' = V + σ_c2c² · count
+
+exact to first order in the noise for pulses of one direction, second order in B for mixed ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices.part import Pulses
+
+COARSE = 2e-3
+"""Relative step |b| above which the corrections of order b to noise and random counts matter."""
+
+
+class Affine(NamedTuple):
+    """Coefficients per cell (or 0-dim where cells are alike) in siemens and pure numbers."""
+
+    a_up: Tensor  # [S]
+    a_down: Tensor  # [S]
+    b_up: Tensor | None = None  # None: the step does not depend on g
+    b_down: Tensor | None = None
+    rate_up: Tensor | None = None  # λ↑, λ↓
+    rate_down: Tensor | None = None
+    low: Tensor | None = None  # [S] the cell's own bounds where they are spread
+    high: Tensor | None = None
+
+    @staticmethod
+    def of(
+        a_up: Tensor,  # [S]
+        a_down: Tensor,  # [S]
+        b_up: Tensor | None,
+        b_down: Tensor | None,
+        low: Tensor | None,  # [S]
+        high: Tensor | None,  # [S]
+        dtype: torch.dtype,
+    ) -> Affine:
+        """The leaf of a law with its rates, in `dtype`."""
+        rate_up = None if b_up is None else log1p_ratio(b_up)
+        rate_down = None if b_down is None else log1p_ratio(-b_down)
+        parts = (a_up, a_down, b_up, b_down, rate_up, rate_down, low, high)
+        return Affine(*(None if t is None else _own(t, dtype) for t in parts))  # type: ignore[arg-type]
+
+
+def _own(t: Tensor, dtype: torch.dtype) -> Tensor:
+    # 0-dim leaves of cells that are alike would share storage with each other; safetensors refuses
+    return t.to(dtype, copy=t.dim() == 0)
+
+
+def log1p_ratio(b: Tensor) -> Tensor:
+    """log1p(b)/b, continuous at 0 (a fabricated step of exactly zero is legal)."""
+    return (torch.log1p(b) / b).nan_to_num_(nan=1.0)
+
+
+def expm1_ratio(b: Tensor) -> Tensor:
+    """expm1(b)/b, continuous at 0."""
+    return (torch.expm1(b) / b).nan_to_num_(nan=1.0, posinf=torch.inf)
+
+
+def affine_pulse(
+    g: Tensor,  # (..., rows, cols) [S]
+    k: Affine,
+    pulses: Pulses,
+    *,
+    sigma_c2c: float = 0.0,
+    sigma_add: float = 0.0,  # [S] per pulse
+    coarse: bool = True,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Conductance after the pulses, unclipped; see the module's equations.
+
+    `coarse=False` leaves out the corrections of order b, for laws whose relative step stays below
+    `COARSE` (they change the mean and the noise by less than that).
+    """
+    up, down = pulses.up.to(g.dtype), pulses.down.to(g.dtype)
+    moments = pulses.up_var is not None
+    up_var, down_var = pulses.up_var, pulses.down_var
+
+    if k.b_up is None or k.b_down is None:
+        flow = torch.addcmul(up * k.a_up, down, k.a_down, value=-1)
+        out = g + flow
+        bend = None
+        s_up, s_down = k.a_up, k.a_down
+    else:
+        assert k.rate_up is not None and k.rate_down is not None
+        f_up, f_down = up, down
+        if coarse and up_var is not None and down_var is not None:
+            # second cumulant of the count: β/2 per unit of variance, β = λ b
+            f_up = torch.addcmul(up, up_var, k.rate_up * k.b_up, value=0.5)
+            f_down = torch.addcmul(down, down_var, k.rate_down * k.b_down, value=-0.5)
+        f_up, f_down = f_up * k.rate_up, f_down * k.rate_down
+        bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
+        flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
+        move = flow.mul_(expm1_ratio(bend))
+        out = g + move
+        if sigma_c2c or sigma_add or moments:
+            middle, damping = _middle(g, move, bend, up, down, exact=coarse and not moments)
+            s_up = torch.addcmul(k.a_up, k.b_up, middle)
+            s_down = torch.addcmul(k.a_down, k.b_down, middle)
+
+    if not (sigma_c2c or sigma_add or moments):
+        return out
+
+    cycle = sigma_c2c**2
+    variance: Tensor | None = None
+    if pulses.z is not None and up_var is not None and down_var is not None:
+        # devices given the same pulses share the fluctuation of the counts, not of their cycles
+        noise = pulses.z * _std(up_var, s_up, down_var, s_down)
+        if sigma_c2c:
+            variance = _variance(up * cycle, s_up, down * cycle, s_down)
+    else:
+        noise = None
+        v_up, v_down = up * cycle, down * cycle
+        if up_var is not None and down_var is not None:
+            v_up, v_down = v_up.add_(up_var), v_down.add_(down_var)
+        variance = _variance(v_up, s_up, v_down, s_down)
+    if sigma_add:
+        extra = (up + down).mul_(sigma_add**2)
+        variance = extra if variance is None else variance.add_(extra)
+    if variance is not None:
+        drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
+        drawn.mul_(variance.sqrt_())
+        noise = drawn if noise is None else noise.add_(drawn)
+    assert noise is not None
+    return out.add_(noise) if bend is None else out.addcmul_(noise, damping)
+
+
+def _variance(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
+    return torch.addcmul(v_up * s_up.square(), v_down, s_down.square())
+
+
+def _std(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
+    return _variance(v_up, s_up, v_down, s_down).sqrt_()
+
+
+def _middle(
+    g: Tensor, move: Tensor, bend: Tensor, up: Tensor, down: Tensor, *, exact: bool
+) -> tuple[Tensor, Tensor]:
+    """Conductance in the middle of the flow, and the damping e^h of noise made there."""
+    if not exact:
+        damping = (bend * 0.5).exp_()
+        return torch.addcdiv(g, move, damping + 1), damping
+    half = 0.5 - 0.5 / (up + down).clamp_(min=1)
+    h = bend * half
+    share = (torch.expm1(h) / torch.expm1(bend)).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.addcmul(g, move, torch.where(bend == 0, half, share)), h.exp_()

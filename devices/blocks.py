@@ -1,0 +1,65 @@
+"""Walking a large array of independent cells in blocks that stay in a core's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 1 << 16
+"""Cells per block: a dozen float32 temporaries of this size fit a 2–4 MiB cache."""
+
+Law = Callable[[Tensor, Any, Any], tuple[Tensor, Any]]
+
+
+def blockwise(
+    law: Law,
+    g: Tensor,  # (...) [S]
+    leaf: Any,
+    pulses: Any,
+) -> tuple[Tensor, Any]:
+    """`law(g, leaf, pulses)`, block by block over the flattened cells.
+
+    A law works on every cell alone, so the blocks change nothing but the order in which random
+    numbers are drawn (which is fixed). Temporaries of the whole array would each be fetched from
+    main memory: on one million cells the blocks are about three times faster.
+    """
+    if g.numel() <= 2 * BLOCK or g.device.type != "cpu":
+        return law(g, leaf, pulses)
+    shape = g.shape
+    flat = g.reshape(-1)
+    leaf_flat, pulses_flat = _flatten(leaf, shape), _flatten(pulses, shape)
+    out = torch.empty_like(flat)
+    pieces = []
+    for start in range(0, flat.numel(), BLOCK):
+        cells = slice(start, start + BLOCK)
+        part = _map(leaf_flat, lambda t, c=cells: t[c] if t.dim() else t)
+        given = _map(pulses_flat, lambda t, c=cells: t[c] if t.dim() else t)
+        out[cells], changed = law(flat[cells], part, given)
+        pieces.append((part, changed))
+    if all(part is changed for part, changed in pieces):
+        return out.view(shape), leaf
+    return out.view(shape), _join([changed for _, changed in pieces], shape)
+
+
+def _map(tree: Any, f: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return f(tree)
+    if isinstance(tree, tuple):
+        return type(tree)(*(_map(x, f) for x in tree))
+    return tree
+
+
+def _flatten(tree: Any, shape: torch.Size) -> Any:
+    return _map(tree, lambda t: t.expand(shape).reshape(-1) if t.dim() else t)
+
+
+def _join(trees: list[Any], shape: torch.Size) -> Any:
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.cat(trees).view(shape) if first.dim() else trees[-1]
+    if isinstance(first, tuple):
+        return type(first)(*(_join(list(x), shape) for x in zip(*trees, strict=True)))
+    return first

@@ -1,0 +1,259 @@
+"""A memory cell composed of parts, and the verbs an array uses on all of its cells at once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, instance, positive
+from devices.blocks import blockwise
+from devices.part import (
+    IV,
+    Faults,
+    Part,
+    Pulses,
+    Read,
+    Retention,
+    State,
+    Update,
+    Window,
+    Write,
+    check_window,
+)
+
+STATEFUL = ("update", "read", "retention", "faults")
+"""Parts that have a leaf in `State`, in the order in which they are fabricated."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of memory cell; a part left out (None) is physics left out.
+
+    Args:
+        g_min: lower end of the nominal conductance window [S], >= 0.
+        g_max: upper end [S], above g_min and at most 1.
+        update: how pulses move the conductance; None: a write-only device.
+        read: fluctuation while reading; None: noiseless reads.
+        write: error of programming to a target; None: exact.
+        retention: what time does; None: nothing.
+        iv: current–voltage law; None: ohmic, I = g V.
+        faults: which cells are stuck; None: all cells work.
+
+    Raises:
+        TypeError: a field that is not a number or not a part of its kind.
+        ValueError: a window that is empty, negative or above 1 S.
+    """
+
+    g_min: float
+    g_max: float
+    update: Update | None = None
+    read: Read | None = None
+    write: Write | None = None
+    retention: Retention | None = None
+    iv: IV | None = None
+    faults: Faults | None = None
+
+    def __post_init__(self) -> None:
+        check_window(self.g_min, self.g_max)
+        kinds: tuple[tuple[str, type[Any]], ...] = (
+            ("update", Update),
+            ("read", Read),
+            ("write", Write),
+            ("retention", Retention),
+            ("iv", IV),
+            ("faults", Faults),
+        )
+        for name, kind in kinds:
+            instance(name, getattr(self, name), kind)
+
+    @property
+    def window(self) -> Window:
+        """The nominal window [S]."""
+        return Window(float(self.g_min), float(self.g_max))
+
+    @property
+    def ages(self) -> bool:
+        """Whether any part needs the age of every single cell."""
+        return any(part.ages for _, part in self._parts())
+
+    def _parts(self) -> list[tuple[str, Part]]:
+        named = ((name, getattr(self, name)) for name in STATEFUL)
+        return [(name, part) for name, part in named if part is not None]
+
+    def fabricate(
+        self,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> State:
+        """A new array of cells at g_min, of the given shape.
+
+        Every part draws from its own stream seeded by one number of `generator`, so that adding a
+        part, or a parameter of another one, leaves the rest of the chip as it was.
+        """
+        dtype = dtype or torch.get_default_dtype()
+        seed = int(torch.randint(2**62, (), generator=generator).item())
+        g = torch.full(shape, self.g_min, dtype=dtype, device=device)
+        age = torch.zeros(shape if self.ages else (), dtype=torch.float64, device=device)
+        leaves = {
+            name: self.leaf(name, shape, seed, dtype=dtype, device=device)
+            for name, _ in self._parts()
+        }
+        return self._stick(State(g, age, **leaves))
+
+    def leaf(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        seed: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> Any:
+        """What differs from cell to cell in one part, from the part's own stream of `seed`."""
+        part: Part = getattr(self, name)
+        digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+        own = torch.Generator(device=device or "cpu")
+        own.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return part.fabricate(self.window, shape, generator=own, dtype=dtype, device=device)
+
+    def pulse(
+        self, state: State, pulses: Pulses, *, generator: torch.Generator | None = None
+    ) -> State:
+        """The array after the pulses.
+
+        A pulse never moves a cell beyond its own bounds, nor further outside them: it is the move
+        that is clipped, as a drifted cell may lie below g_min.
+
+        Raises:
+            TypeError: a write-only device.
+        """
+        if self.update is None:
+            raise TypeError(
+                "this device has no update law (update=None): it can only be programmed"
+            )
+        update = self.update
+
+        def law(g: Tensor, leaf: Any, given: Pulses) -> tuple[Tensor, Any]:
+            moved, leaf = update.pulse(self.window, g, leaf, given, generator=generator)
+            return _clip_move(g, moved, *update.bounds(self.window, leaf)), leaf
+
+        g, leaf = blockwise(law, state.g, state.update, pulses)
+        state = state._replace(g=g, update=leaf)
+        if self._rewriting:
+            touched = (pulses.up > 0) | (pulses.down > 0)
+            state = self._written(state, touched, generator)
+        return self._stick(state)
+
+    def drive(
+        self, state: State, v: Tensor, dt: float, *, generator: torch.Generator | None = None
+    ) -> State:
+        """The array after v [V] lay across the cells for dt [s].
+
+        Raises:
+            TypeError: a device without voltage dynamics.
+            ValueError: dt not positive.
+        """
+        if self.update is None:
+            raise TypeError("this device has no update law (update=None): it cannot be driven")
+        positive("dt", dt, "s")
+        g, leaf = self.update.drive(self.window, state.g, state.update, v, dt, generator=generator)
+        low, high = self.update.bounds(self.window, leaf)
+        moved = state._replace(g=_clip_move(state.g, g, low, high), update=leaf)
+        if self._rewriting:
+            moved = self._written(moved, moved.g != state.g, generator)
+        return self._stick(moved)
+
+    def program(
+        self, state: State, target: Tensor, *, generator: torch.Generator | None = None
+    ) -> State:
+        """The array after one programming of every cell to `target` [S], clipped to the window."""
+        target = target.to(state.g.dtype).expand_as(state.g)
+        g = target
+        if self.write is not None:
+            g = self.write.program(self.window, target, generator=generator)
+        g = g.clamp(self.g_min, self.g_max)
+        state = state._replace(g=g)
+        everywhere = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
+        return self._stick(self._written(state, everywhere, generator))
+
+    def advance(
+        self,
+        state: State,
+        dt: float,
+        *,
+        temperature: float = 300.0,
+        generator: torch.Generator | None = None,
+    ) -> State:
+        """The array dt seconds later at `temperature` [K]: drift, slow noise, older cells.
+
+        Raises:
+            ValueError: dt negative or temperature not positive.
+        """
+        dt = at_least("dt", dt, 0, "s")
+        positive("temperature", temperature, "K")
+        if self.retention is not None:
+            g, leaf = self.retention.advance(
+                self.window,
+                state.g,
+                state.retention,
+                state.age,
+                dt,
+                temperature=temperature,
+                generator=generator,
+            )
+            state = state._replace(g=g, retention=leaf)
+        if self.read is not None:
+            leaf = self.read.step(self.window, state.read, dt, generator=generator)
+            state = state._replace(read=leaf)
+        return self._stick(state._replace(age=state.age + dt))
+
+    def seen(self, state: State) -> Tensor:
+        """Conductance as reads see it now, with slow noise but without white noise [S]."""
+        if self.read is None:
+            return state.g
+        shift = self.read.shift(self.window, state.g, state.read)
+        return state.g if shift is None else state.g + shift
+
+    def std(self, state: State) -> Tensor | None:
+        """Standard deviation of the white noise of one read, () or per cell [S]; None: none."""
+        if self.read is None:
+            return None
+        return self.read.std(self.window, state.g, state.read, state.age)
+
+    @property
+    def _rewriting(self) -> bool:
+        """Whether a rewritten cell must be told so."""
+        return self.ages or any(type(part).written is not Part.written for _, part in self._parts())
+
+    def _written(self, state: State, mask: Tensor, generator: torch.Generator | None) -> State:
+        age = state.age
+        age = torch.where(mask, 0.0, age) if age.dim() else torch.zeros_like(age)
+        leaves = {
+            name: part.written(
+                self.window, state.g, getattr(state, name), mask, generator=generator
+            )
+            for name, part in self._parts()
+        }
+        return state._replace(age=age, **leaves)
+
+    def _stick(self, state: State) -> State:
+        if self.faults is None:
+            return state
+        at = self.faults.stuck(state.faults)
+        return state._replace(g=torch.where(at.isnan(), state.g, at))
+
+
+def _clip_move(before: Tensor, after: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        floor = torch.minimum(before, torch.as_tensor(low, dtype=before.dtype))
+        ceiling = torch.maximum(before, torch.as_tensor(high, dtype=before.dtype))
+    else:
+        floor, ceiling = before.clamp(max=low), before.clamp(min=high)
+    return torch.clamp(after, floor, ceiling)

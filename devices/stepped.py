@@ -1,0 +1,309 @@
+"""Laws whose nominal step, asymmetry and spreads are given directly: constant, soft, linear."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, between, positive
+from devices.affine import COARSE, Affine, affine_pulse
+from devices.part import Pulses, Update, Window
+
+SMALLEST_HALF = 0.05
+"""Spread never brings a cell's bound nearer to mid-window than this part of half the window."""
+
+
+def factor(
+    sigma: float,
+    shape: tuple[int, ...],
+    generator: torch.Generator | None,
+    dtype: torch.dtype,
+    device: Any,
+) -> Tensor:
+    """1 + σ·N(0,1) per cell, or 0-dim one where there is no spread.
+
+    Drawn in float32 whatever the dtype: the same seed is the same chip in either precision.
+    """
+    if sigma == 0:
+        return torch.ones((), dtype=dtype, device=device)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
+    return drawn.to(dtype).mul_(sigma).add_(1)
+
+
+@dataclass(frozen=True)
+class _Stepped(Update):
+    dg_min: float
+    up_down: float = 0.0
+    sigma_c2c: float = 0.0
+    sigma_d2d: float = 0.0
+    sigma_up_down: float = 0.0
+    sigma_bounds: float = 0.0
+    sigma_add: float = 0.0
+
+    largest: ClassVar[float] = 1.0
+    """Largest nominal step, as a part of the window."""
+
+    def __post_init__(self) -> None:
+        positive("dg_min", self.dg_min, "S")
+        between("up_down", self.up_down, -2, 2)
+        for name in ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add"):
+            at_least(name, getattr(self, name), 0)
+
+    @classmethod
+    def with_states(cls, states: float, g_min: float, g_max: float, **fields: Any) -> Self:
+        """The law whose nominal step crosses the window [g_min, g_max] in `states` pulses.
+
+        For soft bounds and linear step that is the step at mid-window.
+        """
+        return cls(dg_min=(g_max - g_min) / positive("states", states), **fields)
+
+    def step(self, window: Window) -> float:
+        """Mean of the nominal up and down step, dg_min [S]."""
+        return self.dg_min
+
+    def bounds(self, window: Window, p: Affine) -> tuple[Tensor | float, Tensor | float]:
+        """The cell's own bounds where they are spread, else the window [S]."""
+        if p.low is None or p.high is None:
+            return window.g_min, window.g_max
+        return p.low, p.high
+
+    def fabricate(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> Affine:
+        """Draw steps, asymmetry and bounds of every cell."""
+        limit = self.largest * window.span
+        if self.dg_min > limit:
+            raise ValueError(
+                f"dg_min must be at most {limit:g} S ({self.largest:g} of g_max - g_min), "
+                f"got {self.dg_min!r}"
+            )
+        size = (
+            factor(self.sigma_d2d, shape, generator, dtype, device).clamp_(min=0).mul_(self.dg_min)
+        )
+        tilt = factor(self.sigma_up_down, shape, generator, dtype, device).add_(
+            self.up_down / 2 - 1
+        )
+        up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
+        middle, half = (window.g_min + window.g_max) / 2, window.span / 2
+        low = high = None
+        if self.sigma_bounds:
+            low, high = (
+                factor(self.sigma_bounds, shape, generator, dtype, device)
+                .clamp_(min=SMALLEST_HALF)
+                .mul_(side * half)
+                .add_(middle)
+                .clamp_(min=0)
+                for side in (-1, 1)
+            )
+        return self._coefficients(window, shape, up, down, low, high, generator, dtype)
+
+    @abstractmethod
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Affine: ...
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Affine,
+        pulses: Pulses,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Affine]:
+        """Closed form of the affine law (see `devices.affine`)."""
+        moved = affine_pulse(
+            g,
+            p,
+            pulses,
+            sigma_c2c=self.sigma_c2c,
+            sigma_add=self.sigma_add * self.dg_min,
+            coarse=2 * self.dg_min / window.span > COARSE,
+            generator=generator,
+        )
+        return moved, p
+
+
+@dataclass(frozen=True)
+class ConstantStep(_Stepped):
+    """Every pulse moves the cell by the same amount, up to its bounds.
+
+        s↑ = dg_min (1 + u/2),   s↓ = dg_min (1 − u/2),   u = up_down
+
+    Closed form exact for pulses of one direction. At a hard bound pulses taken together clip once
+    where single pulses clip one by one: a cell at its bound is off by at most the depression it
+    was given in that call.
+
+    Args:
+        dg_min: mean step [S], > 0 and at most the window.
+        up_down: imbalance u of the two directions, in [−2, 2].
+        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
+        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
+        sigma_up_down: spread of u/2 from cell to cell (absolute).
+        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_add: additive noise of each pulse, in units of dg_min.
+
+    Raises:
+        ValueError: a field out of range; at fabrication a step above the window.
+
+    Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333.
+    """
+
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Affine:
+        return Affine.of(up, down, None, None, low, high, dtype)
+
+
+@dataclass(frozen=True)
+class LinearStep(_Stepped):
+    """Steps that shrink linearly towards the bound they move to.
+
+        s↑ = dg_min (1 + u/2) (1 − γ↑ x),   s↓ = dg_min (1 − u/2) (1 + γ↓ x)
+        x = (g − g_mid) / (half the window on that side), −1 … 1
+
+    γ = 0 is the constant step, γ = 1 soft bounds. Exact closed form for one direction.
+
+    Args:
+        dg_min: mean step at mid-window [S], > 0 and at most the window.
+        up_down: imbalance u of the two directions at mid-window, in [−2, 2].
+        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
+        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
+        sigma_up_down: spread of u/2 from cell to cell (absolute).
+        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_add: additive noise of each pulse, in units of dg_min.
+        gamma_up: slope γ↑ in [0, 1].
+        gamma_down: slope γ↓ in [0, 1].
+        sigma_gamma: spread of both slopes from cell to cell (absolute, clipped to [0, 1]).
+
+    Raises:
+        ValueError: a field out of range; at fabrication a step above the window.
+
+    Source: Rasch et al., "A flexible and fast PyTorch toolkit for simulating training and
+    inference on analog crossbar arrays", AICAS 2021, arXiv:2104.02184 (LinearStepDevice).
+    """
+
+    largest: ClassVar[float] = 0.5
+
+    gamma_up: float = 0.0
+    gamma_down: float = 0.0
+    sigma_gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        between("gamma_up", self.gamma_up, 0, 1)
+        between("gamma_down", self.gamma_down, 0, 1)
+        at_least("sigma_gamma", self.sigma_gamma, 0)
+
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Affine:
+        slopes = [
+            (factor(self.sigma_gamma, shape, generator, dtype, up.device) + (gamma - 1)).clamp_(
+                0, 1
+            )
+            for gamma in (self.gamma_up, self.gamma_down)
+        ]
+        return soft(window, up, down, *slopes, low, high, dtype)
+
+
+@dataclass(frozen=True)
+class SoftBounds(_Stepped):
+    """Steps proportional to the distance from the bound they move to.
+
+        s↑ = dg_min (1 + u/2) (g_max − g)/(g_max − g_mid),
+        s↓ = dg_min (1 − u/2) (g − g_min)/(g_mid − g_min)
+
+    so dg_min is the step at mid-window and N = (g_max − g_min)/dg_min the number of states.
+    Exact closed form for one direction.
+
+    Args:
+        dg_min: mean step at mid-window [S], > 0 and at most the window.
+        up_down: imbalance u of the two directions at mid-window, in [−2, 2].
+        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
+        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
+        sigma_up_down: spread of u/2 from cell to cell (absolute).
+        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_add: additive noise of each pulse, in units of dg_min.
+
+    Raises:
+        ValueError: a field out of range; at fabrication a step above the window.
+
+    Source: Fusi & Abbott, Nat. Neurosci. 10, 485 (2007), doi:10.1038/nn1859; Rasch et al.,
+    Nat. Commun. 15:7133 (2024), doi:10.1038/s41467-024-51221-z.
+    """
+
+    largest: ClassVar[float] = 0.5
+
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Affine:
+        one = torch.ones((), dtype=dtype, device=up.device)
+        return soft(window, up, down, one, one, low, high, dtype)
+
+
+def soft(
+    window: Window,
+    up: Tensor,  # [S] step at mid-window
+    down: Tensor,
+    gamma_up: Tensor,
+    gamma_down: Tensor,
+    low: Tensor | None,
+    high: Tensor | None,
+    dtype: torch.dtype,
+) -> Affine:
+    """Coefficients of s = step · (1 ∓ γ (g − g_mid)/(bound − g_mid)).
+
+    A cell whose spread makes its step longer than the way to its bound gets a step just short of
+    it: it never jumps past the bound it saturates at.
+    """
+    middle = (window.g_min + window.g_max) / 2
+    top = window.g_max if high is None else high
+    bottom = window.g_min if low is None else low
+    up = torch.minimum(up, 0.999 * (top - middle) / gamma_up)
+    down = torch.minimum(down, 0.999 * (middle - bottom) / gamma_down)
+    b_up = -up * gamma_up / (top - middle)
+    b_down = down * gamma_down / (middle - bottom)
+    return Affine.of(up - b_up * middle, down - b_down * middle, b_up, b_down, low, high, dtype)

@@ -1,0 +1,64 @@
+"""Stuck-at faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices._check import between
+from devices.part import Faults, Window
+
+
+class StuckLeaf(NamedTuple):
+    """Where each cell is stuck."""
+
+    at: Tensor  # (..., rows, cols) [S], NaN for a healthy cell
+
+
+@dataclass(frozen=True)
+class StuckAt(Faults):
+    """Cells stuck at the off (g_min) or on (g_max) conductance, independently at random.
+
+    One uniform number per cell decides, so that a larger probability only adds faults to the same
+    chip.
+
+    Args:
+        p_off: probability that a cell is stuck at g_min, in [0, 1].
+        p_on: probability that a cell is stuck at g_max, in [0, 1]; p_off + p_on <= 1.
+
+    Raises:
+        ValueError: a probability out of range.
+
+    Source: Chen et al., IEEE Trans. Comput. 64, 180 (2015), doi:10.1109/TC.2014.12 (stuck-at-0
+    and stuck-at-1 faults of RRAM arrays).
+    """
+
+    p_off: float = 0.0
+    p_on: float = 0.0
+
+    def __post_init__(self) -> None:
+        between("p_off", self.p_off, 0, 1)
+        between("p_on", self.p_on, 0, 1)
+        between("p_off + p_on", self.p_off + self.p_on, 0, 1)
+
+    def fabricate(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> StuckLeaf:
+        """Draw which cells are stuck, and where."""
+        u = torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
+        at = torch.full(shape, torch.nan, dtype=dtype, device=device)
+        at = at.masked_fill_(u < self.p_off, window.g_min)
+        return StuckLeaf(at.masked_fill_(u >= 1 - self.p_on, window.g_max))
+
+    def stuck(self, p: StuckLeaf) -> Tensor:
+        """Conductance at which each cell is stuck [S], NaN for a healthy cell."""
+        return p.at
