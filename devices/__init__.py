@@ -2,6 +2,7 @@
 
 from devices import presets as presets
 from devices.device import Device as Device
+from devices.exp_step import ExpStep as ExpStep
 from devices.gaussian import GaussianRead as GaussianRead
 from devices.gaussian import ProportionalRead as ProportionalRead
 from devices.neurosim import NeuroSim as NeuroSim

@@ -2,124 +2,20 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from devices._check import at_least, between, positive
+from devices._check import at_least, between
 from devices.affine import COARSE, Affine, affine_pulse
-from devices.part import Pulses, Update, Window
-
-SMALLEST_HALF = 0.05
-"""Spread never brings a cell's bound nearer to mid-window than this part of half the window."""
-
-
-def factor(
-    sigma: float,
-    shape: tuple[int, ...],
-    generator: torch.Generator | None,
-    dtype: torch.dtype,
-    device: Any,
-) -> Tensor:
-    """1 + σ·N(0,1) per cell, or 0-dim one where there is no spread.
-
-    Drawn in float32 whatever the dtype: the same seed is the same chip in either precision.
-    """
-    if sigma == 0:
-        return torch.ones((), dtype=dtype, device=device)
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-    return drawn.to(dtype).mul_(sigma).add_(1)
+from devices.nominal import NominalStep, factor
+from devices.part import Pulses, Window
 
 
 @dataclass(frozen=True)
-class _Stepped(Update):
-    dg_min: float
-    up_down: float = 0.0
-    sigma_c2c: float = 0.0
-    sigma_d2d: float = 0.0
-    sigma_up_down: float = 0.0
-    sigma_bounds: float = 0.0
-    sigma_add: float = 0.0
-
-    largest: ClassVar[float] = 1.0
-    """Largest nominal step, as a part of the window."""
-
-    def __post_init__(self) -> None:
-        positive("dg_min", self.dg_min, "S")
-        between("up_down", self.up_down, -2, 2)
-        for name in ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add"):
-            at_least(name, getattr(self, name), 0)
-
-    @classmethod
-    def with_states(cls, states: float, g_min: float, g_max: float, **fields: Any) -> Self:
-        """The law whose nominal step crosses the window [g_min, g_max] in `states` pulses.
-
-        For soft bounds and linear step that is the step at mid-window.
-        """
-        return cls(dg_min=(g_max - g_min) / positive("states", states), **fields)
-
-    def step(self, window: Window) -> float:
-        """Mean of the nominal up and down step, dg_min [S]."""
-        return self.dg_min
-
-    def bounds(self, window: Window, p: Affine) -> tuple[Tensor | float, Tensor | float]:
-        """The cell's own bounds where they are spread, else the window [S]."""
-        if p.low is None or p.high is None:
-            return window.g_min, window.g_max
-        return p.low, p.high
-
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Affine:
-        """Draw steps, asymmetry and bounds of every cell."""
-        limit = self.largest * window.span
-        if self.dg_min > limit:
-            raise ValueError(
-                f"dg_min must be at most {limit:g} S ({self.largest:g} of g_max - g_min), "
-                f"got {self.dg_min!r}"
-            )
-        size = (
-            factor(self.sigma_d2d, shape, generator, dtype, device).clamp_(min=0).mul_(self.dg_min)
-        )
-        tilt = factor(self.sigma_up_down, shape, generator, dtype, device).add_(
-            self.up_down / 2 - 1
-        )
-        up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
-        middle, half = (window.g_min + window.g_max) / 2, window.span / 2
-        low = high = None
-        if self.sigma_bounds:
-            low, high = (
-                factor(self.sigma_bounds, shape, generator, dtype, device)
-                .clamp_(min=SMALLEST_HALF)
-                .mul_(side * half)
-                .add_(middle)
-                .clamp_(min=0)
-                for side in (-1, 1)
-            )
-        return self._coefficients(window, shape, up, down, low, high, generator, dtype)
-
-    @abstractmethod
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Affine: ...
-
+class _Stepped(NominalStep):
     def pulse(
         self,
         window: Window,

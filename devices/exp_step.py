@@ -1,0 +1,158 @@
+"""Steps that depend exponentially on the conductance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, finite
+from devices.flow import flow_pulse
+from devices.nominal import NominalStep
+from devices.part import Pulses, Window
+
+
+class Curved(NamedTuple):
+    """Steps and bounds of every cell of a law integrated by `devices.flow`."""
+
+    up: Tensor  # (..., rows, cols) or () [S]
+    down: Tensor  # (..., rows, cols) or () [S]
+    low: Tensor | None  # [S] None: the window
+    high: Tensor | None
+
+
+@dataclass(frozen=True)
+class ExpStep(NominalStep):
+    """Steps exponential in the conductance, aihwkit's ExpStep.
+
+        s↑ = dg_min (1 + u/2) max(0, 1 − A↑ e^{+γ↑ z}),
+        s↓ = dg_min (1 − u/2) max(0, 1 − A↓ e^{−γ↓ z}),
+        z = a x + b,   x = 2 (g − g_mid)/(g_high − g_low) in −1 … 1
+
+    with the cell's own bounds in the scale of x. A > 0 saturates, A < 0 makes the far steps larger.
+    Valid inside the bounds. One pulse is exact; many follow `devices.flow`, within a tenth of
+    `step` where the step changes by less than a fifth from one pulse to the next.
+
+    Args:
+        dg_min: mean prefactor of the steps [S], > 0; `step` gives the mean step at mid-window.
+        up_down: imbalance u of the prefactors, in [−2, 2].
+        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
+        sigma_d2d: spread of the prefactor from cell to cell, relative (normal, clipped at 0).
+        sigma_up_down: spread of u/2 from cell to cell (absolute).
+        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_add: noise of each pulse in units of dg_min.
+        sigma_state: noise of each pulse relative to g − g_min. The three standard deviations add.
+        A_up: amplitude A↑ of the potentiation exponential.
+        A_down: amplitude A↓ of the depression exponential.
+        gamma_up: rate γ↑ >= 0.
+        gamma_down: rate γ↓ >= 0.
+        a: slope of z.
+        b: offset of z.
+
+    Raises:
+        ValueError: a field out of range, or no step at mid-window; at fabrication a prefactor
+            above the window.
+
+    Source: Rasch et al., AICAS 2021, arXiv:2104.02184 (ExpStepDevice; the default constants are its
+    own); noise terms as its complex noise.
+    """
+
+    sigma_state: float = 0.0
+    A_up: float = 0.00081
+    A_down: float = 0.36833
+    gamma_up: float = 12.44625
+    gamma_down: float = 12.78785
+    a: float = 0.244
+    b: float = 0.2425
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("sigma_state", self.sigma_state, 0)
+        at_least("gamma_up", self.gamma_up, 0)
+        at_least("gamma_down", self.gamma_down, 0)
+        for name in ("A_up", "A_down", "a", "b"):
+            finite(name, getattr(self, name))
+        if self._mid_step() <= 0:
+            raise ValueError(
+                f"A_up={self.A_up!r} and A_down={self.A_down!r} leave no step at mid-window"
+            )
+
+    def _mid_step(self) -> float:
+        up = max(0.0, 1 - self.A_up * math.exp(self.gamma_up * self.b)) * (1 + self.up_down / 2)
+        down = max(0.0, 1 - self.A_down * math.exp(-self.gamma_down * self.b))
+        return self.dg_min * (up + down * (1 - self.up_down / 2)) / 2
+
+    def step(self, window: Window) -> float:
+        """Mean of the up and down step at mid-window [S]."""
+        return self._mid_step()
+
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Curved:
+        return Curved(up, down, low, high)
+
+    def _law(
+        self, window: Window, p: Curved
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """The signed steps of one pulse [S] as functions of the conductance."""
+        low = window.g_min if p.low is None else p.low
+        high = window.g_max if p.high is None else p.high
+        middle = (window.g_min + window.g_max) / 2
+        scale = 2 * self.a / (high - low)
+
+        def up(g: Tensor) -> Tensor:
+            rise = torch.exp(self.gamma_up * (scale * (g - middle) + self.b))
+            return p.up * (1 - self.A_up * rise).clamp(min=0)
+
+        def down(g: Tensor) -> Tensor:
+            fall = torch.exp(-self.gamma_down * (scale * (g - middle) + self.b))
+            return -p.down * (1 - self.A_down * fall).clamp(min=0)
+
+        return up, down
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Curved,
+        pulses: Pulses,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Curved]:
+        """Few pulses one by one, many by the mean flow."""
+
+        def noise(g: Tensor, step: Tensor) -> Tensor:
+            state = (g - window.g_min).clamp(min=0)
+            return (
+                self.sigma_c2c * step.abs()
+                + self.sigma_add * self.dg_min
+                + (self.sigma_state * state)
+            )
+
+        up, down = self._law(window, p)
+        low, high = self.bounds(window, p)
+        noisy = self.sigma_c2c or self.sigma_add or self.sigma_state
+        moved = flow_pulse(
+            up,
+            down,
+            g,
+            pulses,
+            nominal=self.step(window),
+            low=low,
+            high=high,
+            noise=noise if noisy else None,
+            generator=generator,
+        )
+        return moved, p

@@ -1,0 +1,225 @@
+"""Many pulses of any law at once: the mean flow of a single-pulse map, with its fluctuations.
+
+A law states what one pulse does, g → g + s↑(g) or g → g + s↓(g) (s↓ <= 0). Few whole counts are
+applied pulse by pulse, exactly. More pulses, fractional mean counts and random counts follow the
+flow whose time-1 map is that pulse: with s' the slope of the step
+
+    v(g) = s · log1p(s')/s',      s' ≈ (s(g) − s(g − s/3)) / (s/3)
+
+which is exact for an affine s, and whose third of a step backwards makes v right to third order in
+the step for any smooth s (the term s² s''/12 of the formal iterative logarithm). Up and down pulses
+are evenly interleaved, so dg/dt = V(g) = U v↑ + D v↓ over t in [0, 1]. Random counts of mean U and
+variance V enter the mean as U + V log1p(s')/2 (for Poisson counts: E[(1 + s')^N]).
+
+Integration: the exponential Rosenbrock method exprb32 (Hochbruck & Ostermann, Acta Numerica 19, 209
+(2010), doi:10.1017/S0962492910000048) with the slope of V from the log1p(s') above: exact for affine
+laws whatever the counts, adaptive per cell for the others, so that millions of pulses cost tens of
+evaluations and land on the fixed point. Error control: `SHARE` of a nominal step in each substep;
+the sum stays below a tenth of a step for laws smooth over one step. A substep of less than one pulse
+is taken as it is.
+
+Fluctuations obey the flow linearised along its path, dσ²/dt = 2 V' σ² + U n↑² + D n↓² with n the
+noise of one pulse; each substep integrates source and damping together as the logarithmic mean of
+its ends, exact for a constant source and for a pure decay. Valid while the spread is small against
+the scale on which the step changes; at a hard bound the moved cell is clipped once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from devices.part import Pulses
+
+Step = Callable[[Tensor], Tensor]
+"""Signed change of one pulse [S] at the conductance given [S]."""
+
+Noise = Callable[[Tensor, Tensor], Tensor]
+"""Standard deviation of one pulse [S] from the conductance and the signed step [S]."""
+
+Bound = Tensor | float
+
+FEW = 4
+"""Whole counts up to this sum are applied one pulse at a time."""
+
+SHARE = 0.01
+"""Error allowed in one substep, as a part of the nominal step."""
+
+STEEPEST = -0.95
+"""A pulse that would jump past the point it saturates at is taken to stop just short of it."""
+
+
+def clip_move(before: Tensor, after: Tensor, low: Bound, high: Bound) -> Tensor:
+    """`after`, but never beyond the bounds nor, for a cell outside them, further outside."""
+    if not isinstance(low, Tensor) or not isinstance(high, Tensor):
+        low, high = before.new_tensor(low), before.new_tensor(high)
+    return torch.maximum(torch.minimum(after, before.clamp(min=high)), before.clamp(max=low))
+
+
+def flow_pulse(
+    step_up: Step,
+    step_down: Step,
+    g: Tensor,  # (..., rows, cols) [S]
+    pulses: Pulses,
+    *,
+    nominal: float,  # [S] the step errors are measured by
+    low: Bound,  # [S]
+    high: Bound,  # [S]
+    noise: Noise | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Conductances [S] after the pulses; see the module's equations.
+
+    Args:
+        step_up: potentiation step, >= 0 on the whole window and a third of a step around it.
+        step_down: depression step, <= 0 likewise.
+        g: conductances.
+        pulses: counts or their moments.
+        nominal: nominal step of the law.
+        low: lower bound of a cell's conductance.
+        high: upper bound.
+        noise: cycle-to-cycle noise of one pulse; None for none.
+        generator: of the noise and the random counts.
+    """
+    up, down = pulses.up.to(g.dtype), pulses.down.to(g.dtype)
+    if pulses.up_var is None and pulses.down_var is None:
+        total = up + down
+        few = (total <= FEW) & (up == up.floor()) & (down == down.floor())
+        most = int((total * few).max()) if g.numel() else 0
+        for k in range(most):
+            g = _one(step_up, step_down, g, up * few, total * few, k, low, high, noise, generator)
+        if bool(few.all()):
+            return g
+        up, down = up * ~few, down * ~few
+    moved, std, shared = _flow(step_up, step_down, g, up, down, pulses, nominal, low, high, noise)
+    if std is not None:
+        moved = moved + std * _normal(g, generator)
+    if shared is not None and pulses.z is not None:
+        moved = moved + shared * pulses.z
+    return clip_move(g, moved, low, high)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _one(
+    step_up: Step,
+    step_down: Step,
+    g: Tensor,
+    up: Tensor,
+    total: Tensor,
+    k: int,
+    low: Bound,
+    high: Bound,
+    noise: Noise | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The k-th of `total` pulses, `up` of them potentiating and spread evenly."""
+    share = up / total.clamp(min=1)
+    rising = (share * (k + 1) + 0.5).floor() > (share * k + 0.5).floor()
+    step = torch.where(rising, step_up(g), step_down(g))
+    moved = g + step
+    if noise is not None:
+        moved = moved + noise(g, step) * _normal(g, generator)
+    return torch.where(k < total, clip_move(g, moved, low, high), g)
+
+
+def _velocity(step: Step, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Step s, flow velocity v = s log1p(s')/s' and exponent log1p(s') of one pulse at g."""
+    s = step(g)
+    slope = (3 * (s - step(g - s / 3)) / s).nan_to_num(0.0, 0.0, 0.0).clamp(min=STEEPEST)
+    exponent = torch.log1p(slope)
+    rate = torch.where(slope.abs() < 1e-6, 1 - slope / 2, exponent / slope)
+    return s, s * rate, exponent
+
+
+def _phi1(z: Tensor) -> Tensor:
+    """expm1(z)/z, continuous at 0."""
+    return torch.where(z.abs() < 1e-6, 1 + z / 2, torch.expm1(z) / z)
+
+
+def _phi3(z: Tensor) -> Tensor:
+    """(e^z − 1 − z − z²/2)/z³, continuous at 0."""
+    series = 1 / 6 + z / 24 * (1 + z / 5 * (1 + z / 6 * (1 + z / 7 * (1 + z / 8))))
+    return torch.where(z.abs() < 0.5, series, (torch.expm1(z) - z - z * z / 2) / (z * z * z))
+
+
+def _carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
+    """∫₀¹ q(t) e^{z (1−t)} dt for q going exponentially from `start` to `end`, both >= 0.
+
+    It is the logarithmic mean of `end` and `start`·e^z.
+    """
+    tiny = torch.finfo(start.dtype).tiny
+    apart = torch.log((end + tiny) / (start + tiny)) - z
+    return torch.maximum(end, start * torch.exp(z)) * _phi1(-apart.abs())
+
+
+def _flow(
+    step_up: Step,
+    step_down: Step,
+    g: Tensor,
+    up: Tensor,
+    down: Tensor,
+    pulses: Pulses,
+    nominal: float,
+    low: Bound,
+    high: Bound,
+    noise: Noise | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Mean after the pulses, std of the independent noise, std of the noise that goes with z."""
+    spread = noise is not None or pulses.up_var is not None or pulses.down_var is not None
+    flow_up, flow_down = up, down
+    if pulses.up_var is not None:
+        flow_up = (up + pulses.up_var * _velocity(step_up, g)[2] / 2).clamp(min=0)
+    if pulses.down_var is not None:
+        flow_down = (down + pulses.down_var * _velocity(step_down, g)[2] / 2).clamp(min=0)
+
+    left = torch.ones_like(g)
+    h = left
+    cycle, by_up, by_down = torch.zeros_like(g), torch.zeros_like(g), torch.zeros_like(g)
+    while True:
+        s_up, v_up, b_up = _velocity(step_up, g)
+        s_down, v_down, b_down = _velocity(step_down, g)
+        speed = flow_up * v_up + flow_down * v_down
+        bend = flow_up * b_up + flow_down * b_down
+        z = (h * bend).clamp(max=2.0)
+        ahead = clip_move(g, g + h * speed * _phi1(z), low, high)
+        s_up1, v_up1, b_up1 = _velocity(step_up, ahead)
+        s_down1, v_down1, b_down1 = _velocity(step_down, ahead)
+        curved = flow_up * v_up1 + flow_down * v_down1 - speed - bend * (ahead - g)
+        correction = 2 * h * _phi3(z) * curved
+        error = correction.abs() / (SHARE * nominal)
+        fine = ((error <= 1) & (h * bend <= 2)) | (h * (up + down) <= 1)
+        if spread:
+            grow = torch.exp(z)
+            begin, end = torch.zeros_like(g), torch.zeros_like(g)
+            if noise is not None:
+                # noise is made before its own pulse contracts: divide by e^{b} of that pulse
+                begin = up * (noise(g, s_up) * torch.exp(-b_up)).square()
+                begin = begin + down * (noise(g, s_down) * torch.exp(-b_down)).square()
+                end = up * (noise(ahead, s_up1) * torch.exp(-b_up1)).square()
+                end = end + down * (noise(ahead, s_down1) * torch.exp(-b_down1)).square()
+            cycle = torch.where(fine, cycle * grow**2 + h * _carried(begin, end, 2 * z), cycle)
+            by_up = torch.where(fine, by_up * grow + h * _carried(v_up, v_up1, z), by_up)
+            by_down = torch.where(
+                fine, by_down * grow + h * _carried(-v_down, -v_down1, z), by_down
+            )
+        g = torch.where(fine, clip_move(g, ahead + correction, low, high), g)
+        left = torch.where(fine, left - h, left)
+        if not bool((left > 0).any()):
+            break
+        factor = (0.8 * error.clamp(min=1e-6) ** (-1 / 3)).clamp(0.1, 5.0)
+        h = torch.minimum(h * torch.where(h * bend > 2, factor.clamp(max=0.5), factor), left)
+    if not spread:
+        return g, None, None
+    counts = torch.zeros_like(g)
+    if pulses.up_var is not None:
+        counts = counts + pulses.up_var * by_up.square()
+    if pulses.down_var is not None:
+        counts = counts + pulses.down_var * by_down.square()
+    if pulses.z is None:
+        return g, (counts + cycle).sqrt(), None
+    return g, cycle.sqrt() if noise is not None else None, counts.sqrt()
