@@ -128,13 +128,13 @@ class LinearStep(_Stepped):
         generator: torch.Generator | None,
         dtype: torch.dtype,
     ) -> Affine:
-        slopes = [
+        gamma_up, gamma_down = (
             (factor(self.sigma_gamma, shape, generator, dtype, up.device) + (gamma - 1)).clamp_(
                 0, 1
             )
             for gamma in (self.gamma_up, self.gamma_down)
-        ]
-        return soft(window, up, down, *slopes, low, high, dtype)
+        )
+        return soft(window, up, down, gamma_up, gamma_down, low, high, dtype)
 
 
 @dataclass(frozen=True)
