@@ -1,0 +1,1 @@
+"""Questions asked of the emulator: one study is one short file in `experiments.studies`."""

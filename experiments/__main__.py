@@ -1,0 +1,9 @@
+"""`python -m experiments STUDY [options]`."""
+
+import sys
+
+if __name__ == "__main__":
+    # Worker processes import this module too; they need no command line and no plots.
+    from experiments.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""How much a study computes: `--quick`, the default, or `--full`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+
+from experiments.data import SETS, DataSet, data_set
+from experiments.families import families
+from experiments.networks import CNN, MLP, Network
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is computed."""
+
+    name: str
+    seeds: int
+    chips: int  # programmings of each trained network
+    families: tuple[str, ...]
+    networks: dict[str, tuple[Network, int]]  # name: network, epochs
+    rates: int  # learning rates tried per setting
+    samples: int | None  # training images of the larger data sets
+
+
+_FEW = ("ideal", "soft", "neurosim-0.5", "neurosim-5")
+_SOME = (*_FEW, "constant-reference", "imbalance-reference", "imbalance")
+BUDGETS = {
+    "quick": Budget("quick", 1, 5, _FEW, {"MLP": (MLP(), 12), "CNN": (CNN(), 5)}, 2, 2000),
+    "default": Budget("default", 2, 5, _SOME, {"MLP": (MLP(), 20), "CNN": (CNN(), 8)}, 3, 5000),
+    "full": Budget(
+        "full", 5, 4, tuple(families()), {"MLP": (MLP(), 30), "CNN": (CNN(), 15)}, 4, None
+    ),
+}
+RATES = {"digital": (0.05, 0.1, 0.2, 0.4), "analog": (0.05, 0.1, 0.2, 0.4)}
+"""Learning rates to choose from on validation images; a small budget takes the last few."""
+
+
+def budget_arguments(parser: ArgumentParser) -> None:
+    """Options of studies that train: budget, seeds and data."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="2 minutes on 2 cores, one seed")
+    size.add_argument("--full", action="store_true", help="40 minutes, every family, 5 seeds")
+    parser.add_argument("--seeds", type=int, help="repeats of each training")
+    parser.add_argument("--data", choices=list(SETS), default="digits", help="default: digits")
+    parser.add_argument("--data-dir", help="folder of the files of mnist, fashion or cifar10")
+    parser.add_argument("--samples", type=int, help="use this many training images of them")
+
+
+def chosen_budget(options: Namespace) -> tuple[Budget, DataSet, int]:
+    """Budget, data and number of seeds; raises ValueError where they make no sense."""
+    budget = BUDGETS["quick" if options.quick else "full" if options.full else "default"]
+    seeds = budget.seeds if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise ValueError(f"--seeds must be >= 1, got {seeds}")
+    samples = budget.samples if options.samples is None else options.samples
+    if samples is not None and samples < 100:
+        raise ValueError(f"--samples must be >= 100, got {samples}")
+    data = data_set(options.data, options.data_dir, samples)
+    data.load()  # a missing file is said before any work starts
+    return budget, data, seeds

@@ -1,0 +1,1 @@
+"""The main job: its runs (`plan`) and what is said about them (`report`)."""

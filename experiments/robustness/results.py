@@ -1,0 +1,71 @@
+"""Numbers of a plan, looked up in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from experiments.robustness.plan import Plan
+from experiments.runs import Evaluate, Train
+from experiments.stats import Estimate
+from experiments.store import Store
+
+WAYS = {"digital": "trained digitally", "aware": "trained hardware-aware"}
+"""How the networks that are programmed were trained."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The stored results of a plan, one entry per repeat."""
+
+    plan: Plan
+    store: Store
+
+    def accuracy(self, make: Callable[[int], Train]) -> list[float]:
+        """Test accuracy of every seed [%]."""
+        return [self.store[make(seed)].metrics["accuracy"] for seed in self.plan.seeds]
+
+    def digital(self, network: str) -> list[float]:
+        """Accuracy of the digital network, per seed."""
+        return self.accuracy(lambda seed: self.plan.digital(network, seed))
+
+    def in_situ(self, network: str, family: str) -> list[float]:
+        """Accuracy after training on the devices, per seed."""
+        return self.accuracy(lambda seed: self.plan.in_situ(network, family, seed))
+
+    def aware(self, network: str) -> list[float]:
+        """Accuracy of the hardware-aware network before programming, per seed."""
+        return self.accuracy(lambda seed: self.plan.aware(network, seed))
+
+    def programmed(self, network: str, way: str) -> list[list[float]]:
+        """Accuracy at each of the times, one list per chip of each seed."""
+        make = self.plan.digital if way == "digital" else self.plan.aware
+        return [
+            self.store[self.plan.programmed(make(network, seed), copy)].curves["accuracy"]
+            for seed in self.plan.seeds
+            for copy in range(self.plan.budget.chips)
+        ]
+
+    def evaluated(self, make: Callable[[int], Evaluate]) -> list[list[float]]:
+        """Accuracy at the run's times, one list per seed."""
+        return [self.store[make(seed)].curves["accuracy"] for seed in self.plan.seeds]
+
+
+def column(rows: Sequence[Sequence[float]], index: int) -> list[float]:
+    """One entry of every row."""
+    return [row[index] for row in rows]
+
+
+def percent(value: Estimate, digits: int = 1) -> str:
+    """Mean and standard deviation over repeats: 97.3 ± 0.2."""
+    spread = "" if math.isnan(value.sd) else f" ± {value.sd:.{digits}f}"
+    return f"{value.mean:.{digits}f}{spread}"
+
+
+def signed(value: Estimate, digits: int = 1) -> str:
+    """Mean difference with its 95 % confidence interval: −2.4 [−2.9, −1.9]."""
+    text = f"{value.mean:+.{digits}f}"
+    if not math.isnan(value.low):
+        text += f" [{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
+    return text.replace("-", "−")

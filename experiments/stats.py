@@ -1,0 +1,49 @@
+"""Means, spreads and confidence intervals of a few repeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % confidence interval (Student's t); NaN bounds for a single value."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean, interval and standard deviation of independent repeats.
+
+    Raises:
+        ValueError: no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("an estimate needs at least one value")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, math.nan, math.nan, math.nan, 1)
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, sd, n)
+
+
+def paired(before: Sequence[float], after: Sequence[float]) -> Estimate:
+    """Mean of after − before over pairs; raises ValueError where the lengths differ."""
+    if len(before) != len(after):
+        raise ValueError(f"pairs need equal lengths, got {len(before)} and {len(after)}")
+    return estimate([b - a for a, b in zip(before, after)])

@@ -1,0 +1,1 @@
+"""The studies, one file each; `experiments.study.studies` finds them here."""
