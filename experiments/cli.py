@@ -67,4 +67,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(report, console)
     console.print(f"\nreport: {page}\nresults: {store.file}", soft_wrap=True)
     return 0
-

@@ -184,7 +184,10 @@ def _idx_set(name: str, folder: Path) -> Images:
     if None in found:
         raise FileNotFoundError(
             f"{name} needs these four IDX files in {folder} (each may end in .gz): "
-            + ", ".join(f"{s} ({'found' if f else 'MISSING'})" for s, f in zip(_IDX_FILES, found))
+            + ", ".join(
+                f"{s} ({'found' if f else 'MISSING'})"
+                for s, f in zip(_IDX_FILES, found, strict=True)
+            )
         )
     x_train, y_train, x_test, y_test = (read_idx(path) for path in found if path)
     for x, y in ((x_train, y_train), (x_test, y_test)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class MLP(Network):
         channels, height, width = shape
         sizes = (channels * height * width, *self.hidden)
         body: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in zip(sizes, sizes[1:]):
+        for inputs, outputs in pairwise(sizes):
             body += [nn.Linear(inputs, outputs), nn.ReLU()]
         return [*body, nn.Linear(sizes[-1], classes)]
 

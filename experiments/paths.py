@@ -93,7 +93,9 @@ def _value(node: ast.expr, text: str) -> Any:
         case ast.List(items):
             return [_value(item, text) for item in items]
         case ast.Dict(keys, values) if None not in keys:
-            return {_value(k, text): _value(v, text) for k, v in zip(keys, values) if k}
+            return {
+                _value(k, text): _value(v, text) for k, v in zip(keys, values, strict=True) if k
+            }
         case ast.Call(function, arguments, keywords):
             made = _constructor(function, text)
             return made(

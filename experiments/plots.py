@@ -81,7 +81,7 @@ def band(
     dashed: bool = False,
 ) -> Line:
     """A line through the mean of the repeats, its band from the lowest to the highest."""
-    columns = list(zip(*repeats))  # as long as the shortest repeat
+    columns = list(zip(*repeats, strict=False))  # as long as the shortest repeat
     return Line(
         label,
         x[: len(columns)],
@@ -116,7 +116,7 @@ def panels(items: Sequence[Panel], *, columns: int = 2, height: float = 2.9) -> 
         figure = Figure(figsize=(4.5 * columns + (0.6 if columns == 1 else 0), height * rows + 0.4))
         axes = figure.subplots(rows, columns, squeeze=False)
         names: dict[str, object] = {}
-        for panel, ax in zip(items, axes.flat):
+        for panel, ax in zip(items, axes.flat, strict=False):
             for handle, label in _panel(ax, panel):
                 names.setdefault(label, handle)
         for ax in list(axes.flat)[len(items) :]:
@@ -183,14 +183,14 @@ def dots(
     levels: dict[str, tuple[float, str]],
     colours: Sequence[str] | None = None,
 ) -> Figure:
-    """A row per thing, a column of axes per group: every repeat a dot, the mean a bar with its value.
+    """A row per thing, axes per group: every repeat a dot, the mean a bar with its value.
 
     `levels` draws one vertical line per column, for instance the digital baseline.
     """
     with style():
         figure = Figure(figsize=(3.9 * len(columns) + 1.9, 0.34 * len(rows) + 1.3))
         axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
-        for ax, (name, values) in zip(axes, columns.items()):
+        for ax, (name, values) in zip(axes, columns.items(), strict=True):
             for y, repeats in enumerate(values):
                 if not repeats:
                     continue
@@ -246,13 +246,13 @@ def responses(traces: Sequence[Trace], *, columns: int = 4) -> Figure:
     with style():
         figure = Figure(figsize=(2.35 * columns, 1.95 * rows + 0.3))
         axes = figure.subplots(rows, columns, squeeze=False, sharey=False)
-        for trace, ax in zip(traces, axes.flat):
+        for trace, ax in zip(traces, axes.flat, strict=False):
             x = list(range(len(trace.mean)))
             mean, std, cell = ([1e6 * g for g in v] for v in (trace.mean, trace.std, trace.cell))
             ax.fill_between(
                 x,
-                [m - s for m, s in zip(mean, std)],
-                [m + s for m, s in zip(mean, std)],
+                [m - s for m, s in zip(mean, std, strict=True)],
+                [m + s for m, s in zip(mean, std, strict=True)],
                 color=COLOURS[0],
                 alpha=0.18,
                 linewidth=0,
@@ -283,8 +283,8 @@ def pairs(
     with style():
         figure = Figure(figsize=(2.5 * len(groups) + 0.8, 3.1))
         axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
-        for ax, (title, before, after, colour) in zip(axes, groups):
-            for a, b in zip(before, after):
+        for ax, (title, before, after, colour) in zip(axes, groups, strict=True):
+            for a, b in zip(before, after, strict=True):
                 ax.plot([0, 1], [a, b], color=colour, alpha=0.3, linewidth=1, marker="o", ms=3)
             means = [sum(before) / len(before), sum(after) / len(after)]
             ax.plot([0, 1], means, color=colour, linewidth=2.8, marker="o", ms=6, zorder=4)

@@ -1,4 +1,4 @@
-"""What happens, how much is done and how long it will take: a live line, or plain lines in a log."""
+"""What happens, how much is done, how long it will take: a live line, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ class Progress:
         """Redraw; where there is no terminal, say a line now and then."""
         left = f"{duration(self.left())} left"
         now = " | ".join(run.label() for run, _ in self._running.values())
-        self._bar.update(
-            self._task, completed=self._done, total=self._total, left=left, now=now
-        )
+        self._bar.update(self._task, completed=self._done, total=self._total, left=left, now=now)
         if not self._console.is_terminal and time.monotonic() - self._spoken > self.quiet_for:
             self._spoken = time.monotonic()
             self._console.print(f"{self._done}/{self._total} runs, {left}, now: {now}")

@@ -21,7 +21,7 @@ from experiments import plots
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, the name of its files, and what one sees in it. `code` marks stand in `backticks`."""
+    """A figure, the name of its files, and what one sees in it."""
 
     name: str
     figure: Figure

@@ -92,9 +92,7 @@ class Plan:
         return sum(run.cost() for run in self.waiting.values())
 
 
-def execute(
-    study: str, runs: Iterable[Run], store: Store, *, workers: int | None = None
-) -> None:
+def execute(study: str, runs: Iterable[Run], store: Store, *, workers: int | None = None) -> None:
     """Do all runs (and what they need) that the store does not hold, with a progress line.
 
     Raises:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import crossbar as xb
 import torch
-from devices import Device, Pulses
 from torch import nn
 
+import crossbar as xb
+from devices import Device, Pulses
 from experiments.data import DataSet, Images
 from experiments.networks import Network
 from experiments.run import Outcome, Run
-from experiments.store import Store
+from experiments.store import Row, Store
 from experiments.training import Best, Recipe, score, train
 
 
@@ -40,7 +40,7 @@ class Train(Run):
         return self.trials()
 
     def trials(self) -> tuple[Train, ...]:
-        """One run per learning rate of the grid, all with seed 0 and scored on the held-out part."""
+        """One run per learning rate of the grid, all of seed 0 and scored on the held-out part."""
         if not isinstance(self.recipe.lr, Best):
             return ()
         return tuple(
@@ -87,14 +87,18 @@ class Train(Run):
 
         def merit(trial: Train) -> tuple[float, float]:
             row = store[trial]
-            last = row.curves["accuracy"][-3:]
-            if len(row.curves["accuracy"]) < self.recipe.epochs:
-                return 0.0, -math.inf  # the loss ceased to be finite
-            return sum(last) / len(last), -row.metrics["loss"]
+            return trial.late_accuracy(row), -row.metrics["loss"]
 
         rate = max(self.trials(), key=merit).recipe.lr
         assert isinstance(rate, float)
         return rate
+
+    def late_accuracy(self, row: Row) -> float:
+        """Mean accuracy of the last three epochs; 0 where the loss ceased to be finite."""
+        accuracy = row.curves["accuracy"]
+        if len(accuracy) < self.recipe.epochs:
+            return 0.0
+        return sum(accuracy[-3:]) / len(accuracy[-3:])
 
     def model(self, images: Images) -> nn.Module:
         """The network before training, on its chip."""

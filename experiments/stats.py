@@ -46,4 +46,4 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Estimate:
     """Mean of after − before over pairs; raises ValueError where the lengths differ."""
     if len(before) != len(after):
         raise ValueError(f"pairs need equal lengths, got {len(before)} and {len(after)}")
-    return estimate([b - a for a, b in zip(before, after)])
+    return estimate([b - a for a, b in zip(before, after, strict=True)])

@@ -86,7 +86,7 @@ def score(model: nn.Module, x: Tensor, y: Tensor, size: int = 500) -> tuple[floa
     """Accuracy in percent and mean cross-entropy of the network in eval mode."""
     model.eval()
     right, loss = 0, 0.0
-    for xs, ys in zip(x.split(size), y.split(size)):
+    for xs, ys in zip(x.split(size), y.split(size), strict=True):
         out = model(xs)
         right += int((out.argmax(-1) == ys).sum())
         loss += float(F.cross_entropy(out, ys, reduction="sum"))

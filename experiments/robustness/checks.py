@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from experiments.report import Check
-from experiments.robustness.plan import TIMES, YEAR
+from experiments.robustness.plan import AT_YEAR
 from experiments.robustness.results import Results, column, signed
 from experiments.stats import Estimate, estimate, paired
 
@@ -67,7 +67,7 @@ def checks(results: Results) -> list[Check]:
 def year_apart(results: Results, network: str) -> tuple[list[float], list[float]]:
     """Accuracy of each programmed chip after a second and after a year."""
     rows = results.programmed(network, "digital")
-    return column(rows, 0), column(rows, TIMES.index(YEAR))
+    return column(rows, 0), column(rows, AT_YEAR)
 
 
 def _gap(

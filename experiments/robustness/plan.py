@@ -8,7 +8,6 @@ from typing import Any
 
 import crossbar as xb
 from devices import GaussianRead, PowerLawDrift, StuckAt
-
 from experiments import paths
 from experiments.budget import RATES, Budget
 from experiments.data import DataSet
@@ -19,6 +18,7 @@ from experiments.training import Best, Recipe
 
 SECOND, HOUR, DAY, YEAR = 1.0, 3600.0, 86400.0, 365.25 * 86400.0
 TIMES = (SECOND, 60.0, HOUR, DAY, 30 * DAY, YEAR, 10 * YEAR)
+AT_YEAR = TIMES.index(YEAR)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,22 @@ SWEEPS = (
         lambda level: StuckAt(p_off=level / 2, p_on=level / 2),
         percent=True,
     ),
-    Sweep("adc", "ADC resolution", "bits of the output converters", (3, 4, 5, 6, 8, 10), "forward.adc.bits", int),
-    Sweep("dac", "DAC resolution", "bits of the input converters", (1, 2, 3, 4, 6, 8), "forward.dac.bits", int),
+    Sweep(
+        "adc",
+        "ADC resolution",
+        "bits of the output converters",
+        (3, 4, 5, 6, 8, 10),
+        "forward.adc.bits",
+        int,
+    ),
+    Sweep(
+        "dac",
+        "DAC resolution",
+        "bits of the input converters",
+        (1, 2, 3, 4, 6, 8),
+        "forward.dac.bits",
+        int,
+    ),
 )
 
 

@@ -1,0 +1,198 @@
+"""Runs, their keys, the store and the runner: nothing is lost, nothing is computed twice."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.run import Outcome, Run, code_of, key
+from experiments.runner import Plan, RunsFailed, execute
+from experiments.store import Store
+
+
+@dataclass(frozen=True)
+class Number(Run):
+    """Takes `seconds` and notes in `log` that it ran."""
+
+    value: float
+    log: str
+    seconds: float = 0.0
+
+    def label(self) -> str:
+        return f"number {self.value:g}"
+
+    def execute(self, store: Store) -> Outcome:
+        time.sleep(self.seconds)
+        with open(self.log, "a") as file:
+            file.write(f"{self.value:g}\n")
+        if self.value < 0:
+            raise ArithmeticError("negative on purpose")
+        weights = {"w": torch.full((2,), self.value)}
+        return Outcome({"value": self.value}, {"twice": [self.value, self.value]}, weights)
+
+
+@dataclass(frozen=True)
+class Sum(Run):
+    """Adds up what other runs stored."""
+
+    of: tuple[Number, ...]
+
+    def needs(self) -> tuple[Run, ...]:
+        return self.of
+
+    def label(self) -> str:
+        return "sum"
+
+    def execute(self, store: Store) -> Outcome:
+        total = sum(float(store.network(run)["w"][0]) for run in self.of)
+        return Outcome({"value": total}, {})
+
+
+def calls(log: Path) -> list[str]:
+    return sorted(log.read_text().split()) if log.exists() else []
+
+
+def test_needs_are_done_first_and_nothing_twice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    numbers = tuple(Number(float(n), str(log)) for n in range(4))
+    with Store(tmp_path) as store:
+        execute("test", [Sum(numbers), Sum(numbers[:2]), numbers[0]], store, workers=2)
+        assert store[Sum(numbers)].metrics["value"] == 6.0
+        assert store[Sum(numbers[:2])].metrics["value"] == 1.0
+        assert calls(log) == ["0", "1", "2", "3"]
+        execute("test", [Sum(numbers), *numbers], store, workers=2)
+        assert calls(log) == ["0", "1", "2", "3"]
+        assert len(store) == 6
+
+
+def test_a_row_holds_settings_times_and_versions(tmp_path: Path) -> None:
+    run = Number(3.0, str(tmp_path / "log"))
+    with Store(tmp_path) as store:
+        assert run not in store
+        with pytest.raises(KeyError, match="no result"):
+            store[run]
+        store.put("test", run, run.execute(store), 1.5)
+        row = store[run]
+    assert eval(row.settings, {"Number": Number}) == run
+    assert (row.study, row.kind, row.seconds) == ("test", "Number", 1.5)
+    assert row.curves == {"twice": [3.0, 3.0]}
+    assert row.versions["torch"] == torch.__version__
+
+
+def test_a_lost_network_file_is_computed_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    run = Number(1.0, str(log))
+    with Store(tmp_path) as store:
+        store.put("test", run, run.execute(store), 0.0)
+        assert run in store
+        (tmp_path / "networks" / f"{key(run)}.pt").unlink()
+        assert run not in store
+
+
+def test_a_failing_run_spares_the_others_and_is_reported(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good, bad = Number(1.0, str(log)), Number(-1.0, str(log))
+    with Store(tmp_path) as store:
+        with pytest.raises(RunsFailed, match="negative on purpose") as error:
+            execute("test", [Sum((good, bad)), good], store, workers=1)
+        assert "1 runs failed" in str(error.value)
+        assert good in store and bad not in store and Sum((good, bad)) not in store
+
+
+def test_key_depends_on_settings_and_code() -> None:
+    a, b = Number(1.0, "x"), Number(1.0, "x")
+    assert key(a) == key(b)
+    assert key(a) != key(Number(2.0, "x"))
+    assert code_of(a) == code_of(Number(2.0, "y"))
+
+
+def test_code_fingerprint_sees_statements_not_words(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import part\nfrom experiments.run import code_of\nprint(code_of(part.Part(1)))"
+    )
+    body = (
+        '"""{doc}"""\nfrom dataclasses import dataclass\nfrom experiments.run import Run\n'
+        "@dataclass(frozen=True)\nclass Part(Run):\n    n: int  # {comment}\n"
+        "    def label(self): return ''\n    def execute(self, store): return {value}\n"
+    )
+
+    def fingerprint(**words: object) -> str:
+        (tmp_path / "part.py").write_text(body.format(**words))
+        ended = subprocess.run(
+            [sys.executable, "-B", "-c", script, str(tmp_path)],
+            capture_output=True, text=True, check=True, env=os.environ,
+        )  # fmt: skip
+        return ended.stdout
+
+    first = fingerprint(doc="One.", comment="a", value=1)
+    assert fingerprint(doc="Two, longer.", comment="b", value=1) == first
+    assert fingerprint(doc="One.", comment="a", value=2) != first
+
+
+def test_plan_takes_the_longest_free_run_first(tmp_path: Path) -> None:
+    class Slow(Number):
+        def cost(self) -> float:
+            return 100.0
+
+    log = str(tmp_path / "log")
+    quick, slow = Number(1.0, log), Slow(2.0, log)
+    last = Sum((quick,))
+    with Store(tmp_path) as store:
+        plan = Plan.of([last, slow], store)
+    assert plan.next() == slow
+    assert plan.next() == quick
+    assert plan.next() is None
+    plan.done(quick)
+    assert plan.next() == last
+
+
+SCRIPT = """
+import sys
+from test_experiments_runner import Number, Sum
+from experiments.runner import execute
+from experiments.store import Store
+if __name__ == "__main__":
+    folder, log = sys.argv[1:]
+    runs = [Number(float(n), log, seconds=0.2) for n in range(20)]
+    with Store(folder) as store:
+        try:
+            execute("test", [Sum(tuple(runs))], store, workers=2)
+        except KeyboardInterrupt:
+            print("interrupted with", len(store))
+            sys.exit(130)
+        print("finished with", len(store))
+"""
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.Signals) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, str(script), str(tmp_path), str(log)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(calls(log)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(blow)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == (130 if blow == signal.SIGINT else -signal.SIGKILL)
+    time.sleep(1.0)  # an orphaned worker stores the run it was at, and ends
+    database = sqlite3.connect(tmp_path / "results.sqlite")
+    stored = database.execute("SELECT count(*) FROM results").fetchone()[0]
+    logged = len(calls(log))
+    # every run that wrote its line is stored but for those caught between line and row
+    assert 3 <= stored <= 20 and logged - stored <= 2
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert "finished with 21" in again.stdout
+    assert f"{stored} already stored" in again.stdout
+    assert len(calls(log)) - logged == 20 - stored
