@@ -35,8 +35,7 @@ def blockwise(
     pieces = []
     for start in range(0, flat.numel(), BLOCK):
         cells = slice(start, start + BLOCK)
-        part = _map(leaf_flat, lambda t, c=cells: t[c] if t.dim() else t)
-        given = _map(pulses_flat, lambda t, c=cells: t[c] if t.dim() else t)
+        part, given = _cut(leaf_flat, cells), _cut(pulses_flat, cells)
         out[cells], changed = law(flat[cells], part, given)
         pieces.append((part, changed))
     if all(part is changed for part, changed in pieces):
@@ -50,6 +49,10 @@ def _map(tree: Any, f: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, tuple):
         return type(tree)(*(_map(x, f) for x in tree))
     return tree
+
+
+def _cut(tree: Any, cells: slice) -> Any:
+    return _map(tree, lambda t: t[cells] if t.dim() else t)
 
 
 def _flatten(tree: Any, shape: torch.Size) -> Any:

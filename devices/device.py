@@ -105,7 +105,7 @@ class Device:
             name: self.leaf(name, shape, seed, dtype=dtype, device=device)
             for name, _ in self._parts()
         }
-        return self._stick(State(g, age, **leaves))
+        return self.stick(State(g, age, **leaves))
 
     def leaf(
         self,
@@ -149,7 +149,7 @@ class Device:
         if self._rewriting:
             touched = (pulses.up > 0) | (pulses.down > 0)
             state = self._written(state, touched, generator)
-        return self._stick(state)
+        return self.stick(state)
 
     def drive(
         self, state: State, v: Tensor, dt: float, *, generator: torch.Generator | None = None
@@ -168,20 +168,34 @@ class Device:
         moved = state._replace(g=_clip_move(state.g, g, low, high), update=leaf)
         if self._rewriting:
             moved = self._written(moved, moved.g != state.g, generator)
-        return self._stick(moved)
+        return self.stick(moved)
 
     def program(
-        self, state: State, target: Tensor, *, generator: torch.Generator | None = None
+        self,
+        state: State,
+        target: Tensor,  # broadcastable to (..., rows, cols) [S]
+        *,
+        mask: Tensor | None = None,  # (..., rows, cols) bool
+        generator: torch.Generator | None = None,
     ) -> State:
-        """The array after one programming of every cell to `target` [S], clipped to the window."""
+        """The array after one programming to `target`, clipped to the window.
+
+        Args:
+            state: the array.
+            target: wanted conductances [S].
+            mask: the cells that are written; None: all.
+            generator: source of the write error.
+        """
         target = target.to(state.g.dtype).expand_as(state.g)
         g = target
         if self.write is not None:
             g = self.write.program(self.window, target, generator=generator)
         g = g.clamp(self.g_min, self.g_max)
-        state = state._replace(g=g)
-        everywhere = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
-        return self._stick(self._written(state, everywhere, generator))
+        if mask is None:
+            mask = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
+        else:
+            g = torch.where(mask, g, state.g)
+        return self.stick(self._written(state._replace(g=g), mask, generator))
 
     def advance(
         self,
@@ -212,7 +226,7 @@ class Device:
         if self.read is not None:
             leaf = self.read.step(self.window, state.read, dt, generator=generator)
             state = state._replace(read=leaf)
-        return self._stick(state._replace(age=state.age + dt))
+        return self.stick(state._replace(age=state.age + dt))
 
     def seen(self, state: State) -> Tensor:
         """Conductance as reads see it now, with slow noise but without white noise [S]."""
@@ -243,7 +257,8 @@ class Device:
         }
         return state._replace(age=age, **leaves)
 
-    def _stick(self, state: State) -> State:
+    def stick(self, state: State) -> State:
+        """The array with every faulty cell at the conductance it is stuck at."""
         if self.faults is None:
             return state
         at = self.faults.stuck(state.faults)

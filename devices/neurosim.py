@@ -10,8 +10,8 @@ from torch import Tensor
 
 from devices._check import at_least, between, whole
 from devices.affine import Affine, affine_pulse
-from devices.part import Pulses, Update, Window
 from devices.nominal import factor
+from devices.part import Pulses, Update, Window
 
 LABEL = 10.1015
 """NL per unit of the largest deviation of the normalised curve from a line."""

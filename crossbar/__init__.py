@@ -1,0 +1,35 @@
+"""Resistive crossbars in PyTorch: arrays of device pairs, drop-in layers, in-situ learning."""
+
+from crossbar.chip import Chip as Chip
+from crossbar.chip import HardwareAware as HardwareAware
+from crossbar.chip import InSitu as InSitu
+from crossbar.chip import Mode as Mode
+from crossbar.chip import Programmed as Programmed
+from crossbar.converters import ADC as ADC
+from crossbar.converters import DAC as DAC
+from crossbar.converters import Calibrated as Calibrated
+from crossbar.converters import Fixed as Fixed
+from crossbar.converters import Periphery as Periphery
+from crossbar.converters import PerVector as PerVector
+from crossbar.mapping import Differential as Differential
+from crossbar.mapping import OneSided as OneSided
+from crossbar.mapping import PushPull as PushPull
+from crossbar.mapping import Reference as Reference
+from crossbar.matrix import Matrix as Matrix
+from crossbar.matrix import matrix as matrix
+from crossbar.model import advance as advance
+from crossbar.model import calibrate as calibrate
+from crossbar.model import convert as convert
+from crossbar.model import program as program
+from crossbar.model import replay as replay
+from crossbar.model import reseed as reseed
+from crossbar.model import to_digital as to_digital
+from crossbar.nn import AnalogConv2d as AnalogConv2d
+from crossbar.nn import AnalogLinear as AnalogLinear
+from crossbar.optim import InSituSGD as InSituSGD
+from crossbar.pulses import Aggregated as Aggregated
+from crossbar.pulses import Deterministic as Deterministic
+from crossbar.pulses import ExactBits as ExactBits
+from crossbar.pulses import Expected as Expected
+from crossbar.pulses import Sequential as Sequential
+from crossbar.quantise import quantize as quantize

@@ -1,0 +1,82 @@
+"""The settings of an array and everything around it."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass, field
+
+from crossbar.converters import Periphery
+from crossbar.mapping import Differential
+from crossbar.pulses import Aggregated, Scheme
+from devices import Device, presets
+from devices._check import instance, whole
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One kind of hardware: cells, mapping, converters, tiles. `Chip()` is ideal.
+
+    Args:
+        device: the memory cell.
+        mapping: how logical weights sit on pairs of cells.
+        forward: converters of the forward read.
+        backward: converters of the transposed read; None: the same, δ ranged per vector.
+        tile: largest (rows, columns) of one physical array; a larger matrix is split evenly and
+            its partial sums are added digitally, each after its own ADC. None: one array.
+
+    Raises:
+        TypeError, ValueError: a field of another kind or out of range.
+    """
+
+    device: Device = field(default_factory=presets.ideal)
+    mapping: Differential = field(default_factory=Differential)
+    forward: Periphery = field(default_factory=Periphery)
+    backward: Periphery | None = None
+    tile: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        instance("device", self.device, Device, optional=False)
+        instance("mapping", self.mapping, Differential, optional=False)
+        instance("forward", self.forward, Periphery, optional=False)
+        instance("backward", self.backward, Periphery)
+        if self.tile is not None:
+            if not isinstance(self.tile, tuple) or len(self.tile) != 2:
+                raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")
+            whole("tile rows", self.tile[0], 1)
+            whole("tile columns", self.tile[1], 1)
+
+
+class Mode(ABC):
+    """How a layer uses its array."""
+
+
+@dataclass(frozen=True)
+class HardwareAware(Mode):
+    """A float weight seen through the noisy forward read; any torch optimiser trains it.
+
+    Each forward encodes the weight at the scale its programming will use, with the device's write
+    error and read noise drawn anew. Gradients are those of the matrix used, without converters
+    or noise. There is no device state until `program`.
+    """
+
+
+@dataclass(frozen=True)
+class InSitu(Mode):
+    """The conductances are the weights: forward, backward and update happen on the array.
+
+    Args:
+        scheme: how δ·xᵀ becomes pulses.
+
+    Raises:
+        TypeError: not a scheme.
+    """
+
+    scheme: Scheme = field(default_factory=lambda: Aggregated(bl=31))
+
+    def __post_init__(self) -> None:
+        instance("scheme", self.scheme, Scheme, optional=False)
+
+
+@dataclass(frozen=True)
+class Programmed(Mode):
+    """The conductances are written once and read; training is refused."""

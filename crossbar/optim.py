@@ -1,0 +1,120 @@
+"""Stochastic gradient descent in situ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from crossbar.chip import InSitu, Programmed
+from crossbar.layer import AnalogLayer
+from devices._check import positive
+
+
+class InSituSGD(Optimizer):
+    """Pulses to the cells of in-situ layers, plain SGD to every other parameter.
+
+        cells: W ← W − lr Σ δᵀx by each layer's pulse scheme; others: p ← p − lr ∇p
+
+    Learning rates have the units of `torch.optim.SGD`. There is no momentum: cells have nowhere to
+    keep it. torch's learning-rate schedulers work on it (a rate of 0 sends no pulse), GradScaler
+    too; `max_norm` clips what clip_grad_norm_ cannot see.
+
+    Args:
+        model: the model whose parameters are trained.
+        lr: learning rate, > 0.
+        max_norm: largest Frobenius norm of a layer's δᵀx bound Σ‖x‖‖δ‖ in one step, > 0: δ is
+            scaled down to it; None does not clip.
+
+    Raises:
+        TypeError: a model without parameters to train, or programmed layers (write-only).
+        ValueError: lr or max_norm not positive.
+    """
+
+    # GradScaler hands over its scale instead of dividing gradients that are only placeholders
+    _step_supports_amp_scaling = True
+
+    def __init__(self, model: nn.Module, lr: float, *, max_norm: float | None = None) -> None:
+        positive("lr", lr)
+        if max_norm is not None:
+            positive("max_norm", max_norm)
+        layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
+        if any(isinstance(m.mode, Programmed) for m in layers):
+            raise TypeError(
+                "InSituSGD cannot train programmed layers: their cells are only read; "
+                "convert the model with mode=InSitu() or train it with HardwareAware()"
+            )
+        self.layers = [m for m in layers if isinstance(m.mode, InSitu)]
+        self.max_norm = max_norm
+        self.grad_scale: Tensor | None = None
+        self.found_inf: Tensor | None = None
+        params = [p for p in model.parameters() if p.requires_grad]
+        if not params:
+            raise TypeError("model must have parameters to train, got none")
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update; consumes the errors that the backward passes left.
+
+        Raises:
+            ValueError: a δ that is not finite (under GradScaler the step is skipped instead).
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        lr = float(self.param_groups[0]["lr"])
+        scale = 1.0 if self.grad_scale is None else float(self.grad_scale)
+        mirrors = {id(layer.weight): layer for layer in self.layers}
+        stashes = {id(layer): layer.take_stash() for layer in self.layers}
+        if self.found_inf is not None and float(self.found_inf):
+            return loss
+        for layer in self.layers:
+            self._check_finite(layer, stashes[id(layer)])
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None and id(parameter) not in mirrors:
+                parameter.add_(parameter.grad, alpha=-lr / scale)
+        for layer in self.layers:
+            kept = stashes[id(layer)]
+            if kept:
+                x, d = _together(kept)
+                layer.update(x, self._clipped(layer, x, d / scale), lr)
+                # consumed: the next forward starts a new stash whatever zero_grad does
+                layer.weight.grad = None
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget gradients and the errors kept for the cells."""
+        super().zero_grad(set_to_none)
+        for layer in self.layers:
+            layer.take_stash()
+
+    @staticmethod
+    def _check_finite(layer: AnalogLayer, kept: list[tuple[Tensor, Tensor]]) -> None:
+        if kept and not all(bool(d.sum().isfinite()) or bool(d.isfinite().all()) for _, d in kept):
+            raise ValueError(
+                f"the error δ reaching {type(layer).__name__} must be finite, got NaN or infinity"
+            )
+
+    def _clipped(self, layer: AnalogLayer, x: Tensor, d: Tensor) -> Tensor:
+        if self.max_norm is None:
+            return d
+        xs, ds = layer.op.vectors(x, d)
+        norm = (xs.norm(dim=-1) * ds.norm(dim=-1)).sum()
+        return d * (self.max_norm / norm).clamp(max=1.0).to(d.dtype)
+
+
+def _together(kept: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Several calls' (x, δ) as one, without copying a single one; gathered over data-parallel ranks."""
+    if len(kept) == 1:
+        x, d = kept[0]
+    elif len({(x.shape[1:], x.dim()) for x, _ in kept}) == 1 and kept[0][0].dim() > 1:
+        x, d = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    else:
+        x = torch.cat([x.reshape(-1, x.shape[-1]) for x, _ in kept])
+        d = torch.cat([d.reshape(-1, d.shape[-1]) for _, d in kept])
+    return x, d

@@ -1,0 +1,263 @@
+"""From δ·xᵀ to pulses: the schemes of the outer-product update.
+
+A coincidence of a row pulse and a column pulse is one device pulse. `rate` is the number of
+coincidences wanted per unit of |x_i δ_j| (learning rate over the weight change of one coincidence);
+a positive x_i δ_j asks for depression, as gradient descent subtracts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from crossbar.operations import Operation, Vectors
+from devices import Pulses
+from devices._check import instance, whole
+
+
+class Scheme(ABC):
+    """How inputs x and errors δ become potentiation and depression counts."""
+
+    counts: bool = True
+    """Whether the counts are whole numbers."""
+
+    @abstractmethod
+    def pulses(
+        self,
+        op: Operation,
+        x: Tensor,  # (..., rows)
+        d: Tensor,  # (..., cols)
+        rate: float,
+        *,
+        generator: torch.Generator | None,
+    ) -> Pulses:
+        """Pulses of one update, counts in the shape of the operation's matrix."""
+
+    def turns(
+        self, op: Operation, x: Tensor, d: Tensor
+    ) -> Iterator[tuple[Operation, Tensor, Tensor]]:
+        """What is updated together, in order: everything at once unless the scheme says other."""
+        yield op, x, d
+
+
+def halves(op: Operation, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ max(−x δ, 0) and Σ max(x δ, 0) over vectors, in the matrix's shape."""
+    fall, rise = d.clamp(min=0), (-d).clamp(min=0)
+    if bool((x >= 0).all()):  # after a ReLU or sigmoid: half the products
+        return op.outer(x, rise), op.outer(x, fall)
+    plus, minus = x.clamp(min=0), (-x).clamp(min=0)
+    up = op.outer(plus, rise) + op.outer(minus, fall)
+    return up, op.outer(plus, fall) + op.outer(minus, rise)
+
+
+@dataclass(frozen=True)
+class Expected(Scheme):
+    """The mean counts themselves: no fluctuation of counts, no limit of a train's length.
+
+    Cycle-to-cycle noise of the device still applies. What digital SGD would do, on the device.
+    """
+
+    counts = False
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        up, down = halves(op, x, d * rate)
+        return Pulses(up, down)
+
+
+@dataclass(frozen=True)
+class Deterministic(Scheme):
+    """Whole pulses for the net change of the whole (mini-)batch, rounded.
+
+        n = round(rate · Σ x δ), all of one direction (NeuroSim's scheme)
+
+    Args:
+        stochastic: round up with the probability of the fraction instead of to the nearest, so
+            that changes below half a pulse are not lost.
+    """
+
+    stochastic: bool = False
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        net = op.outer(x, d * -rate)
+        if self.stochastic:
+            net = net + torch.rand(
+                net.shape, generator=generator, dtype=net.dtype, device=net.device
+            ).sub_(0.5)
+        whole_net = net.round()
+        return Pulses(whole_net.clamp(min=0), (-whole_net).clamp(min=0))
+
+
+@dataclass(frozen=True)
+class _Trains(Scheme):
+    """Trains of `bl` bits: p(x) p(δ) coincidences a slot, p from |x|, |δ| and the rate.
+
+    Update management shares the product so that both trains of a vector saturate together; BL
+    management shortens a vector's train to the ceil(rate · max|x| · max|δ|) slots it needs. A
+    vector that would need more than `bl` is clipped at probability one.
+    """
+
+    bl: int = 31
+
+    def __post_init__(self) -> None:
+        whole("bl", self.bl, 1, 1024)
+
+    def _drive(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Clipped x and δ, and the train length of each vector."""
+        top_x, top_d = op.peak(x), op.peak(d)
+        needed = rate * top_x * top_d
+        length = needed.ceil().clamp(1, self.bl)
+        if bool((needed > self.bl).any()):
+            over = (needed / self.bl).clamp(min=1).sqrt()
+            limit_x, limit_d = top_x / over, top_d / over
+            x, d = x.clamp(-limit_x, limit_x), d.clamp(-limit_d, limit_d)
+        return x, d, length
+
+
+@dataclass(frozen=True)
+class Aggregated(_Trains):
+    """Mean and variance of the coincidence counts of a mini-batch, without walking through it.
+
+        mean = rate Σ |x δ|,   variance = mean − Σ_vectors mean_v²/BL_v   (sums of binomials)
+
+    The moments drive the device's closed form; correlations between cells that share a row or a
+    column (see `ExactBits`) are left out.
+
+    Args:
+        bl: longest bit train, 1 to 1024.
+    """
+
+    counts = False
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        x, d, length = self._drive(op, x, d, rate)
+        up, down = halves(op, x, d * rate)
+        shared_up, shared_down = halves(op, x * x.abs(), d * d.abs() * (rate * rate / length))
+        # rounding may leave the difference of two nearly equal sums just below zero
+        return Pulses(
+            up,
+            down,
+            torch.sub(up, shared_up).clamp_(min=0),
+            torch.sub(down, shared_down).clamp_(min=0),
+        )
+
+
+@dataclass(frozen=True)
+class ExactBits(_Trains):
+    """Real bit trains: every coincidence of random row and column bits is counted.
+
+    Cells that share a row or a column see the same bits and are correlated accordingly.
+
+    Args:
+        bl: longest bit train, 1 to 1024.
+
+    Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333.
+    """
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        xs, ds = op.vectors(x, d)  # (n, ..., rows), (n, ..., cols)
+        op = Vectors()
+        xs, ds, length = self._drive(op, xs, ds, rate)
+        top_x, top_d = op.peak(xs), op.peak(ds)
+        per_slot = (rate * top_x * top_d / length).sqrt()
+        px = xs / torch.where(top_x > 0, top_x, 1) * per_slot
+        pd = ds / torch.where(top_d > 0, top_d, 1) * per_slot
+        slots = torch.arange(self.bl, device=xs.device).view(-1, *[1] * xs.dim())
+        live = slots < length
+        bits_x = _bits(px, live, generator)
+        bits_d = _bits(pd, live, generator)
+        return Pulses(*_coincide(bits_x, bits_d, x.dtype))
+
+
+def _bits(p: Tensor, live: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Signed bits (bl, n, ..., lines) int8, one with probability |p| in live slots.
+
+    Thresholds are 16-bit words. The probability is rounded to them at random, once a vector, so
+    that its mean is exact.
+    """
+    scaled = p.abs() * 65536
+    dither = torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+    threshold = torch.floor(scaled + dither).sub_(32768).clamp_(max=32768).to(torch.int32)
+    shape = (live.shape[0], *p.shape)
+    size = 1
+    for n in shape:
+        size *= n
+    words = torch.empty(-(-size // 4), dtype=torch.int64, device=p.device)
+    words.random_(-(2**63), None, generator=generator)
+    random = words.view(torch.int16)[:size].view(shape)
+    # 16-bit comparison; a probability of one (threshold 32768) does not fit and is added by hand
+    fires = random < threshold.clamp(max=32767).to(torch.int16)
+    fires |= threshold == 32768
+    fires &= live
+    return fires.to(torch.int8).mul_(p.sign().to(torch.int8))
+
+
+def _coincide(bits_x: Tensor, bits_d: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Potentiation and depression counts of signed bits (bl, n, ..., lines)."""
+    net = _count(bits_x, bits_d)
+    if bool((bits_x >= 0).all()):
+        fall = _count(bits_x, bits_d.clamp(min=0))
+        return (fall - net).to(dtype), fall.to(dtype)
+    total = _count(bits_x.abs(), bits_d.abs())
+    return ((total - net) // 2).to(dtype), ((total + net) // 2).to(dtype)
+
+
+def _count(a: Tensor, b: Tensor) -> Tensor:
+    """Σ over slots and vectors of a_i b_j, int32."""
+    a, b = a.flatten(0, 1), b.flatten(0, 1)  # (slots, ..., lines)
+    if a.dim() == 2 and a.device.type == "cpu":
+        return torch._int_mm(a.mT.contiguous(), b)
+    a, b = a.movedim(0, -1).float(), b.movedim(0, -2).float()
+    return (a @ b).to(torch.int32)
+
+
+@dataclass(frozen=True)
+class Sequential(Scheme):
+    """One vector's pulses after another's, in order: exact in the order of the pulses.
+
+    Args:
+        scheme: how each vector's pulses are made.
+
+    Raises:
+        TypeError: not a scheme.
+    """
+
+    scheme: Scheme = field(default_factory=ExactBits)
+
+    def __post_init__(self) -> None:
+        instance("scheme", self.scheme, Scheme, optional=False)
+
+    @property
+    def counts(self) -> bool:  # type: ignore[override]
+        """As its scheme."""
+        return self.scheme.counts
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        return self.scheme.pulses(op, x, d, rate, generator=generator)
+
+    def turns(
+        self, op: Operation, x: Tensor, d: Tensor
+    ) -> Iterator[tuple[Operation, Tensor, Tensor]]:
+        """One vector after another."""
+        for xv, dv in zip(*op.vectors(x, d), strict=True):
+            yield Vectors(), xv.unsqueeze(0), dv.unsqueeze(0)
