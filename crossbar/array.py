@@ -61,6 +61,7 @@ class Array(nn.Module):
     g: Tensor
     age: Tensor
     w_max: Tensor
+    updates: Tensor
 
     def __init__(
         self,
@@ -260,7 +261,8 @@ class Array(nn.Module):
                 return fn(t)
             return t.to(device=probe.device, dtype=t.dtype if low else dtype)
 
-        return super()._apply(move, recurse)
+        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

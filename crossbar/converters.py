@@ -225,7 +225,7 @@ class Port(nn.Module):
             i = i + streams.normal(i) * (adc.noise * full)
         if adc.bits is not None:
             return quantize(i, adc.bits, full)
-        return torch.clamp(i, -full, full)
+        return i.clamp(-full, full)  # type: ignore[arg-type]
 
     @staticmethod
     def _observe(scale: Tensor, values: Tensor, policy: Range) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from crossbar.array import Array, Plane, Writer, plane_of
 from crossbar.chip import Chip, HardwareAware, InSitu, Mode, Programmed
 from crossbar.converters import Port
-from crossbar.operations import Conv, Matmul
+from crossbar.operations import Conv, Matmul, Operation
 from crossbar.quantise import balanced
 from crossbar.read import AnalogRead
 from crossbar.streams import WRITE, Streams
@@ -26,8 +26,8 @@ class AnalogLayer(nn.Module):
     array alone, not saved; overwriting its values changes no read and no update.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Any  # nn.Parameter, declared by torch's layer
+    bias: Any  # nn.Parameter | None
     op: Matmul | Conv
     array: Array | None
 
@@ -43,7 +43,7 @@ class AnalogLayer(nn.Module):
         self._stash: list[tuple[Tensor, Tensor]] = []
         self._set_chip(chip or Chip())
         self.mode: Mode = HardwareAware()
-        self.register_load_state_dict_post_hook(_after_load)
+        self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]
         self._enter(mode or HardwareAware())
 
     def _set_chip(self, chip: Chip) -> None:
@@ -135,7 +135,7 @@ class AnalogLayer(nn.Module):
             plane, w_max = self.array.plane(), self.array.w_max
         if isinstance(self.mode, InSitu):
             self._before_grad(x)
-        out: Tensor = AnalogRead.apply(
+        out: Tensor = AnalogRead.apply(  # type: ignore[no-untyped-call]
             x, self.weight, plane.matrix, plane.variance, w_max / self.span, self
         )
         return out
@@ -205,11 +205,14 @@ class AnalogLayer(nn.Module):
         kept, self._stash = self._stash, []
         return kept
 
-    def update(self, x: Tensor, d: Tensor, lr: float) -> None:
-        """One outer-product update of the array by pulses, W ← W − lr δᵀx in the mean."""
+    def update(self, x: Tensor, d: Tensor, lr: float, op: Operation | None = None) -> None:
+        """One outer-product update of the array by pulses, W ← W − lr δᵀx in the mean.
+
+        `op` is what x and d are inputs and errors of; None: the layer's own operation.
+        """
         if self.array is None or not isinstance(self.mode, InSitu):
             raise TypeError(f"update needs mode InSitu(), got {self.mode!r}")
-        self.array.update(self.op, x, d, lr, self.mode.scheme)
+        self.array.update(op or self.op, x, d, lr, self.mode.scheme)
         self._mirror()
 
     # ---- whole-layer verbs -----------------------------------------------------------------

@@ -125,7 +125,7 @@ class AnalogConv2d(AnalogLayer, nn.Conv2d):
             dilation,
             groups,
             bias,
-            padding_mode,
+            padding_mode,  # type: ignore[arg-type]
             device,
             dtype,
         )

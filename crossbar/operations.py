@@ -116,8 +116,8 @@ class Conv:
         """(n, groups, oh·ow, rows) folded onto the image they came from."""
         return F.fold(
             partial.mT.flatten(1, 2),
-            list(shape[-2:]),
-            list(self.kernel),
+            (shape[-2], shape[-1]),
+            self.kernel,
             self.dilation,
             self.padding,
             self.stride,
@@ -163,7 +163,7 @@ class Conv:
 
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n·oh·ow, groups, rows) and (n·oh·ow, groups, cols)."""
-        patches = F.unfold(x, list(self.kernel), self.dilation, self.padding, self.stride)
+        patches = F.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
         x = patches.unflatten(1, (self.groups, -1)).permute(0, 3, 1, 2).flatten(0, 1)
         d = d.flatten(2).unflatten(1, (self.groups, -1)).permute(0, 3, 1, 2).flatten(0, 1)
         return x, d

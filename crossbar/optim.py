@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crossbar.chip import InSitu, Programmed
 from crossbar.layer import AnalogLayer
+from crossbar.operations import Operation, Vectors
 from devices._check import positive
 
 
@@ -22,6 +24,9 @@ class InSituSGD(Optimizer):
     Learning rates have the units of `torch.optim.SGD`. There is no momentum: cells have nowhere to
     keep it. torch's learning-rate schedulers work on it (a rate of 0 sends no pulse), GradScaler
     too; `max_norm` clips what clip_grad_norm_ cannot see.
+
+    Given a `DistributedDataParallel` model (with `broadcast_buffers=False`), every replica applies
+    the (x, δ) of all of them and stays the same chip; ranks need batches of equal size.
 
     Args:
         model: the model whose parameters are trained.
@@ -49,6 +54,8 @@ class InSituSGD(Optimizer):
             )
         self.layers = [m for m in layers if isinstance(m.mode, InSitu)]
         self.max_norm = max_norm
+        parallel = isinstance(model, nn.parallel.DistributedDataParallel)
+        self.group: Any = model.process_group if parallel else None
         self.grad_scale: Tensor | None = None
         self.found_inf: Tensor | None = None
         params = [p for p in model.parameters() if p.requires_grad]
@@ -57,7 +64,7 @@ class InSituSGD(Optimizer):
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update; consumes the errors that the backward passes left.
 
         Raises:
@@ -81,8 +88,9 @@ class InSituSGD(Optimizer):
         for layer in self.layers:
             kept = stashes[id(layer)]
             if kept:
-                x, d = _together(kept)
-                layer.update(x, self._clipped(layer, x, d / scale), lr)
+                op, x, d = _together(layer.op, kept)
+                x, d = self._gathered(x, d / scale)
+                layer.update(x, self._clipped(op, x, d), lr, op)
                 # consumed: the next forward starts a new stash whatever zero_grad does
                 layer.weight.grad = None
         return loss
@@ -93,6 +101,18 @@ class InSituSGD(Optimizer):
         for layer in self.layers:
             layer.take_stash()
 
+    def _gathered(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """The (x, δ) of every data-parallel replica, so that all chips take the same pulses."""
+        if self.group is None:
+            return x, d
+        world = dist.get_world_size(self.group)
+        both = []
+        for t in (x, d / world):
+            parts = [torch.empty_like(t) for _ in range(world)]
+            dist.all_gather(parts, t.contiguous(), group=self.group)
+            both.append(torch.cat(parts))
+        return both[0], both[1]
+
     @staticmethod
     def _check_finite(layer: AnalogLayer, kept: list[tuple[Tensor, Tensor]]) -> None:
         if kept and not all(bool(d.sum().isfinite()) or bool(d.isfinite().all()) for _, d in kept):
@@ -100,21 +120,20 @@ class InSituSGD(Optimizer):
                 f"the error δ reaching {type(layer).__name__} must be finite, got NaN or infinity"
             )
 
-    def _clipped(self, layer: AnalogLayer, x: Tensor, d: Tensor) -> Tensor:
+    def _clipped(self, op: Operation, x: Tensor, d: Tensor) -> Tensor:
         if self.max_norm is None:
             return d
-        xs, ds = layer.op.vectors(x, d)
+        xs, ds = op.vectors(x, d)
         norm = (xs.norm(dim=-1) * ds.norm(dim=-1)).sum()
         return d * (self.max_norm / norm).clamp(max=1.0).to(d.dtype)
 
 
-def _together(kept: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Several calls' (x, δ) as one, without copying a single one; gathered over data-parallel ranks."""
+def _together(op: Operation, kept: list[tuple[Tensor, Tensor]]) -> tuple[Operation, Tensor, Tensor]:
+    """The (x, δ) of several calls as one, and the operation they are of."""
+    shapes = {x.shape[1:] for x, _ in kept}
+    if len(shapes) > 1 or kept[0][0].dim() == 1:
+        op, kept = Vectors(), [op.vectors(x, d) for x, d in kept]
     if len(kept) == 1:
-        x, d = kept[0]
-    elif len({(x.shape[1:], x.dim()) for x, _ in kept}) == 1 and kept[0][0].dim() > 1:
-        x, d = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    else:
-        x = torch.cat([x.reshape(-1, x.shape[-1]) for x, _ in kept])
-        d = torch.cat([d.reshape(-1, d.shape[-1]) for _, d in kept])
-    return x, d
+        return op, *kept[0]
+    x, d = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return op, x, d

@@ -10,7 +10,7 @@ from devices._check import whole
 
 def levels(bits: int, *, signed: bool = True) -> int:
     """Number of steps from 0 to full scale: 2^(b−1) − 1 signed mid-tread, 2^b − 1 unsigned."""
-    return 2 ** (bits - 1) - 1 if signed else 2**bits - 1
+    return (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
 
 
 def quantize(

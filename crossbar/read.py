@@ -23,8 +23,14 @@ class Reader(Protocol):
     streams: Streams
     forward_port: Port
     backward_port: Port
-    span: float
-    physical_backward: bool
+
+    @property
+    def span(self) -> float:
+        """Part of the window that a weight can use."""
+
+    @property
+    def physical_backward(self) -> bool:
+        """Whether the input gradient is a transposed read of the array."""
 
     def stash(self, x: Tensor, d: Tensor) -> Tensor | None:
         """Keep (x, δ) for the update and give the placeholder gradient, or None."""
@@ -121,7 +127,7 @@ class AnalogRead(torch.autograd.Function):
         ctx.layer = layer
 
     @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Input gradient, weight gradient (in situ: kept for the update), nothing else."""
         x, matrix, variance, gain = ctx.saved_tensors
         layer: Reader = ctx.layer
