@@ -69,6 +69,6 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Creating $(VENV) with $$($$py --version) ..."; \
 	$$py -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt \
+	$(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),-q) -c constraints.txt \
 	    $(if $(PIP_INDEX),--extra-index-url $(PIP_INDEX)) -e '.[experiments,dev]'
 	@touch $@

@@ -1,0 +1,215 @@
+"""House rules that no single module can keep: imports, file size, docstrings, the wheel."""
+
+import ast
+import dataclasses
+import graphlib
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import devices
+from devices import Part
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("devices", "crossbar", "experiments")  # a floor imports itself and those before it
+CORE = ("devices", "crossbar")
+CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
+MAX_LINES = 450
+
+# The rooms of crossbar, lowest first: a module uses its own room and those before it.
+ROOMS = (
+    ("streams", "quantise", "operations"),
+    ("converters", "mapping"),
+    ("wires",),
+    ("pulses", "chip"),
+    ("array",),
+    ("read",),  # the autograd function
+    ("layer", "nn", "optim"),
+    ("matrix", "model"),
+)
+
+
+def sources(floor: str) -> list[Path]:
+    return sorted((ROOT / floor).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for floor in FLOORS for path in sources(floor)}
+
+
+def imports(tree: ast.AST, path: Path) -> set[str]:
+    """Every name imported anywhere in the tree of that file, relative imports resolved.
+
+    `from a import b` gives `a.b` where that is a module of ours, `a` otherwise.
+    """
+    names: set[str] = set()
+    package = module_name(path).split(".")[: None if path.name == "__init__.py" else -1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*home, node.module] if node.module else home)
+            members = {f"{base}.{alias.name}" for alias in node.names}
+            names |= {member if member in MODULES else base for member in members}
+    return names
+
+
+def imported_by(path: Path) -> set[str]:
+    return imports(ast.parse(path.read_text()), path)
+
+
+def test_the_rules_look_at_every_floor() -> None:
+    assert set(FLOORS) <= set(MODULES)
+    assert "crossbar.converters" in imported_by(ROOT / "crossbar" / "chip.py")
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_floor_imports_a_higher_one(floor: str) -> None:
+    higher = set(FLOORS[FLOORS.index(floor) + 1 :]) | {"tests", "benchmarks"}
+    climbs = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources(floor)
+        for name in imported_by(path)
+        if name.split(".")[0] in higher
+    }
+    assert not climbs
+
+
+@pytest.mark.parametrize("floor", CORE)
+def test_core_needs_torch_numpy_and_scipy_only(floor: str) -> None:
+    allowed = CORE_DEPENDENCIES | set(CORE) | set(sys.stdlib_module_names)
+    strangers = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources(floor)
+        for name in imported_by(path)
+        if name.split(".")[0] not in allowed
+    }
+    assert not strangers
+
+
+@pytest.mark.parametrize("floor", CORE)
+def test_no_import_hides_inside_a_function(floor: str) -> None:
+    hidden = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources(floor)
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert not hidden
+
+
+def test_no_room_of_crossbar_uses_a_higher_one() -> None:
+    floor_of = {name: level for level, room in enumerate(ROOMS) for name in room}
+    rooms = {name for module in MODULES if (name := room_of(module))}
+    assert rooms <= set(floor_of), "every module of crossbar has its room in ROOMS"
+    climbs = {
+        f"{module} imports {other}"
+        for module, path in MODULES.items()
+        for other in imported_by(path)
+        if (here := room_of(module)) and (there := room_of(other))
+        if floor_of[there] > floor_of[here]
+    }
+    assert not climbs
+
+
+def room_of(module: str) -> str | None:
+    floor, *rest = module.split(".")
+    return rest[0] if floor == "crossbar" and rest else None
+
+
+class WithoutTypes(ast.NodeTransformer):
+    """Drops what is imported for annotations only: it has no order, so it makes no circle."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            return node.orelse
+        return self.generic_visit(node)
+
+
+def test_no_circles() -> None:
+    graph = {}
+    for name, path in MODULES.items():
+        tree = WithoutTypes().visit(ast.parse(path.read_text()))
+        graph[name] = {other for other in imports(tree, path) if other in MODULES} - {name}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert set(order) == set(MODULES)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_file_is_read_in_one_sitting(floor: str) -> None:
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in sources(floor)}
+    assert not {name: n for name, n in lengths.items() if n > MAX_LINES}
+
+
+@pytest.mark.parametrize("floor", CORE)
+def test_public_names_are_documented(floor: str) -> None:
+    package = importlib.import_module(floor)
+    public = {
+        name: value
+        for name, value in vars(package).items()
+        if not name.startswith("_") and (inspect.isclass(value) or inspect.isroutine(value))
+    }
+    assert public
+
+    def undocumented(value: object) -> bool:
+        # vars(): a class does not inherit its base's docstring; a dataclass's generated one,
+        # which repeats the signature, says nothing
+        doc = vars(value).get("__doc__") if inspect.isclass(value) else inspect.getdoc(value)
+        return not doc or doc.startswith(f"{getattr(value, '__name__', '')}(")
+
+    assert not [name for name, value in public.items() if undocumented(value)]
+
+
+def concrete_parts() -> list[type[Part]]:
+    for info in pkgutil.walk_packages(devices.__path__, "devices."):
+        importlib.import_module(info.name)
+
+    def below(cls: type[Part]) -> Iterator[type[Part]]:
+        for sub in cls.__subclasses__():
+            yield sub
+            yield from below(sub)
+
+    return sorted(
+        {part for part in below(Part) if is_ours(part)}, key=lambda part: part.__qualname__
+    )
+
+
+def is_ours(part: type[Part]) -> bool:
+    # not a test's own part, nor a base with verbs still to fill in
+    public = not part.__name__.startswith("_") and not inspect.isabstract(part)
+    return public and part.__module__.startswith("devices.")
+
+
+@pytest.mark.parametrize("part", concrete_parts())
+def test_every_part_is_frozen_and_names_its_source(part: type[Part]) -> None:
+    assert dataclasses.is_dataclass(part)
+    assert part.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert "Source:" in (vars(part).get("__doc__") or "")
+
+
+@pytest.mark.slow
+def test_the_wheel_ships_every_file_of_the_packages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("analog_crossbar-*-py3-none-any.whl")
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    tracked = subprocess.run(
+        ["git", "ls-files", *FLOORS], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert set(tracked.stdout.split()) <= shipped
+    assert {f"{floor}/py.typed" for floor in FLOORS} <= shipped
+    assert not {name for name in shipped if name.startswith(("tests", "benchmarks"))}
