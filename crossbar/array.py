@@ -44,7 +44,7 @@ def plane_of(device: Device, state: State) -> Plane:
     """
     span = device.window.span
     seen = device.seen(state)
-    matrix = (seen[0] - seen[1]) / span
+    matrix = torch.sub(seen[0], seen[1]).mul_(1 / span)
     std = device.std(state)
     if std is None:
         return Plane(matrix, None)
@@ -124,8 +124,12 @@ class Array(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        difference = torch.sub(self.g[0], self.g[1])
-        return difference.mul_(self.w_max / (self.span * self.chip.device.window.span))
+        return self.weight_into(torch.empty_like(self.g[0]))
+
+    def weight_into(self, out: Tensor) -> Tensor:
+        """`weight`, written into a tensor of its shape and dtype."""
+        torch.sub(self.g[0], self.g[1], out=out)
+        return out.mul_(self.w_max / (self.span * self.chip.device.window.span))
 
     def plane(self) -> Plane:
         """What reads see; cached until any buffer is written or replaced."""

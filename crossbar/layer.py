@@ -95,11 +95,15 @@ class AnalogLayer(nn.Module):
         if self.array is None:
             return
         with torch.no_grad():
-            held = self.array.weight
+            g = self.array.g
             if fresh and isinstance(self.op, Matmul):
-                # same strides as the array's matrix: copying stays a straight walk
-                self.weight.data = torch.empty_like(held, dtype=self.weight.dtype).mT
-            self.weight.copy_(self._logical(held))
+                # the strides of the array's matrix: the hot path writes straight into the mirror
+                self.weight.data = torch.empty_like(g[0], dtype=self.weight.dtype).mT
+            shown = self._matrix(self.weight.data)
+            if shown.is_contiguous() and shown.dtype == g.dtype:
+                self.array.weight_into(shown)
+            else:
+                self.weight.copy_(self._logical(self.array.weight))
         self.weight.requires_grad_(isinstance(self.mode, InSitu))
 
     # ---- shapes ----------------------------------------------------------------------------

@@ -172,60 +172,55 @@ class ExactBits(_Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """See the class."""
-        xs, ds = op.vectors(x, d)  # (n, ..., rows), (n, ..., cols)
-        op = Vectors()
+        op, (xs, ds) = Vectors(), op.vectors(x, d)  # (n, ..., rows), (n, ..., cols)
         xs, ds, length = self._drive(op, xs, ds, rate)
+        length = length.flatten(1).amax(1).long()  # groups of a convolution share a vector's train
+        slots = torch.arange(len(length), device=xs.device).repeat_interleave(length)
         top_x, top_d = op.peak(xs), op.peak(ds)
-        per_slot = (rate * top_x * top_d / length).sqrt()
+        per_slot = rate * top_x * top_d / length.view(top_x.shape[:1] + (1,) * (xs.dim() - 1))
+        per_slot = per_slot.sqrt_()
         px = xs / torch.where(top_x > 0, top_x, 1) * per_slot
         pd = ds / torch.where(top_d > 0, top_d, 1) * per_slot
-        slots = torch.arange(self.bl, device=xs.device).view(-1, *[1] * xs.dim())
-        live = slots < length
-        bits_x = _bits(px, live, generator)
-        bits_d = _bits(pd, live, generator)
-        return Pulses(*_coincide(bits_x, bits_d, x.dtype))
+        bits_x = _bits(px.movedim(0, -1), slots, -1, generator)  # (..., rows, slots)
+        bits_d = _bits(pd.movedim(0, -2), slots, -2, generator)  # (..., slots, cols)
+        positive = bool((xs >= 0).all())
+        return Pulses(*_coincide(bits_x, bits_d, positive, x.dtype))
 
 
-def _bits(p: Tensor, live: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Signed bits (bl, n, ..., lines) int8, one with probability |p| in live slots.
+def _bits(p: Tensor, slots: Tensor, along: int, generator: torch.Generator | None) -> Tensor:
+    """Signed bits int8, one with probability |p| in each slot of a vector.
 
-    Thresholds are 16-bit words. The probability is rounded to them at random, once a vector, so
-    that its mean is exact.
+    `slots` names the vector of each slot, `along` is the dimension of p that holds vectors. The
+    random words have 16 bits; the probability is rounded to them at random, once a vector, so that
+    its mean is exact.
     """
-    scaled = p.abs() * 65536
     dither = torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device)
-    threshold = torch.floor(scaled + dither).sub_(32768).clamp_(max=32768).to(torch.int32)
-    shape = (live.shape[0], *p.shape)
-    size = 1
-    for n in shape:
-        size *= n
-    words = torch.empty(-(-size // 4), dtype=torch.int64, device=p.device)
+    threshold = torch.floor((p.abs() * 65536).add_(dither)).clamp_(max=65536)
+    sign = (p.sign() * (threshold > 0)).to(torch.int8)
+    last = (threshold - 32769).clamp_(min=-32768).to(torch.int16)  # fires up to this word
+    last = last.index_select(along, slots)
+    words = torch.empty(-(-last.numel() // 4), dtype=torch.int64, device=p.device)
     words.random_(-(2**63), None, generator=generator)
-    random = words.view(torch.int16)[:size].view(shape)
-    # 16-bit comparison; a probability of one (threshold 32768) does not fit and is added by hand
-    fires = random < threshold.clamp(max=32767).to(torch.int16)
-    fires |= threshold == 32768
-    fires &= live
-    return fires.to(torch.int8).mul_(p.sign().to(torch.int8))
+    random = words.view(torch.int16)[: last.numel()].view(last.shape)
+    return (random <= last).view(torch.int8).mul_(sign.index_select(along, slots))
 
 
-def _coincide(bits_x: Tensor, bits_d: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Potentiation and depression counts of signed bits (bl, n, ..., lines)."""
-    net = _count(bits_x, bits_d)
-    if bool((bits_x >= 0).all()):
-        fall = _count(bits_x, bits_d.clamp(min=0))
-        return (fall - net).to(dtype), fall.to(dtype)
-    total = _count(bits_x.abs(), bits_d.abs())
+def _coincide(
+    bits_x: Tensor, bits_d: Tensor, positive: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Potentiation and depression counts of signed bits (..., rows, slots), (..., slots, cols)."""
+    if positive:  # after a ReLU or sigmoid
+        rise = _count(bits_x, (-bits_d).clamp_(min=0))
+        return rise.to(dtype), _count(bits_x, bits_d.clamp(min=0)).to(dtype)
+    net, total = _count(bits_x, bits_d), _count(bits_x.abs(), bits_d.abs())
     return ((total - net) // 2).to(dtype), ((total + net) // 2).to(dtype)
 
 
 def _count(a: Tensor, b: Tensor) -> Tensor:
-    """Σ over slots and vectors of a_i b_j, int32."""
-    a, b = a.flatten(0, 1), b.flatten(0, 1)  # (slots, ..., lines)
+    """a @ b of int8, exactly."""
     if a.dim() == 2 and a.device.type == "cpu":
-        return torch._int_mm(a.mT.contiguous(), b)
-    a, b = a.movedim(0, -1).float(), b.movedim(0, -2).float()
-    return (a @ b).to(torch.int32)
+        return torch._int_mm(a, b)
+    return (a.float() @ b.float()).to(torch.int32)
 
 
 @dataclass(frozen=True)

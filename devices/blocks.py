@@ -26,7 +26,7 @@ def blockwise(
     numbers are drawn (which is fixed). Temporaries of the whole array would each be fetched from
     main memory: on one million cells the blocks are about three times faster.
     """
-    if g.numel() <= 2 * BLOCK or g.device.type != "cpu":
+    if g.numel() <= 4 * BLOCK or g.device.type != "cpu":
         return law(g, leaf, pulses)
     shape = g.shape
     flat = g.reshape(-1)
