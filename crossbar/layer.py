@@ -12,7 +12,7 @@ from crossbar.chip import Chip, HardwareAware, InSitu, Mode, Programmed
 from crossbar.converters import Port
 from crossbar.operations import Conv, Matmul, Operation
 from crossbar.quantise import balanced
-from crossbar.read import AnalogRead
+from crossbar.read import AnalogRead, DualRead
 from crossbar.streams import WRITE, Streams
 from devices import State
 from devices._check import instance
@@ -48,7 +48,7 @@ class AnalogLayer(nn.Module):
 
     def _set_chip(self, chip: Chip) -> None:
         self.chip = chip
-        shape = self._matrix(self.weight).shape
+        shape = self.as_matrix(self.weight).shape
         tile = chip.tile or (None, None)
         rows, cols = balanced(shape[-2], tile[0]), balanced(shape[-1], tile[1])
         self.forward_port = Port(chip.forward, len(rows))
@@ -62,7 +62,7 @@ class AnalogLayer(nn.Module):
         self.mode = mode
         if isinstance(mode, HardwareAware):
             return
-        matrix = self._matrix(self.weight.detach())
+        matrix = self.as_matrix(self.weight.detach())
         w_max = self.chip.mapping.scale(matrix, in_situ=in_situ)
         self._fabricate(matrix, w_max)
         assert self.array is not None
@@ -99,7 +99,7 @@ class AnalogLayer(nn.Module):
             if fresh and isinstance(self.op, Matmul):
                 # the strides of the array's matrix: the hot path writes straight into the mirror
                 self.weight.data = torch.empty_like(g[0], dtype=self.weight.dtype).mT
-            shown = self._matrix(self.weight.data)
+            shown = self.as_matrix(self.weight.data)
             if shown.is_contiguous() and shown.dtype == g.dtype:
                 self.array.weight_into(shown)
             else:
@@ -108,7 +108,7 @@ class AnalogLayer(nn.Module):
 
     # ---- shapes ----------------------------------------------------------------------------
 
-    def _matrix(self, weight: Tensor) -> Tensor:
+    def as_matrix(self, weight: Tensor) -> Tensor:
         """torch's weight as (..., rows, cols)."""
         return weight.mT if isinstance(self.op, Matmul) else self.op.matrix(weight)
 
@@ -139,7 +139,8 @@ class AnalogLayer(nn.Module):
             plane, w_max = self.array.plane(), self.array.w_max
         if isinstance(self.mode, InSitu):
             self._before_grad(x)
-        out: Tensor = AnalogRead.apply(  # type: ignore[no-untyped-call]
+        function = AnalogRead if torch.compiler.is_compiling() else DualRead
+        out: Tensor = function.apply(  # type: ignore[no-untyped-call]
             x, self.weight, plane.matrix, plane.variance, w_max / self.span, self
         )
         return out
@@ -148,13 +149,13 @@ class AnalogLayer(nn.Module):
         """The plane a programming of the float weight would give now, and its scale."""
         device, mapping = self.chip.device, self.chip.mapping
         with torch.no_grad():
-            matrix = self._matrix(self.weight.detach())
+            matrix = self.as_matrix(self.weight.detach())
             if matrix.dtype in (torch.float16, torch.bfloat16):
                 matrix = matrix.float()
             w_max = mapping.scale(matrix, in_situ=False)
             g = mapping.targets(matrix / w_max, device)
             generator = None
-            if device.write is not None or device.read is not None:
+            if device.write is not None or device.draws_reads:
                 generator = self.streams.generator(WRITE, g.device)
             if device.write is not None:
                 g = device.write.program(device.window, g, generator=generator)
@@ -185,6 +186,8 @@ class AnalogLayer(nn.Module):
     # ---- in-situ learning ------------------------------------------------------------------
 
     def _before_grad(self, x: Tensor) -> None:
+        if torch.compiler.is_compiling() and not torch.is_grad_enabled():
+            return
         if torch._C._functorch.is_functorch_wrapped_tensor(x) and torch.is_grad_enabled():
             if torch._C._functorch.is_gradtrackingtensor(x) or x.requires_grad:
                 raise TypeError(
@@ -202,6 +205,11 @@ class AnalogLayer(nn.Module):
         if isinstance(self.mode, InSitu):
             self._stash.append((x.detach(), d.detach()))
             return (d.sum() * 0).to(self.weight.dtype).expand_as(self.weight)
+        if isinstance(self.mode, Programmed):
+            raise TypeError(
+                "a Programmed() layer cannot be trained: its cells are only read; use "
+                "convert(model, chip, mode=InSitu()) or HardwareAware()"
+            )
         return self._logical(self.op.outer(x, d))
 
     def take_stash(self) -> list[tuple[Tensor, Tensor]]:
@@ -298,7 +306,7 @@ class AnalogLayer(nn.Module):
             optional.add(f"{prefix}weight")
             plain = not any(key.startswith(f"{prefix}array.") for key in state_dict)
             if plain and weight is not None and weight.shape == self.weight.shape:
-                matrix = self._matrix(weight.to(self.array.g))
+                matrix = self.as_matrix(weight.to(self.array.g))
                 in_situ = isinstance(self.mode, InSitu)
                 self.array.w_max.copy_(self.chip.mapping.scale(matrix, in_situ=in_situ))
                 self.array.program(matrix)

@@ -41,6 +41,9 @@ class InSituSGD(Optimizer):
 
     # GradScaler hands over its scale instead of dividing gradients that are only placeholders
     _step_supports_amp_scaling = True
+    # GradScaler sets these for one step and deletes them again
+    grad_scale: Tensor | float | None = 1.0
+    found_inf: Tensor | float = 0.0
 
     def __init__(self, model: nn.Module, lr: float, *, max_norm: float | None = None) -> None:
         positive("lr", lr)
@@ -56,8 +59,6 @@ class InSituSGD(Optimizer):
         self.max_norm = max_norm
         parallel = isinstance(model, nn.parallel.DistributedDataParallel)
         self.group: Any = model.process_group if parallel else None
-        self.grad_scale: Tensor | None = None
-        self.found_inf: Tensor | None = None
         params = [p for p in model.parameters() if p.requires_grad]
         if not params:
             raise TypeError("model must have parameters to train, got none")
@@ -75,10 +76,15 @@ class InSituSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         lr = float(self.param_groups[0]["lr"])
-        scale = 1.0 if self.grad_scale is None else float(self.grad_scale)
+        if self.grad_scale is None:
+            raise RuntimeError(
+                "scaler.unscale_(optimizer) cannot reach the errors kept for the cells; "
+                "let scaler.step(optimizer) unscale, and clip with max_norm="
+            )
+        scale = float(self.grad_scale)
         mirrors = {id(layer.weight): layer for layer in self.layers}
         stashes = {id(layer): layer.take_stash() for layer in self.layers}
-        if self.found_inf is not None and float(self.found_inf):
+        if float(self.found_inf):
             return loss
         for layer in self.layers:
             self._check_finite(layer, stashes[id(layer)])

@@ -32,8 +32,11 @@ class Reader(Protocol):
     def physical_backward(self) -> bool:
         """Whether the input gradient is a transposed read of the array."""
 
-    def stash(self, x: Tensor, d: Tensor) -> Tensor | None:
-        """Keep (x, δ) for the update and give the placeholder gradient, or None."""
+    def stash(self, x: Tensor, d: Tensor) -> Tensor:
+        """The weight's gradient, or a placeholder for it where (x, δ) are kept."""
+
+    def as_matrix(self, weight: Tensor) -> Tensor:
+        """torch's weight as (..., rows, cols)."""
 
 
 def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
@@ -124,6 +127,7 @@ class AnalogRead(torch.autograd.Function):
         """Keep what the backward read needs."""
         x, _, matrix, variance, gain, layer = inputs
         ctx.save_for_backward(x, matrix, variance, gain)
+        ctx.save_for_forward(x, matrix, gain)
         ctx.layer = layer
 
     @staticmethod
@@ -143,3 +147,19 @@ class AnalogRead(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_w = layer.stash(x, d)
         return grad_x, grad_w, None, None, None, None
+
+
+class DualRead(AnalogRead):
+    """`AnalogRead` with a forward-mode derivative, which compiled regions cannot take."""
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor | None, w_t: Tensor | None, *_: Any) -> Tensor:
+        """Forward-mode derivative of the ideal product with the matrix that was used."""
+        x, matrix, gain = ctx.saved_tensors
+        op, rows = ctx.layer.op, matrix.shape[-2]
+        parts = []
+        if x_t is not None:
+            parts.append(op.mv(x_t, matrix.to(x_t.dtype), 0, rows) * gain.to(x_t.dtype))
+        if w_t is not None:
+            parts.append(op.mv(x, ctx.layer.as_matrix(w_t).to(x.dtype), 0, rows))
+        return sum(parts[1:], start=parts[0])

@@ -68,7 +68,8 @@ def derive(seed: int, name: str) -> int:
 
 def _generator(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
     values = state.tolist()
-    state[stream] += 1
+    # through numpy: a functional transform would refuse to see a captured tensor written
+    state.numpy()[stream] += 1
     # replicas of a data-parallel model are the same chip reading different samples: fabrication
     # and pulses agree on every rank, read noise does not
     parallel = torch.distributed.is_available() and torch.distributed.is_initialized()

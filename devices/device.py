@@ -76,6 +76,11 @@ class Device:
         return Window(float(self.g_min), float(self.g_max))
 
     @property
+    def draws_reads(self) -> bool:
+        """Whether the read noise of a cell has parameters of its own, drawn at fabrication."""
+        return self.read is not None and type(self.read).fabricate is not Part.fabricate
+
+    @property
     def ages(self) -> bool:
         """Whether any part needs the age of every single cell."""
         return any(part.ages for _, part in self._parts())
