@@ -33,7 +33,8 @@ test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS)
 
 bench: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; \
+	    OMP_NUM_THREADS=1 $(BIN)/python $$script; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,11 +12,11 @@ are evenly interleaved, so dg/dt = V(g) = U v↑ + D v↓ over t in [0, 1]. Rand
 variance V enter the mean as U + V log1p(s')/2 (for Poisson counts: E[(1 + s')^N]).
 
 Integration: the exponential Rosenbrock method exprb32 (Hochbruck & Ostermann, Acta Numerica 19, 209
-(2010), doi:10.1017/S0962492910000048) with the slope of V from the log1p(s') above: exact for affine
-laws whatever the counts, adaptive per cell for the others, so that millions of pulses cost tens of
-evaluations and land on the fixed point. Error control: `SHARE` of a nominal step in each substep;
-the sum stays below a tenth of a step for laws smooth over one step. A substep of less than one pulse
-is taken as it is.
+(2010), doi:10.1017/S0962492910000048) with the slope of V from the log1p(s') above: exact for
+affine laws whatever the counts, adaptive per cell for the others, so that millions of pulses cost
+tens of evaluations and land on the fixed point. Error control: `SHARE` of a nominal step in each
+substep; the sum stays below a tenth of a step for laws smooth over one step. A substep of less than
+one pulse is taken as it is.
 
 Fluctuations obey the flow linearised along its path, dσ²/dt = 2 V' σ² + U n↑² + D n↓² with n the
 noise of one pulse; each substep integrates source and damping together as the logarithmic mean of
