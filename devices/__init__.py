@@ -18,7 +18,10 @@ from devices.part import Window as Window
 from devices.part import Write as Write
 from devices.pcm import PCMDrift as PCMDrift
 from devices.pcm import PCMWrite as PCMWrite
+from devices.piecewise import PiecewiseStep as PiecewiseStep
+from devices.pow_step import PowStep as PowStep
 from devices.power_law import PowerLawDrift as PowerLawDrift
+from devices.querlioz import QuerliozStep as QuerliozStep
 from devices.stepped import ConstantStep as ConstantStep
 from devices.stepped import LinearStep as LinearStep
 from devices.stepped import SoftBounds as SoftBounds

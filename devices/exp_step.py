@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from devices._check import at_least, finite
-from devices.flow import flow_pulse
-from devices.nominal import NominalStep
-from devices.part import Pulses, Window
-
-
-class Curved(NamedTuple):
-    """Steps and bounds of every cell of a law integrated by `devices.flow`."""
-
-    up: Tensor  # (..., rows, cols) or () [S]
-    down: Tensor  # (..., rows, cols) or () [S]
-    low: Tensor | None  # [S] None: the window
-    high: Tensor | None
+from devices.curved import Curved, CurvedStep
+from devices.flow import Step
+from devices.part import Window
 
 
 @dataclass(frozen=True)
-class ExpStep(NominalStep):
+class ExpStep(CurvedStep):
     """Steps exponential in the conductance, aihwkit's ExpStep.
 
         s↑ = dg_min (1 + u/2) max(0, 1 − A↑ e^{+γ↑ z}),
@@ -34,8 +23,7 @@ class ExpStep(NominalStep):
         z = a x + b,   x = 2 (g − g_mid)/(g_high − g_low) in −1 … 1
 
     with the cell's own bounds in the scale of x. A > 0 saturates, A < 0 makes the far steps larger.
-    Valid inside the bounds. One pulse is exact; many follow `devices.flow`, within a tenth of
-    `step` where the step changes by less than a fifth from one pulse to the next.
+    Valid inside the bounds. One pulse is exact, many follow `devices.curved`.
 
     Args:
         dg_min: mean prefactor of the steps [S], > 0; `step` gives the mean step at mid-window.
@@ -90,23 +78,7 @@ class ExpStep(NominalStep):
         """Mean of the up and down step at mid-window [S]."""
         return self._mid_step()
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Curved:
-        return Curved(up, down, low, high)
-
-    def _law(
-        self, window: Window, p: Curved
-    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """The signed steps of one pulse [S] as functions of the conductance."""
+    def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:
         low = window.g_min if p.low is None else p.low
         high = window.g_max if p.high is None else p.high
         middle = (window.g_min + window.g_max) / 2
@@ -122,37 +94,10 @@ class ExpStep(NominalStep):
 
         return up, down
 
-    def pulse(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Curved,
-        pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, Curved]:
-        """Few pulses one by one, many by the mean flow."""
+    def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
+        state = (g - window.g_min).clamp(min=0)
+        additive = self.sigma_add * self.dg_min
+        return self.sigma_c2c * step.abs() + self.sigma_state * state + additive
 
-        def noise(g: Tensor, step: Tensor) -> Tensor:
-            state = (g - window.g_min).clamp(min=0)
-            return (
-                self.sigma_c2c * step.abs()
-                + self.sigma_add * self.dg_min
-                + (self.sigma_state * state)
-            )
-
-        up, down = self._law(window, p)
-        low, high = self.bounds(window, p)
-        noisy = self.sigma_c2c or self.sigma_add or self.sigma_state
-        moved = flow_pulse(
-            up,
-            down,
-            g,
-            pulses,
-            nominal=self.step(window),
-            low=low,
-            high=high,
-            noise=noise if noisy else None,
-            generator=generator,
-        )
-        return moved, p
+    def _noisy(self) -> bool:
+        return bool(self.sigma_c2c or self.sigma_add or self.sigma_state)

@@ -15,7 +15,9 @@ from devices.part import Pulses, Window
 
 
 @dataclass(frozen=True)
-class _Stepped(NominalStep):
+class AffineStep(NominalStep):
+    """A law with a nominal step whose many pulses have the closed form of `devices.affine`."""
+
     def pulse(
         self,
         window: Window,
@@ -39,7 +41,7 @@ class _Stepped(NominalStep):
 
 
 @dataclass(frozen=True)
-class ConstantStep(_Stepped):
+class ConstantStep(AffineStep):
     """Every pulse moves the cell by the same amount, up to its bounds.
 
         s↑ = dg_min (1 + u/2),   s↓ = dg_min (1 − u/2),   u = up_down
@@ -78,7 +80,7 @@ class ConstantStep(_Stepped):
 
 
 @dataclass(frozen=True)
-class LinearStep(_Stepped):
+class LinearStep(AffineStep):
     """Steps that shrink linearly towards the bound they move to.
 
         s↑ = dg_min (1 + u/2) (1 − γ↑ x),   s↓ = dg_min (1 − u/2) (1 + γ↓ x)
@@ -138,7 +140,7 @@ class LinearStep(_Stepped):
 
 
 @dataclass(frozen=True)
-class SoftBounds(_Stepped):
+class SoftBounds(AffineStep):
     """Steps proportional to the distance from the bound they move to.
 
         s↑ = dg_min (1 + u/2) (g_max − g)/(g_max − g_mid),

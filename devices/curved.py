@@ -1,0 +1,86 @@
+"""Base of the laws whose many pulses follow the mean flow of a single-pulse map."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices.flow import Step, flow_pulse
+from devices.nominal import NominalStep
+from devices.part import Pulses, Window
+
+
+class Curved(NamedTuple):
+    """Steps and bounds of every cell."""
+
+    up: Tensor  # (..., rows, cols) or () [S]
+    down: Tensor  # (..., rows, cols) or () [S]
+    low: Tensor | None  # [S] None: the window
+    high: Tensor | None
+    gamma_up: Tensor | None = None  # shape of the curve where it differs from cell to cell
+    gamma_down: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class CurvedStep(NominalStep):
+    """A law given by its two steps as functions of the conductance (`_steps`).
+
+    One pulse is exact. Many follow `devices.flow`, within a tenth of a step where the step changes
+    by less than a fifth from one pulse to the next.
+    """
+
+    def _coefficients(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        up: Tensor,
+        down: Tensor,
+        low: Tensor | None,
+        high: Tensor | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Curved:
+        return Curved(up, down, low, high)
+
+    @abstractmethod
+    def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:
+        """The signed steps of one pulse [S] as functions of the conductance."""
+
+    def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
+        """Standard deviation of one pulse [S]: the relative and the additive part, independent."""
+        cycle = self.sigma_c2c * step.abs()
+        if not self.sigma_add:
+            return cycle
+        return torch.hypot(cycle, cycle.new_tensor(self.sigma_add * self.dg_min))
+
+    def _noisy(self) -> bool:
+        return bool(self.sigma_c2c or self.sigma_add)
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Curved,
+        pulses: Pulses,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Curved]:
+        """Few pulses one by one, many by the mean flow (`devices.flow`)."""
+        up, down = self._steps(window, p)
+        low, high = self.bounds(window, p)
+        moved = flow_pulse(
+            up,
+            down,
+            g,
+            pulses,
+            nominal=self.step(window),
+            low=low,
+            high=high,
+            noise=(lambda g, step: self._noise(window, g, step)) if self._noisy() else None,
+            generator=generator,
+        )
+        return moved, p
