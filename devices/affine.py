@@ -29,6 +29,9 @@ from torch import Tensor
 
 from devices.part import Pulses
 
+LARGEST_GROWTH = 30.0
+"""Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
+
 COARSE = 2e-3
 """Relative step |b| above which the corrections of order b to noise and random counts matter."""
 
@@ -92,7 +95,8 @@ def affine_pulse(
     `coarse=False` leaves out the corrections of order b, for laws whose relative step stays below
     `COARSE` (they change the mean and the noise by less than that).
     """
-    up, down = pulses.up.to(g.dtype), pulses.down.to(g.dtype)
+    pulses = pulses.to(g.dtype)
+    up, down = pulses.up, pulses.down
     moments = pulses.up_var is not None
     up_var, down_var = pulses.up_var, pulses.down_var
 
@@ -111,6 +115,7 @@ def affine_pulse(
         f_up, f_down = f_up * k.rate_up, f_down * k.rate_down
         bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
         flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
+        bend = bend.clamp_(max=LARGEST_GROWTH)
         move = flow.mul_(expm1_ratio(bend))
         out = g + move
         if sigma_c2c or sigma_add or moments:

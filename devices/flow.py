@@ -83,7 +83,8 @@ def flow_pulse(
         noise: cycle-to-cycle noise of one pulse; None for none.
         generator: of the noise and the random counts.
     """
-    up, down = pulses.up.to(g.dtype), pulses.down.to(g.dtype)
+    pulses = pulses.to(g.dtype)
+    up, down = pulses.up, pulses.down
     if pulses.up_var is None and pulses.down_var is None:
         total = up + down
         few = (total <= FEW) & (up == up.floor()) & (down == down.floor())

@@ -143,10 +143,10 @@ def _pulse(label: float, shift: Tensor, states: int, direction: int) -> tuple[Te
     """Coefficients (a, b) of one pulse's step a + b x, x in [0, 1], along or against the curve.
 
     The curve through (0, 0) and (1, 1) is x(P) = B (1 − e^{−P/A}), B = 1/(1 − e^{−N/A}); one
-    pulse takes x to B − (B − x) e^{∓1/A}.
+    pulse takes x to B − (B − x) e^{∓1/A}, a step of ±(B − x)(1 − e^{∓1/A}) along its direction.
     """
     signed = (label + math.copysign(1.0, label) * shift).clamp(-9, 9)
     big_a = curve_constant(signed) * states
     big_a = torch.where(signed < 0, -big_a, big_a)
     b = direction * torch.expm1(-direction / big_a)
-    return b / torch.expm1(-states / big_a) * direction, b
+    return b / torch.expm1(-states / big_a), b

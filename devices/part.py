@@ -47,6 +47,10 @@ class Pulses(NamedTuple):
     down_var: Tensor | None = None  # (..., rows, cols)
     z: Tensor | None = None  # (..., rows, cols)
 
+    def to(self, dtype: torch.dtype) -> Pulses:
+        """The same pulses as tensors of the cells' dtype."""
+        return Pulses(*(None if t is None else t.to(dtype) for t in self))  # type: ignore[arg-type]
+
     def swapped(self) -> Pulses:
         """The same pulses with potentiation and depression exchanged.
 

@@ -17,7 +17,8 @@ from devices.part import Window
 class PiecewiseStep(CurvedStep):
     """Steps read from a table over the window, linear between its nodes.
 
-        s↑ = dg_min (1 + u/2) f↑(x),   s↓ = dg_min (1 − u/2) f↓(x),   x = (g − g_low)/(g_high − g_low)
+        s↑ = dg_min (1 + u/2) f↑(x),   s↓ = dg_min (1 − u/2) f↓(x)
+        x = (g − g_low)/(g_high − g_low)
 
     with f given at equally spaced x from 0 to 1 and held constant beyond. One pulse is exact, many
     follow `devices.curved`, whose bound holds where a node's kink changes the step by less than a

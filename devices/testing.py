@@ -1,0 +1,407 @@
+"""The contract every part of a device keeps, as one call: `check(part)`.
+
+A part of your own, in your own script, passes it before you trust an array to it:
+
+    from devices.testing import check
+    check(MyLaw(dg_min=0.2e-6))
+
+Everything random is seeded, so a part passes or fails always, not sometimes. What the law *is* only
+its author's reference can tell; the contract tells that it composes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from devices.device import STATEFUL, Device
+from devices.part import IV, Faults, Part, Pulses, Read, Retention, State, Update, Window, Write
+
+CELLS = 4096
+"""Cells behind every statistical statement; it may be off by `ERRORS` standard errors."""
+ERRORS = 5.0
+KINDS = (Update, Read, Retention, Write, IV, Faults)
+
+
+def check(part: Part | Device, *, g_min: float = 1e-6, g_max: float = 51e-6) -> None:
+    """Assert the contract of a part, or of a device and all its parts.
+
+    Args:
+        part: what is checked.
+        g_min: lower end of the window it is checked on [S]; a device brings its own.
+        g_max: upper end [S].
+
+    Raises:
+        AssertionError: the first promise that is broken, in words.
+    """
+    if isinstance(part, Device):
+        for field in dataclasses.fields(part):
+            own = getattr(part, field.name)
+            if isinstance(own, Part):
+                check(own, g_min=part.g_min, g_max=part.g_max)
+        _check_device(part)
+        return
+    kinds = [kind for kind in KINDS if isinstance(part, kind)]
+    _that(len(kinds) == 1, part, "must be exactly one kind of part (Update, Read, ...)")
+    _check_settings(part)
+    window = Window(float(g_min), float(g_max))
+    if not isinstance(part, Write | IV):
+        _check_leaf(part, window)
+    if isinstance(part, Update):
+        _check_update(part, window)
+    elif isinstance(part, Read):
+        _check_read(part, window)
+    elif isinstance(part, Retention):
+        _check_retention(part, window)
+    elif isinstance(part, Write):
+        _check_write(part, window)
+    elif isinstance(part, IV):
+        _check_iv(part, window)
+    elif isinstance(part, Faults):
+        _check_faults(part, window)
+    _check_device(_device(part, window))
+
+
+def _that(holds: object, part: object, promise: str) -> None:
+    if not bool(holds):
+        raise AssertionError(f"{part!r} {promise}")
+
+
+def _device(part: Part, window: Window) -> Device:
+    name = next(kind.__name__.lower() for kind in KINDS if isinstance(part, kind))
+    return Device(window.g_min, window.g_max, **{name: part})
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple):
+        for item in tree:
+            yield from _tensors(item)
+
+
+def _copy(tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.clone()
+    if isinstance(tree, tuple):
+        items = [_copy(item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+    return tree
+
+
+def _same(a: Any, b: Any) -> bool:
+    pairs = list(zip(_tensors(a), _tensors(b), strict=True))
+    return all(x.dtype == y.dtype and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)
+
+
+def _check_settings(part: Part) -> None:
+    _that(dataclasses.is_dataclass(part), part, "must be a dataclass")
+    frozen: bool = type(part).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    _that(frozen, part, "must be a frozen dataclass")
+    names = {**vars(sys.modules["devices"]), **vars(sys.modules[type(part).__module__])}
+    try:
+        again = eval(repr(part), dict(names))
+    except (NameError, SyntaxError, TypeError, ValueError) as error:
+        raise AssertionError(f"{part!r} must be rebuilt by its repr: {error}") from error
+    _that(again == part, part, "must be rebuilt by its repr")
+
+
+def _fabricate(part: Part, window: Window, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    return part.fabricate(window, shape, generator=_generator(), dtype=dtype, device="cpu")
+
+
+def _check_leaf(part: Part, window: Window) -> None:
+    shape = (2, 3, 4)
+    for dtype in (torch.float32, torch.float64):
+        leaf = _fabricate(part, window, shape, dtype)
+        _that(hasattr(leaf, "_fields"), part, "must fabricate a NamedTuple of tensors")
+        tensors = list(_tensors(leaf))
+        for t in tensors:
+            _that(t.dim() == 0 or t.shape == shape, part, f"leaf {tuple(t.shape)} is not {shape}")
+        places = [t.untyped_storage().data_ptr() for t in tensors]
+        _that(len(set(places)) == len(places), part, "leaf tensors must not share storage")
+        again = _fabricate(part, window, shape, dtype)
+        _that(_same(leaf, again), part, "must fabricate the same cells from the same generator")
+
+
+def _cells(window: Window, at: float, n: int = CELLS, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.full((n,), window.g_min + at * window.span, dtype=dtype)
+
+
+def _state(device: Device, at: float, dtype: torch.dtype = torch.float64) -> State:
+    state = device.fabricate((CELLS,), generator=_generator(), dtype=dtype)
+    return state._replace(g=_cells(device.window, at, dtype=dtype))
+
+
+def _given(up: float, down: float, *, moments: bool = False, dtype: Any = torch.float64) -> Pulses:
+    mean = [torch.full((CELLS,), float(n), dtype=dtype) for n in (up, down)]
+    return Pulses(*mean, *(mean if moments else (None, None)))
+
+
+def _not_below(part: Part, a: Tensor, b: Tensor, promise: str) -> None:
+    """Assert mean(a) >= mean(b) within the standard error."""
+    error = ERRORS * ((a.var() + b.var()) / CELLS).sqrt()
+    _that((a - b).mean() >= -error - 1e-12 * b.abs().max(), part, promise)
+
+
+def _check_update(part: Update, window: Window) -> None:
+    step = part.step(window)
+    _that(isinstance(step, float) and 0 < step <= window.span, part, f"step is {step!r} S")
+    device = _device(part, window)
+    for dtype in (torch.float32, torch.float64):
+        for at in (0.0, 0.4, 1.0):
+            state = _state(device, at, dtype)
+            _check_pulses(part, device, state)
+    for at in (0.25, 0.5, 0.75):
+        state = _state(device, at)
+        for n in (1, 10, 1000):
+            up = device.pulse(state, _given(n, 0), generator=_generator(1)).g
+            _not_below(part, up, state.g, f"lowered g by {n} up pulses")
+            down = device.pulse(state, _given(0, n), generator=_generator(1)).g
+            _not_below(part, state.g, down, f"raised g by {n} down pulses")
+        more = device.pulse(state, _given(20, 0), generator=_generator(2)).g
+        few = device.pulse(state, _given(2, 0), generator=_generator(3)).g
+        _not_below(part, more, few, "moved less by 20 up pulses than by 2")
+    few_steps = max(1, min(12, int(0.15 * window.span / step)))
+    for up_count, down_count in ((1, 0), (0, 1), (1, 1)):
+        _check_many(part, device, few_steps * up_count, few_steps * down_count)
+    _check_drive(part, window)
+
+
+def _check_pulses(part: Update, device: Device, state: State) -> None:
+    """One state under every kind of counts: bounds, dtype, inputs left alone, same seed."""
+    low, high = part.bounds(device.window, state.update)
+    still = device.pulse(state, _given(0, 0), generator=_generator())
+    _that(torch.equal(still.g, state.g), part, "must leave g alone without pulses")
+    counts = [(1, 0), (0, 1), (3, 2), (0, 1_000_000), (2_000_000, 1_000_000)]
+    given = [_given(*c) for c in counts]
+    if not part.whole:
+        given += [_given(0.3, 0.02), _given(0.3, 40.2, moments=True), _given(2, 1, moments=True)]
+        z = torch.randn(CELLS, generator=_generator(), dtype=torch.float64)
+        given += [given[-1]._replace(z=z), _given(1, 0, dtype=torch.float32)]
+    for pulses in given:
+        before = _copy((state, pulses))
+        out = device.pulse(state, pulses, generator=_generator(5))
+        _that(_same(before, (state, pulses)), part, "must not write into its inputs")
+        _that(out.g.dtype == state.g.dtype, part, f"changed {state.g.dtype} to {out.g.dtype}")
+        _that(torch.isfinite(out.g).all(), part, f"gave a non-finite g for {pulses}")
+        floor = torch.minimum(state.g, torch.as_tensor(low, dtype=state.g.dtype))
+        ceiling = torch.maximum(state.g, torch.as_tensor(high, dtype=state.g.dtype))
+        _that(((out.g >= floor) & (out.g <= ceiling)).all(), part, "left its bounds")
+        again = device.pulse(state, pulses, generator=_generator(5))
+        _that(_same(again, out), part, "must repeat itself under the same generator")
+
+
+def _check_many(part: Update, device: Device, up: int, down: int) -> None:
+    """Many pulses at once against the same pulses one by one: mean 1 %, std 10 %."""
+    state = _state(device, 0.5)
+    many = device.pulse(state, _given(up, down), generator=_generator(6)).g - state.g
+    generator, one = _generator(7), state
+    ones = torch.ones(CELLS, dtype=torch.float64)
+    for k in range(max(up, down)):
+        for rising in (k % 2 == 0, k % 2 == 1):  # up down down up: no direction comes first
+            turn = ones * (rising and k < up), ones * (not rising and k < down)
+            one = device.pulse(one, Pulses(*turn), generator=generator)
+    single = one.g - state.g
+    error = ERRORS * ((many.var() + single.var()) / CELLS).sqrt()
+    allowed = 0.01 * single.mean().abs() + 0.1 * part.step(device.window) + error
+    words = f"{up} up and {down} down pulses at once against one by one"
+    off = (many - single).mean().abs()
+    _that(off <= allowed, part, f"{words}: means differ by {off:.3g} S, allowed {allowed:.3g}")
+    spread = 0.1 * single.std() + 0.05 * part.step(device.window) + error
+    off = (many.std() - single.std()).abs()
+    _that(off <= spread, part, f"{words}: stds differ by {off:.3g} S, allowed {spread:.3g}")
+
+
+def _check_drive(part: Update, window: Window) -> None:
+    if type(part).drive is Update.drive:
+        return
+    device = _device(part, window)
+    state = _state(device, 0.5)
+    low, high = part.bounds(window, state.update)
+    for volt in (-2.0, -0.1, 0.0, 0.1, 2.0):
+        for dt in (1e-9, 1e-3, 10.0):
+            v = torch.full((CELLS,), volt, dtype=torch.float64)
+            before = _copy((state, v))
+            out = device.drive(state, v, dt, generator=_generator())
+            _that(_same(before, (state, v)), part, "drive must not write into its inputs")
+            inside = (out.g >= torch.as_tensor(low)) & (out.g <= torch.as_tensor(high))
+            _that(inside.all(), part, f"left its bounds driven by {volt} V for {dt} s")
+            _that(out.g.dtype == state.g.dtype, part, "drive must keep the dtype of g")
+
+
+def _ages(window: Window) -> list[Tensor]:
+    return [
+        torch.zeros((), dtype=torch.float64),
+        torch.full((CELLS,), 1e7, dtype=torch.float64),
+        torch.logspace(-9, 9, CELLS, dtype=torch.float64),
+    ]
+
+
+def _check_read(part: Read, window: Window) -> None:
+    for dtype in (torch.float32, torch.float64):
+        leaf = _fabricate(part, window, (CELLS,), dtype)
+        for at in (0.0, 0.5, 1.0):
+            g = _cells(window, at, dtype=dtype)
+            for age in _ages(window):
+                std = part.std(window, g, leaf, age)
+                _that(std.shape in ((), g.shape), part, f"std has shape {tuple(std.shape)}")
+                _that(std.dtype == dtype, part, f"std of {dtype} cells is {std.dtype}")
+                _that((torch.isfinite(std) & (std >= 0)).all(), part, "std must be finite, >= 0")
+            shift = part.shift(window, g, leaf)
+            if shift is None:
+                continue
+            _that(shift.shape == g.shape and shift.dtype == dtype, part, "shift must be like g")
+            _that((g + shift >= 0).all(), part, "shift must not make a conductance negative")
+        before = _copy(leaf)
+        later = part.step(window, leaf, 1.0, generator=_generator(1))
+        _that(_same(before, leaf), part, "step must not write into its leaf")
+        _that(type(later) is type(leaf), part, "step must return a leaf like its own")
+        still = part.step(window, leaf, 0.0, generator=_generator(1))
+        _that(_same(still, leaf), part, "must stand still while no time passes")
+    leaf = _fabricate(part, window, (CELLS,), torch.float64)
+    g = _cells(window, 0.5)
+    everywhere = torch.ones(CELLS, dtype=torch.bool)
+    leaf = part.written(window, g, leaf, everywhere, generator=_generator(2))
+    fresh = part.shift(window, g, leaf)
+    aged = part.shift(window, g, part.step(window, leaf, 1e3, generator=_generator(3)))
+    for shift in (fresh, aged):
+        if shift is not None:
+            error = ERRORS * shift.std() / CELLS**0.5
+            _that(shift.mean().abs() <= error, part, "slow noise must be unbiased")
+
+
+def _check_retention(part: Retention, window: Window) -> None:
+    for dtype in (torch.float32, torch.float64):
+        leaf = _fabricate(part, window, (CELLS,), dtype)
+        for at in (0.0, 0.5, 1.0):
+            g = _cells(window, at, dtype=dtype)
+            for age in _ages(window):
+                for dt in (0.0, 1.0, 1e8):
+                    before = _copy((g, leaf, age))
+                    out, _ = part.advance(
+                        window, g, leaf, age, dt, temperature=300.0, generator=_generator()
+                    )
+                    _that(_same(before, (g, leaf, age)), part, "must not write into its inputs")
+                    _that(out.dtype == dtype, part, f"changed {dtype} to {out.dtype}")
+                    _that((torch.isfinite(out) & (out >= 0)).all(), part, "g must stay >= 0")
+                    if dt == 0:
+                        _that(torch.equal(out, g), part, "must stand still while no time passes")
+    device = _device(part, window)
+    state = device.program(_state(device, 0.7), _cells(window, 0.7), generator=_generator(1))
+    for a, b in ((1.0, 9.0), (100.0, 1e5)):
+        whole = device.advance(state, a + b, generator=_generator(2)).g
+        first = device.advance(state, a, generator=_generator(3))
+        halves = device.advance(first, b, generator=_generator(4)).g
+        error = ERRORS * ((whole.var() + halves.var()) / CELLS).sqrt()
+        change = 0.01 * (whole - state.g).mean().abs() + 1e-9 * window.span
+        off = (whole - halves).mean().abs()
+        _that(off <= error + change, part, f"{a} s and {b} s differ from {a + b} s in mean")
+        off = (whole.std() - halves.std()).abs()
+        _that(off <= 0.05 * whole.std() + error + change, part, f"{a} s and {b} s differ in spread")
+
+
+def _check_write(part: Write, window: Window) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for at in (0.0, 0.5, 1.0):
+            target = _cells(window, at, dtype=dtype)
+            before = target.clone()
+            out = part.program(window, target, generator=_generator())
+            _that(torch.equal(before, target), part, "must not write into the target")
+            _that(out.shape == target.shape and out.dtype == dtype, part, "must be like its target")
+            _that(torch.isfinite(out).all(), part, "gave a non-finite conductance")
+            again = part.program(window, target, generator=_generator())
+            _that(torch.equal(out, again), part, "must repeat itself under the same generator")
+
+
+def _check_iv(part: IV, window: Window) -> None:
+    g = torch.linspace(window.g_min, window.g_max, 7, dtype=torch.float64)[:, None]
+    v = torch.linspace(-0.5, 0.5, 101, dtype=torch.float64)[None, :].clone().requires_grad_()
+    current = part.current(g, v)
+    _that(current.shape == (7, 101), part, "current must broadcast g against v")
+    _that((current[:, 50].abs() <= 1e-12 * window.g_max).all(), part, "no current at 0 V")
+    _that((current.diff(dim=1) > 0).all(), part, "current must increase with v up to 0.5 V")
+    (slope,) = torch.autograd.grad(current.sum(), v)
+    small = 1e-5
+    with torch.no_grad():
+        rise = (part.current(g, v + small) - part.current(g, v - small)).sum(0) / (2 * small)
+    close = (slope[0] - rise).abs() <= 1e-6 * rise.abs().max()
+    _that(close.all(), part, "gradient by v must be the derivative")
+    single = part.current(g.float(), v.detach().float())
+    _that(single.dtype == torch.float32, part, "current must keep float32")
+
+
+def _check_faults(part: Faults, window: Window) -> None:
+    for dtype in (torch.float32, torch.float64):
+        at = part.stuck(_fabricate(part, window, (CELLS,), dtype))
+        _that(at.shape in ((), (CELLS,)) and at.dtype == dtype, part, "stuck must be like g")
+        place = at[~at.isnan()]
+        inside = (place >= 0) & (place <= torch.as_tensor(window.g_max, dtype=dtype))
+        _that(inside.all(), part, "stuck conductances must lie in 0 ... g_max")
+
+
+def _check_device(device: Device) -> None:
+    """The verbs in a row on the composed device, then again from a saved and reloaded state."""
+    window = device.window
+    shape = (2, 3, 4)
+    for dtype in (torch.float32, torch.float64):
+        state = device.fabricate(shape, generator=_generator(), dtype=dtype)
+        low = torch.full(shape, window.g_min + 0.3 * window.span, dtype=dtype)
+        state = device.program(state, low, generator=_generator(1))
+        state = device.advance(state, 10.0, generator=_generator(2))
+        results = [_work(device, state), _work(device, _reloaded(state))]
+        _that(_same(*results), device, "must go on bit for bit from a saved state")
+        for name in STATEFUL:
+            leaf, own = getattr(results[0], name), getattr(device, name)
+            _that((leaf is None) == (own is None), device, f"an absent {name} must have no leaf")
+        _that(results[0].g.dtype == dtype and results[0].g.shape == shape, device, "changed g")
+        _that((torch.isfinite(results[0].g) & (results[0].g >= 0)).all(), device, "g must be >= 0")
+    wide = _to(device.fabricate(shape, generator=_generator(), dtype=torch.float32), torch.float64)
+    _that(_work(device, wide).g.dtype == torch.float64, device, "must follow its state's dtype")
+
+
+def _work(device: Device, state: State) -> State:
+    generator = _generator(3)
+    if device.update is not None:
+        ones = torch.ones_like(state.g)
+        state = device.pulse(state, Pulses(2 * ones, ones), generator=generator)
+    state = device.advance(state, 5.0, temperature=320.0, generator=generator)
+    _that(device.seen(state).shape == state.g.shape, device, "seen must be like g")
+    device.std(state)
+    return state
+
+
+def _to(tree: Any, dtype: torch.dtype) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.to(dtype) if tree.is_floating_point() else tree
+    if isinstance(tree, tuple):
+        return type(tree)(*(_to(item, dtype) for item in tree))
+    return tree
+
+
+def _reloaded(state: State) -> State:
+    """The state after torch.save and a load restricted to tensors."""
+    saved = io.BytesIO()
+    torch.save({str(i): t for i, t in enumerate(_tensors(state))}, saved)
+    saved.seek(0)
+    loaded = iter(torch.load(saved, weights_only=True).values())
+
+    def rebuilt(tree: Any) -> Any:
+        if isinstance(tree, Tensor):
+            return next(loaded)
+        if isinstance(tree, tuple):
+            return type(tree)(*(rebuilt(item) for item in tree))
+        return tree
+
+    result: State = rebuilt(state)
+    return result

@@ -1,0 +1,123 @@
+"""The contract is worth something only if it refuses what is broken."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from devices import IV, ConstantStep, GaussianRead, Retention, Update, Write
+from devices.testing import check
+
+
+@dataclass(frozen=True)
+class Base(Update):
+    dg: float = 0.5e-6
+
+    def step(self, window):
+        return self.dg
+
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g + self.dg * (pulses.up - pulses.down).to(g.dtype), p
+
+
+@dataclass(frozen=True)
+class Reversed(Base):
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g - self.dg * (pulses.up - pulses.down).to(g.dtype), p
+
+
+@dataclass(frozen=True)
+class InPlace(Base):
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g.add_(self.dg * (pulses.up - pulses.down).to(g.dtype)), p
+
+
+@dataclass(frozen=True)
+class Promoting(Base):
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g.double() + self.dg * (pulses.up - pulses.down), p
+
+
+@dataclass(frozen=True)
+class Unseeded(Base):
+    def pulse(self, window, g, p, pulses, *, generator):
+        count = (pulses.up - pulses.down).to(g.dtype)
+        return g + self.dg * (count + count.abs() * torch.randn_like(g)), p
+
+
+@dataclass(frozen=True)
+class NoisyAsOne(Base):
+    """Noise of n pulses as large as n times that of one: right only one at a time."""
+
+    def pulse(self, window, g, p, pulses, *, generator):
+        count = (pulses.up - pulses.down).to(g.dtype)
+        draw = torch.randn(g.shape, generator=generator, dtype=g.dtype)
+        return g + self.dg * count * (1 + 0.5 * draw), p
+
+
+class Shared(NamedTuple):
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SharedStorage(Base):
+    def fabricate(self, window, shape, *, generator, dtype, device):
+        ones = torch.ones(shape, dtype=dtype)
+        return Shared(ones, ones)
+
+
+@dataclass(frozen=True)
+class Forgetful(Retention):
+    """Two short periods forget less than the long one."""
+
+    def advance(self, window, g, p, age, dt, *, temperature, generator):
+        return g * (1 - 1e-9 * dt**2) ** 2 if dt < 1e3 else g * 0.5, p
+
+
+@dataclass(frozen=True)
+class Rectifying(IV):
+    def current(self, g, v):
+        return g * v.abs()
+
+
+@dataclass(frozen=True)
+class Breaking(Write):
+    def program(self, window, target, *, generator):
+        return target / (target - window.g_min)
+
+
+@pytest.mark.parametrize(
+    "part,words",
+    [
+        (Reversed(), "lowered g by 1 up pulses"),
+        (InPlace(), "must not write into its inputs"),
+        (Promoting(), "changed torch.float32 to torch.float64"),
+        (Unseeded(), "must repeat itself under the same generator"),
+        (NoisyAsOne(), "stds differ"),
+        (SharedStorage(), "must not share storage"),
+        (Forgetful(), "differ"),
+        (Rectifying(), "must increase with v"),
+        (Breaking(), "non-finite conductance"),
+        (7, "exactly one kind of part"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_broken_parts_are_refused_in_words(part, words):
+    with pytest.raises(AssertionError, match=words):
+        check(part)
+
+
+def test_a_repr_that_does_not_evaluate_back_is_refused():
+    @dataclass(frozen=True)
+    class Local(Base):
+        pass
+
+    with pytest.raises(AssertionError, match="rebuilt by its repr"):
+        check(Local())
+
+
+def test_a_window_of_ones_own():
+    check(ConstantStep(dg_min=1e-9), g_min=0.0, g_max=1e-7)
+    check(GaussianRead(0.1), g_min=1e-3, g_max=1.0)
