@@ -20,14 +20,16 @@ class StuckLeaf(NamedTuple):
 
 @dataclass(frozen=True)
 class StuckAt(Faults):
-    """Cells stuck at the off (g_min) or on (g_max) conductance, independently at random.
+    """Cells stuck at the off (g_min) or on (g_max) conductance or anywhere between, at random.
 
     One uniform number per cell decides, so that a larger probability only adds faults to the same
     chip.
 
     Args:
         p_off: probability that a cell is stuck at g_min, in [0, 1].
-        p_on: probability that a cell is stuck at g_max, in [0, 1]; p_off + p_on <= 1.
+        p_on: probability that a cell is stuck at g_max, in [0, 1].
+        p_any: probability that a cell is stuck at a conductance drawn evenly from the window, in
+            [0, 1]; the sum of all three is at most 1.
 
     Raises:
         ValueError: a probability out of range.
@@ -38,11 +40,13 @@ class StuckAt(Faults):
 
     p_off: float = 0.0
     p_on: float = 0.0
+    p_any: float = 0.0
 
     def __post_init__(self) -> None:
         between("p_off", self.p_off, 0, 1)
         between("p_on", self.p_on, 0, 1)
-        between("p_off + p_on", self.p_off + self.p_on, 0, 1)
+        between("p_any", self.p_any, 0, 1)
+        between("p_off + p_on + p_any", self.p_off + self.p_on + self.p_any, 0, 1)
 
     def fabricate(
         self,
@@ -57,7 +61,13 @@ class StuckAt(Faults):
         u = torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
         at = torch.full(shape, torch.nan, dtype=dtype, device=device)
         at = at.masked_fill_(u < self.p_off, window.g_min)
-        return StuckLeaf(at.masked_fill_(u >= 1 - self.p_on, window.g_max))
+        at = at.masked_fill_(u >= 1 - self.p_on, window.g_max)
+        if self.p_any:
+            drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
+            place = window.g_min + window.span * drawn.to(dtype)
+            anywhere = (u >= self.p_off) & (u < self.p_off + self.p_any)
+            at = torch.where(anywhere, place, at)
+        return StuckLeaf(at)
 
     def stuck(self, p: StuckLeaf) -> Tensor:
         """Conductance at which each cell is stuck [S], NaN for a healthy cell."""

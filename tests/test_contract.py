@@ -8,13 +8,21 @@ import pkgutil
 import pytest
 
 import devices
-from devices import Device, Part, presets
+from devices import Device, Part, PowerLawDrift, SoftBounds, presets
 from devices.testing import check
 
+QUANTILES = (0.2e-6, 0.45e-6, 0.55e-6, 0.8e-6)  # [S]
+LOWER = tuple(-q for q in reversed(QUANTILES))
 EXAMPLES = {  # a value for each field that has no default, by its name; parts are found by import
     "dg_min": 0.5e-6,
     "sigma": 0.02,
     "nu": 0.05,
+    "e_a": 0.6,
+    "law": SoftBounds(dg_min=0.5e-6, sigma_c2c=0.3),
+    "retention": PowerLawDrift(nu=0.05),
+    "nodes": (1e-6, 20e-6, 51e-6),
+    "up": ((QUANTILES, QUANTILES, (0.1e-6,) * 4), (QUANTILES,) * 3),
+    "down": (((-0.1e-6,) * 4, LOWER, LOWER), (LOWER,) * 3),
 }
 
 

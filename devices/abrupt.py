@@ -1,0 +1,118 @@
+"""Cells that are set gradually and reset all at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, instance
+from devices.part import Pulses, Update, Window
+
+
+@dataclass(frozen=True)
+class AbruptReset(Update):
+    """One-sided switching: another law for potentiation, and a RESET that erases in one pulse.
+
+        up:    as `law`
+        down:  g ← g_min + σ (g_max − g_min) |N(0, 1)|
+
+    Phase-change memory crystallises a little with every SET pulse and melts as a whole at a RESET. As
+    every RESET forgets what was before, (U, D) pulses evenly interleaved are one RESET followed by
+    the SET pulses after the last one, ⌈(U + D)/2D⌉ − 1 of them. Needs whole counts.
+
+    Args:
+        law: gradual potentiation.
+        sigma: how far above g_min a RESET leaves the cell, relative to the window, >= 0.
+
+    Raises:
+        TypeError, ValueError: a field out of range, no update law; fractional counts when pulsed.
+
+    Source: Burr et al., IEEE Trans. Electron Devices 62, 3498 (2015), doi:10.1109/TED.2015.2439635;
+    Nandakumar et al., Front. Neurosci. 14:406 (2020), doi:10.3389/fnins.2020.00406.
+    """
+
+    law: Update
+    sigma: float = 0.0
+
+    whole = True
+
+    def __post_init__(self) -> None:
+        instance("law", self.law, Update, optional=False)
+        at_least("sigma", self.sigma, 0)
+
+    def step(self, window: Window) -> float:
+        """The SET step [S]."""
+        return self.law.step(window)
+
+    def bounds(self, window: Window, p: Any) -> tuple[Tensor | float, Tensor | float]:
+        """From g_min to the upper bound of the law [S]."""
+        low, high = self.law.bounds(window, p)
+        if isinstance(low, Tensor):
+            low = low.clamp(max=window.g_min)
+        return low, high
+
+    def fabricate(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> Any:
+        """Cells of the law."""
+        return self.law.fabricate(window, shape, generator=generator, dtype=dtype, device=device)
+
+    def written(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Any,
+        mask: Tensor,
+        *,
+        generator: torch.Generator | None,
+    ) -> Any:
+        """What the law makes of a write."""
+        return self.law.written(window, g, p, mask, generator=generator)
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Any,
+        pulses: Pulses,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Any]:
+        """A RESET where there was one, then the SET pulses that follow it."""
+        up, down = whole_counts(self, pulses)
+        reset = down > 0
+        after = ((up + down) / (2 * down).clamp(min=1)).ceil() - 1
+        up = torch.where(reset, torch.minimum(after, up), up)
+        low = torch.full_like(g, window.g_min)
+        if self.sigma:
+            drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
+            low = low + self.sigma * window.span * drawn.abs()
+        start = torch.where(reset, low, g)
+        return self.law.pulse(
+            window, start, p, Pulses(up, torch.zeros_like(up)), generator=generator
+        )
+
+
+def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:
+    """The counts of a law that needs whole ones.
+
+    Raises:
+        ValueError: fractional or random counts.
+    """
+    up, down = pulses.up, pulses.down
+    moments = pulses.up_var is not None or pulses.down_var is not None
+    if moments or bool(((up != up.floor()) | (down != down.floor())).any()):
+        raise ValueError(
+            f"{type(law).__name__} needs whole pulse counts; use ExactBits, Deterministic or Poisson "
+            "counts, not Expected or moments"
+        )
+    return up, down

@@ -1,0 +1,129 @@
+"""Cells that wear out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, instance, positive
+from devices.part import Pulses, Update, Window
+
+
+class Wear(NamedTuple):
+    """The law's own leaf, the pulses each cell has had, and those it survives."""
+
+    law: Any
+    used: Tensor  # (..., rows, cols) float64
+    limit: Tensor  # (..., rows, cols) float64
+
+
+@dataclass(frozen=True)
+class Endurance(Update):
+    """Another update law whose cells stop responding after a number of pulses of their own.
+
+        log10 n_fail ~ N(log10 pulses, σ),   pulses beyond n_fail leave the cell where it is
+
+    Both polarities count alike. A call that crosses a cell's limit applies the part of its pulses
+    that the cell survives.
+
+    Args:
+        law: how the living cell responds.
+        pulses: median number of pulses a cell survives, > 0.
+        sigma_log10: spread of log10 n_fail from cell to cell, >= 0.
+
+    Raises:
+        TypeError, ValueError: a field out of range or no update law.
+
+    Source: Chen et al., IEEE Trans. Electron Devices 59, 3243 (2012), doi:10.1109/TED.2012.2218607
+    (set/reset endurance of HfO2 RRAM, failure by loss of switching); lognormal cycles to failure.
+    """
+
+    law: Update
+    pulses: float = 1e6
+    sigma_log10: float = 0.0
+
+    def __post_init__(self) -> None:
+        instance("law", self.law, Update, optional=False)
+        positive("pulses", self.pulses)
+        at_least("sigma_log10", self.sigma_log10, 0)
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        """Whether the law needs whole counts."""
+        return self.law.whole
+
+    def step(self, window: Window) -> float:
+        """The law's [S]."""
+        return self.law.step(window)
+
+    def bounds(self, window: Window, p: Wear) -> tuple[Tensor | float, Tensor | float]:
+        """The law's [S]."""
+        return self.law.bounds(window, p.law)
+
+    def fabricate(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> Wear:
+        """Cells of the law, with their own limits."""
+        law = self.law.fabricate(window, shape, generator=generator, dtype=dtype, device=device)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
+        limit = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn.double())
+        return Wear(law, torch.zeros_like(limit), limit)
+
+    def written(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Wear,
+        mask: Tensor,
+        *,
+        generator: torch.Generator | None,
+    ) -> Wear:
+        """What the law makes of a write."""
+        return p._replace(law=self.law.written(window, g, p.law, mask, generator=generator))
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Wear,
+        pulses: Pulses,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Wear]:
+        """The law under the pulses that each cell survives."""
+        asked = pulses.up.double() + pulses.down.double()
+        alive = ((p.limit - p.used) / asked.clamp(min=1e-30)).clamp(0, 1)
+        if self.whole or pulses.up_var is None:  # a broken cell has had a whole number of pulses
+            up = torch.where(alive < 1, (pulses.up * alive).floor(), pulses.up)
+            down = torch.where(alive < 1, (pulses.down * alive).floor(), pulses.down)
+            given = pulses._replace(up=up.to(pulses.up.dtype), down=down.to(pulses.down.dtype))
+        else:
+            given = Pulses(
+                *(None if t is None else t * alive.to(t.dtype) for t in pulses[:4]), pulses.z
+            )  # type: ignore[arg-type]
+        moved, law = self.law.pulse(window, g, p.law, given, generator=generator)
+        return torch.where(alive > 0, moved, g), Wear(law, p.used + asked, p.limit)
+
+    def drive(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Wear,
+        v: Tensor,
+        dt: float,
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Wear]:
+        """The law's dynamics where the cell lives; a waveform is not counted as pulses."""
+        moved, law = self.law.drive(window, g, p.law, v, dt, generator=generator)
+        return torch.where(p.used < p.limit, moved, g), p._replace(law=law)

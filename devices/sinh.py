@@ -1,0 +1,40 @@
+"""Exponential current–voltage curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from devices._check import positive
+from devices.part import IV
+
+
+@dataclass(frozen=True)
+class SinhIV(IV):
+    """Hyperbolic-sine current of tunnelling or hopping conduction.
+
+        I = g v₀ sinh(V/v₀)
+
+    so that g is the conductance at low voltage. Valid where the cell is not written, |V| < about
+    1 V; the current overflows beyond |V| = 80 v₀ in float32.
+
+    Args:
+        v0: voltage over which the current becomes exponential [V], > 0.
+
+    Raises:
+        ValueError: v0 not positive.
+
+    Source: Pickett et al., J. Appl. Phys. 106, 074508 (2009), doi:10.1063/1.3236506; Guan, Yu & Wong,
+    IEEE Electron Device Lett. 33, 1405 (2012), doi:10.1109/LED.2012.2210856.
+    """
+
+    v0: float = 0.25
+
+    def __post_init__(self) -> None:
+        positive("v0", self.v0, "V")
+
+    def current(self, g: Tensor, v: Tensor) -> Tensor:
+        """Current [A]."""
+        return g * (self.v0 * torch.sinh(v / self.v0))
