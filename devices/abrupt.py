@@ -21,7 +21,8 @@ class AbruptReset(Update):
 
     Phase-change memory crystallises a little with every SET pulse and melts as a whole at a RESET. As
     every RESET forgets what was before, (U, D) pulses evenly interleaved are one RESET followed by
-    the SET pulses after the last one, ⌈(U + D)/2D⌉ − 1 of them. Needs whole counts.
+    the SET pulses after the last one: U/2D of them, rounded by chance, as the phase of the two trains
+    is unknown. Needs whole counts.
 
     Args:
         law: gradual potentiation.
@@ -90,8 +91,8 @@ class AbruptReset(Update):
         """A RESET where there was one, then the SET pulses that follow it."""
         up, down = whole_counts(self, pulses)
         reset = down > 0
-        after = ((up + down) / (2 * down).clamp(min=1)).ceil() - 1
-        up = torch.where(reset, torch.minimum(after, up), up)
+        phase = torch.rand(g.shape, generator=generator, dtype=up.dtype, device=g.device)
+        up = torch.where(reset, (up / (2 * down).clamp(min=1) + phase).floor(), up)
         low = torch.full_like(g, window.g_min)
         if self.sigma:
             drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
@@ -108,7 +109,7 @@ def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: fractional or random counts.
     """
-    up, down = pulses.up, pulses.down
+    up, down = (n if n.is_floating_point() else n.double() for n in (pulses.up, pulses.down))
     moments = pulses.up_var is not None or pulses.down_var is not None
     if moments or bool(((up != up.floor()) | (down != down.floor())).any()):
         raise ValueError(

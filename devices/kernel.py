@@ -32,11 +32,11 @@ class Kernel:
     def of(cls, window: Window, nodes: Tensor, values: Tensor) -> Self:
         """The kernels of quantile tables (direction, table, node, quantile) [S].
 
-        The grid is as fine as half the smallest noise of a pulse, within `STATES`.
+        The grid is as fine as the root mean square noise of a pulse, within `STATES`.
         """
         middle = (values[..., 1:] + values[..., :-1]) / 2
-        noise = float(middle.std(-1, unbiased=False).min())
-        states = STATES[1] if noise <= 0 else int(2 * window.span / noise)
+        noise = float(middle.var(-1, unbiased=False).mean().sqrt())
+        states = STATES[1] if noise <= 0 else int(window.span / noise)
         states = max(STATES[0], min(STATES[1], states))
         grid = torch.linspace(window.g_min, window.g_max, states, dtype=torch.float64)
         left = torch.searchsorted(nodes, grid, right=True).sub(1).clamp(0, len(nodes) - 2)

@@ -139,6 +139,17 @@ class LookupStep(Update):
         inner = values[..., 1:] / 2 + values[..., :-1] / 2
         return nodes, values, inner.mean(-1)
 
+    @cached_property
+    def _kernels(self) -> dict[Window, Kernel]:
+        """Kernels made so far, one for every window the tables were used on."""
+        return {}
+
+    def _kernel(self, window: Window) -> Kernel:
+        if window not in self._kernels:
+            nodes, values, _ = self._tables
+            self._kernels[window] = Kernel.of(window, nodes, values)
+        return self._kernels[window]
+
     def step(self, window: Window) -> float:
         """Mean |ΔG| over nodes, cells and directions [S]."""
         return float(self._tables[2].abs().mean())
@@ -210,8 +221,7 @@ class LookupStep(Update):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Many pulses of every cell: one draw from the kernel of its counts."""
-        nodes, values, _ = self._tables
-        kernel = Kernel.of(window, nodes, values).to(g.device)
+        kernel = self._kernel(window).to(g.device)
         pairs, member = torch.unique(torch.stack([up, down]).long(), dim=1, return_inverse=True)
         u = torch.rand(g.shape, generator=generator, dtype=torch.float64, device=g.device)
         out = torch.empty_like(g)

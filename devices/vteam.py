@@ -135,10 +135,10 @@ class VTEAM(Update):
         return above - below
 
     def _sweep(self, x: Tensor, way: Tensor) -> Tensor:
-        """Change of the state that is driven by `way` full sweeps."""
+        """Change of the state that is driven by `way` full sweeps, not yet clipped to 0 … 1."""
         way = way.clamp(-FARTHEST, FARTHEST)
         if self.p is None:
-            return (x + way).clamp(0, 1) - x
+            return way
         order = 2 * self.p
         rising = way > 0
 
@@ -153,7 +153,7 @@ class VTEAM(Update):
             k3 = slope(y + k2 / (2 * steps))
             k4 = slope(y + k3 / steps)
             y = y + (k1 + 2 * k2 + 2 * k3 + k4) / (6 * steps)
-        return y.clamp(0, 1) - x
+        return y - x
 
     def drive(
         self,
@@ -209,6 +209,6 @@ def _state(window: Window, g: Tensor) -> Tensor:
 
 
 def _conductance(window: Window, x: Tensor) -> Tensor:
-    """Conductance of a state [S]."""
+    """Conductance of a state, clipped to 0 … 1 [S]."""
     off = 1 / window.g_min
-    return 1 / (off + (1 / window.g_max - off) * x)
+    return 1 / (off + (1 / window.g_max - off) * x.clamp(0, 1))
