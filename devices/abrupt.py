@@ -19,10 +19,10 @@ class AbruptReset(Update):
         up:    as `law`
         down:  g ← g_min + σ (g_max − g_min) |N(0, 1)|
 
-    Phase-change memory crystallises a little with every SET pulse and melts as a whole at a RESET. As
-    every RESET forgets what was before, (U, D) pulses evenly interleaved are one RESET followed by
-    the SET pulses after the last one: U/2D of them, rounded by chance, as the phase of the two trains
-    is unknown. Needs whole counts.
+    Phase-change memory crystallises a little with every SET pulse and melts as a whole at a RESET.
+    As every RESET forgets what was before, (U, D) pulses evenly interleaved are one RESET followed
+    by the SET pulses after the last one: U/2D of them, rounded by chance, as the phase of the two
+    trains is unknown. Needs whole counts.
 
     Args:
         law: gradual potentiation.
@@ -113,7 +113,7 @@ def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:
     moments = pulses.up_var is not None or pulses.down_var is not None
     if moments or bool(((up != up.floor()) | (down != down.floor())).any()):
         raise ValueError(
-            f"{type(law).__name__} needs whole pulse counts; use ExactBits, Deterministic or Poisson "
-            "counts, not Expected or moments"
+            f"{type(law).__name__} needs whole pulse counts; use ExactBits, Deterministic or "
+            "Poisson counts, not Expected or moments"
         )
     return up, down

@@ -108,9 +108,15 @@ class Endurance(Update):
             down = torch.where(alive < 1, (pulses.down * alive).floor(), pulses.down)
             given = pulses._replace(up=up.to(pulses.up.dtype), down=down.to(pulses.down.dtype))
         else:
+            part = alive.to(pulses.up.dtype)
+            assert pulses.down_var is not None
             given = Pulses(
-                *(None if t is None else t * alive.to(t.dtype) for t in pulses[:4]), pulses.z
-            )  # type: ignore[arg-type]
+                pulses.up * part,
+                pulses.down * part,
+                pulses.up_var * part,
+                pulses.down_var * part,
+                pulses.z,
+            )
         moved, law = self.law.pulse(window, g, p.law, given, generator=generator)
         return torch.where(alive > 0, moved, g), Wear(law, p.used + asked, p.limit)
 

@@ -23,9 +23,9 @@ noise of one pulse; each substep integrates source and damping together as the l
 its ends, exact for a constant source and for a pure decay. Valid while the spread is small against
 the scale on which the step changes.
 
-Beyond a hard bound the flow goes on with the step at the bound and the moved cell is clipped once, at
-the end: right for pulses of one direction, while a cell that mixed pulses hold against its bound is
-off by at most the pulses away from the bound that it was given in the call.
+Beyond a hard bound the flow goes on with the step at the bound and the moved cell is clipped once,
+at the end: right for pulses of one direction, while a cell that mixed pulses hold against its bound
+is off by at most the pulses away from the bound that it was given in the call.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ STEEPEST = -0.95
 
 def clip_move(before: Tensor, after: Tensor, low: Bound, high: Bound) -> Tensor:
     """`after`, but never beyond the bounds nor, for a cell outside them, further outside."""
-    if not isinstance(low, Tensor) or not isinstance(high, Tensor):
-        low, high = before.new_tensor(low), before.new_tensor(high)
-    return torch.maximum(torch.minimum(after, before.clamp(min=high)), before.clamp(max=low))
+    floor, ceiling = (
+        torch.as_tensor(end, dtype=before.dtype, device=before.device) for end in (low, high)
+    )
+    return torch.clamp(after, torch.minimum(before, floor), torch.maximum(before, ceiling))
 
 
 def flow_pulse(
@@ -164,9 +165,8 @@ def _carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
 
 def _inside(g: Tensor, low: Bound, high: Bound) -> Tensor:
     """The bounds' own conductance for a cell beyond them: what the law knows there."""
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        low, high = (torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (low, high))
-    return torch.clamp(g, low, high)
+    ends = (torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (low, high))
+    return torch.clamp(g, *ends)
 
 
 def _flow(

@@ -18,8 +18,8 @@ STATES = (128, 512)
 class Kernel:
     """Up and down transition matrices of every measured cell, on an even grid of the window.
 
-    A row holds the probabilities of the state after one pulse from the row's state. ΔG is rounded to
-    the two neighbouring states so that its mean is exact; that adds a variance d(1 − d) of grid
+    A row holds the probabilities of the state after one pulse from the row's state. ΔG is rounded
+    to the two neighbouring states so that its mean is exact; that adds a variance d(1 − d) of grid
     distances, d the part of a distance between, which is taken from the noise of the pulse itself
     (shrunk about its mean) as far as there is any.
     """
@@ -70,7 +70,7 @@ class Kernel:
 
 
 def _transitions(grid: Tensor, steps: Tensor) -> Tensor:
-    """One direction's kernel from the quantiles of ΔG at every state (tables, states, quantiles)."""
+    """One direction's kernel from its quantiles of ΔG (tables, states, quantiles) [S]."""
     states, fine = len(grid), 16
     distance = grid[1] - grid[0]
     at = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine

@@ -36,12 +36,12 @@ class LookupStep(Update):
         G ← G + ΔG,   ΔG = F⁻¹(u | G, direction),   u uniform in (0, 1)
 
     with F⁻¹ linear between its quantiles and between the nodes of G, constant beyond them. Mean and
-    noise both depend on G and keep their shape. Every cell of an array is a copy of one measured cell
-    at random: that is the device-to-device spread. Up to two pulses are drawn one by one. More,
-    (U, D) evenly interleaved, are one draw from the product of transition kernels between the states
-    of a grid (`devices.kernel`), its powers by squaring, whatever the counts; rounding to the grid
-    keeps the mean and, where the noise of a pulse exceeds half a grid distance, the variance of every
-    pulse. Needs whole counts.
+    noise both depend on G and keep their shape. Every cell of an array is a copy of one measured
+    cell at random: that is the device-to-device spread. Up to two pulses are drawn one by one.
+    More, (U, D) evenly interleaved, are one draw from the product of transition kernels between the
+    states of a grid (`devices.kernel`), its powers by squaring, whatever the counts; rounding to
+    the grid keeps the mean and, where the noise of a pulse exceeds half a grid distance, the
+    variance of every pulse. Needs whole counts.
 
     Args:
         nodes: increasing conductances [S] at which the quantiles are given, at least two.

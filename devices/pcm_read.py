@@ -22,7 +22,8 @@ class Flicker(NamedTuple):
 class PCMRead(Read):
     """1/f noise integrated from the inverse of the time since programming to the read bandwidth.
 
-        σ = g(t) Q √ln((t + t0 + t_read)/(2 t_read)),   Q = min(0.0088/x^0.65, 0.2),   x = g_prog/g_max
+        σ = g(t) Q √ln((t + t0 + t_read)/(2 t_read)),   Q = min(0.0088/x^0.65, 0.2),   x =
+        g_prog/g_max
 
     Q keeps the state that was programmed while g(t) drifts. Successive reads are taken as
     independent, as in the source: their 1/f correlation is not modelled. Valid for t >= 0 and
@@ -62,9 +63,7 @@ class PCMRead(Read):
         device: torch.device | str | None,
     ) -> Flicker:
         """Amplitudes of cells fresh at g_min."""
-        return Flicker(
-            self._q(window, torch.full(shape, window.g_min, dtype=dtype, device=device))
-        )
+        return Flicker(self._q(window, torch.full(shape, window.g_min, dtype=dtype, device=device)))
 
     def written(
         self,

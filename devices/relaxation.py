@@ -26,9 +26,9 @@ class LogRelaxation(Retention):
         g(t) = g(0) + m ln(1 + t/t0) + z [s₀ (1 − e^{−t/t0}) + s ln(1 + t/t0)],   z ~ N(0, 1)
 
     one z per cell, drawn anew at every write, so that periods compose exactly. For t ≫ t0 this is
-    the source's mean shift m ln t and standard deviation s ln t + s₀ (t in units of t0); that a cell
-    keeps its z, and the rise of s₀ within t0, are assumptions, as only the distribution over cells
-    is published. The defaults are the source's, with t0 = 1 s.
+    the source's mean shift m ln t and standard deviation s ln t + s₀ (t in units of t0); that a
+    cell keeps its z, and the rise of s₀ within t0, are assumptions, as only the distribution over
+    cells is published. The defaults are the source's, with t0 = 1 s.
 
     Args:
         mean: m [S], negative where conductance is lost.

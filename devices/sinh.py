@@ -26,8 +26,8 @@ class SinhIV(IV):
     Raises:
         ValueError: v0 not positive.
 
-    Source: Pickett et al., J. Appl. Phys. 106, 074508 (2009), doi:10.1063/1.3236506; Guan, Yu & Wong,
-    IEEE Electron Device Lett. 33, 1405 (2012), doi:10.1109/LED.2012.2210856.
+    Source: Pickett et al., J. Appl. Phys. 106, 074508 (2009), doi:10.1063/1.3236506; Guan, Yu &
+    Wong, IEEE Electron Device Lett. 33, 1405 (2012), doi:10.1109/LED.2012.2210856.
     """
 
     v0: float = 0.25

@@ -104,7 +104,5 @@ class TelegraphRead(Read):
         mean = self.tau_high / (self.tau_high + self.tau_low)
         rate = 1 / p.tau_high + 1 / p.tau_low
         chance = mean + (p.high.to(rate.dtype) - mean) * torch.exp(-dt * rate)
-        drawn = torch.rand(
-            rate.shape, generator=generator, dtype=torch.float64, device=rate.device
-        )
+        drawn = torch.rand(rate.shape, generator=generator, dtype=torch.float64, device=rate.device)
         return p._replace(high=drawn < chance if math.isfinite(dt) else drawn < mean)

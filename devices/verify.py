@@ -33,9 +33,9 @@ def write_verify(
 ) -> Verified:
     """Bring every cell to its target by its own pulses and its own noisy reads.
 
-    Every round reads each unfinished cell (the mean of `reads` reads), declares it finished when the
-    read was within tolerance `patience` times in a row, and otherwise gives it one pulse towards
-    the target. A finished cell is left alone, so a lucky read of a noisy cell counts: raise
+    Every round reads each unfinished cell (the mean of `reads` reads), declares it finished when
+    the read was within tolerance `patience` times in a row, and otherwise gives it one pulse
+    towards the target. A finished cell is left alone, so a lucky read of a noisy cell counts: raise
     `reads` or `patience` against that.
 
     Args:

@@ -31,9 +31,9 @@ class VolatileStep(Update):
         x(dt) = x_∞ + (x − x_∞) e^{−dt/τ},   x_∞ = λ τ sinh(η v)
 
     `drive` is this solution, exact for a held voltage, relaxation during the drive included; give
-    the device the retention `Leak(tau, rest=0)` for the time between drives. `pulse` is `drive` with
-    ±v_write for `width`, in the closed form of `devices.affine`. λ is given by the height x_∞ that
-    v_write would reach (`reach` > 1: it saturates).
+    the device the retention `Leak(tau, rest=0)` for the time between drives. `pulse` is `drive`
+    with ±v_write for `width`, in the closed form of `devices.affine`. λ is given by the height x_∞
+    that v_write would reach (`reach` > 1: it saturates).
 
     Args:
         tau: time constant [s], > 0.
@@ -83,8 +83,8 @@ class VolatileStep(Update):
     ) -> Excitable:
         """Draw time constant and excitability of every cell."""
         tau = factor(self.sigma_tau, shape, generator, dtype, device).clamp(min=0.05) * self.tau
-        rate = self.reach / (self.tau * math.sinh(self.eta * self.v_write))
-        rate = factor(self.sigma_d2d, shape, generator, dtype, device).clamp(min=0) * rate
+        excited = factor(self.sigma_d2d, shape, generator, dtype, device).clamp(min=0)
+        rate = excited * (self.reach / (self.tau * math.sinh(self.eta * self.v_write)))
         lost = -torch.expm1(-self.width / tau)
         height = rate * tau * math.sinh(self.eta * self.v_write) * window.span
         # up: (g_min + height − g) lost, down: (g − g_min + height) lost
