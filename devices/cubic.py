@@ -43,3 +43,7 @@ class CubicIV(IV):
     def current(self, g: Tensor, v: Tensor) -> Tensor:
         """Current [A]."""
         return g * v * (1 + v * (self.a + self.b * v))
+
+    def spice(self, g: str, v: str) -> str:
+        """The same current as an expression of a SPICE B source."""
+        return f"{g}*{v}*(1+{v}*({self.a!r}+{self.b!r}*{v}))"

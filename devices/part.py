@@ -224,6 +224,10 @@ class IV(Part):
     ) -> Tensor:
         """Current [A]; zero at v = 0 and increasing in v."""
 
+    def spice(self, g: str, v: str) -> str:
+        """The same current as an expression of a SPICE B source, of two expressions g and v."""
+        raise TypeError(f"{type(self).__name__} states no SPICE expression of its current")
+
 
 class Faults(Part):
     """Cells that no longer follow their pulses."""

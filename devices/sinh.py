@@ -38,3 +38,7 @@ class SinhIV(IV):
     def current(self, g: Tensor, v: Tensor) -> Tensor:
         """Current [A]."""
         return g * (self.v0 * torch.sinh(v / self.v0))
+
+    def spice(self, g: str, v: str) -> str:
+        """The same current as an expression of a SPICE B source."""
+        return f"{g}*{self.v0!r}*sinh({v}/{self.v0!r})"

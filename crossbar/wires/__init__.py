@@ -1,0 +1,21 @@
+"""Wires: arrays with line resistance, solved.
+
+`prepare(g, wires)` gives a `Network`; what it answers is in `network`, how it is solved in `tree`
+(direct), `krylov` (iterative) and `nonlinear`.
+"""
+
+from crossbar.wires.disturb import Disturb as Disturb
+from crossbar.wires.disturb import disturb as disturb
+from crossbar.wires.network import Fields as Fields
+from crossbar.wires.network import Gradients as Gradients
+from crossbar.wires.network import Network as Network
+from crossbar.wires.prepare import prepare as prepare
+from crossbar.wires.settings import Approximate as Approximate
+from crossbar.wires.settings import Exact as Exact
+from crossbar.wires.settings import Floating as Floating
+from crossbar.wires.settings import Iterative as Iterative
+from crossbar.wires.settings import Newton as Newton
+from crossbar.wires.settings import NotConverged as NotConverged
+from crossbar.wires.settings import Solver as Solver
+from crossbar.wires.settings import SourceLine as SourceLine
+from crossbar.wires.settings import Wires as Wires

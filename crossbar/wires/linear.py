@@ -1,0 +1,205 @@
+"""Networks of ohmic cells: factored, iterated, or approximated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from crossbar.wires import krylov
+from crossbar.wires.lines import circuit
+from crossbar.wires.network import Gradients, Network, State
+from crossbar.wires.settings import (
+    Approximate,
+    Exact,
+    Floating,
+    Iterative,
+    NotConverged,
+    Wires,
+)
+from crossbar.wires.tree import Tree
+
+
+def turned(g: Tensor, wires: Wires, floating: Floating | None) -> tuple[Tensor, Wires, Floating]:
+    """The array seen from the side: its bitlines, from the sense end, as wordlines."""
+    rows, cols = g.shape[-2:]
+    side = replace(
+        wires,
+        r_wordline=wires.r_bitline,
+        r_bitline=wires.r_wordline,
+        both_drivers=wires.both_senses,
+        both_senses=wires.both_drivers,
+    )
+    off = Floating() if floating is None else floating
+    lines = Floating(
+        tuple(cols - 1 - col for col in off.cols), tuple(rows - 1 - row for row in off.rows)
+    )
+    return g.flip(-1, -2).mT, side, lines
+
+
+class Ohmic(Network):
+    """Cells with i = g u."""
+
+    @cached_property
+    def transposed(self) -> Network:
+        """The same solver on the array seen from the side."""
+        lines = None
+        if self.floating is not None:
+            rows, cols = self.floating
+            lines = Floating(
+                tuple(rows.nonzero()[:, 0].tolist()), tuple(cols.nonzero()[:, 0].tolist())
+            )
+        g, wires, off = turned(self.g, self.wires, lines)
+        return type(self)(g, wires, self.solver, off if self.floating is not None else None)  # type: ignore[arg-type]
+
+    def _adjoint(self, state: State, y: Tensor) -> Tensor:
+        return self._state(y.new_zeros(*y.shape[:-1], self.rows), y).u
+
+
+class Factored(Ohmic):
+    """`Exact`: the circuit is eliminated once, reads are products with the effective matrix."""
+
+    matrix: Tensor
+
+    def __init__(
+        self, g: Tensor, wires: Wires, solver: Exact, floating: Floating | None = None
+    ) -> None:
+        super().__init__(g, wires, solver, floating)
+        with torch.no_grad():
+            off = None if self.floating is None else self._mask()
+            self.tree = Tree(self.stack, self.circuit, off)
+            self.admittance = self.tree.admittance()
+            self.matrix = self._response().flip(-2).reshape(g.shape).to(g.dtype)
+
+    def mv_t(self, d: Tensor) -> Tensor:
+        """By reciprocity where driver and sense ends are alike, else a circuit of its own."""
+        alike = self.wires.ohms[2] == self.wires.ohms[3]
+        if alike and not d.requires_grad and not self.matrix.requires_grad:
+            self._check(d, self.cols, "d", "cols")
+            return (d.to(self.matrix.dtype) @ self.matrix.mT).to(d.dtype)
+        return super().mv_t(d)
+
+    def _read(self, x: Tensor) -> Tensor:
+        return (x.to(self.matrix.dtype) @ self.matrix).to(x.dtype)
+
+    def _response(self) -> Tensor:
+        return self.admittance[:, : self.rows, self.rows :]
+
+    def _state(self, x: Tensor, y: Tensor) -> State:
+        return State(*self.tree.solve(x, y))
+
+
+class Iterated(Ohmic):
+    """`Iterative`: conjugate gradients for every set of inputs."""
+
+    solver: Iterative
+    matrix = None
+
+    def __init__(
+        self, g: Tensor, wires: Wires, solver: Iterative, floating: Floating | None = None
+    ) -> None:
+        if floating is not None:
+            raise ValueError("Iterative() needs every line held at one end; use Exact()")
+        super().__init__(g, wires, solver)
+
+    @property
+    def bilinear(self) -> bool:
+        """Merged sets would need the effective matrix, which this solver avoids."""
+        return False
+
+    def _state(self, x: Tensor, y: Tensor) -> State:
+        u0 = self.circuit.open_circuit(x, y)
+        found = krylov.solve(
+            self.circuit, self.stack[:, None], u0, self.solver.tolerance, self.solver.max_steps
+        )
+        worst = float(found.residual.max()) if u0.numel() else 0.0
+        # rounding of the true residual adds to the recursive one that CG watches
+        if not worst <= 10 * self.solver.tolerance:
+            raise NotConverged(
+                f"residual {worst:.1e} after {self.solver.max_steps} steps, wanted "
+                f"{self.solver.tolerance:.1e} (kappa = {self.kappa:.3g}); raise max_steps or use "
+                "Exact()"
+            )
+        return State(found.u, found.i, x, y)
+
+    def _read(self, x: Tensor) -> Tensor:
+        sets, shape = self._sets(x, self.rows)
+        parts = [
+            self._state(sets[:, part].flip(-1), sets.new_zeros(len(sets), 1, self.cols)).i.sum(-2)
+            for part in self._parts(sets.shape[1])
+        ]
+        result = torch.cat(parts, 1) if parts else sets.new_zeros(*sets.shape[:-1], self.cols)
+        return result.reshape(*shape, self.cols).to(x.dtype)
+
+
+class Approximated(Network):
+    """`Approximate`: the effective matrix by one formula, with its error measured on demand."""
+
+    matrix: Tensor
+
+    def __init__(
+        self, g: Tensor, wires: Wires, solver: Approximate, floating: Floating | None = None
+    ) -> None:
+        if floating is not None:
+            raise ValueError("Approximate() needs every line held at one end; use Exact()")
+        super().__init__(g, wires, solver)
+        with torch.no_grad():
+            self.matrix = self._formula(g, wires)
+
+    def _formula(self, g: Tensor, wires: Wires) -> Tensor:
+        """W ≈ g / (1 + R g), differentiable."""
+        cells = g.flip(-2)
+        lines = circuit(wires, self.rows, self.cols, g)
+        return (cells / (1 + lines.drop(cells))).flip(-2)
+
+    @cached_property
+    def transposed(self) -> Network:
+        """The approximation of the array seen from the side."""
+        g, wires, _ = turned(self.g, self.wires, None)
+        return Approximated(g, wires, self.solver)  # type: ignore[arg-type]
+
+    @cached_property
+    def error(self) -> float:
+        """max |error| / max |output|, measured against `Iterative` on two inputs.
+
+        All rows at 1 V, and alternating rows at ±1 V.
+        """
+        ones = torch.ones(2, self.rows, dtype=self.g.dtype, device=self.g.device)
+        ones[1, 1::2] = -1
+        with torch.no_grad():
+            truth = Iterated(self.g.detach(), self.wires, Iterative(1e-9))._read(ones)
+            return float((self._read(ones) - truth).abs().max() / truth.abs().max())
+
+    @property
+    def residual(self) -> float:  # type: ignore[override]
+        """The measured error: this solver has no node voltages to check Kirchhoff's laws on."""
+        return self.error
+
+    def _read(self, x: Tensor) -> Tensor:
+        return (x.to(self.matrix.dtype) @ self.matrix).to(x.dtype)
+
+    def vjp(self, x: Tensor, cotangent: Tensor) -> Gradients:
+        """Gradients of the approximation itself."""
+        with torch.enable_grad():
+            g = self.g.detach().requires_grad_()
+            ohms = [
+                torch.as_tensor(r, dtype=g.dtype).detach().requires_grad_()
+                for r in self.wires.resistances
+            ]
+            names = ("r_wordline", "r_bitline", "r_driver", "r_sense")
+            wires = replace(self.wires, **dict(zip(names, ohms, strict=True)))
+            inputs = x.detach().to(g.dtype).requires_grad_()
+            read = inputs @ self._formula(g, wires)
+            found = torch.autograd.grad(
+                read, (inputs, g, *ohms), cotangent.to(read.dtype), allow_unused=True
+            )
+        full = [torch.zeros(()).to(g) if v is None else v for v in found[2:]]
+        return Gradients(found[0].to(x.dtype), found[1], *full)
+
+    def _state(self, x: Tensor, y: Tensor) -> State:
+        raise TypeError("Approximate() knows no voltages inside the array; use Exact()")
+
+    def _adjoint(self, state: State, y: Tensor) -> Tensor:
+        raise TypeError("Approximate() knows no voltages inside the array; use Exact()")

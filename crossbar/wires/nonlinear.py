@@ -1,0 +1,143 @@
+"""Networks of cells with a nonlinear I-V."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from crossbar.wires import krylov
+from crossbar.wires.linear import turned
+from crossbar.wires.network import Network, State
+from crossbar.wires.settings import Newton, NotConverged, Wires
+from crossbar.wires.tree import Tree
+from devices.part import IV
+
+SHORTEST = 2.0**-20
+"""Part of a Newton step below which it is taken as it is: rounding alone stops the search."""
+
+
+class Nonlinear(Network):
+    """`Newton`: u = u₀ − R i(g, u), solved for every set of inputs.
+
+    Chord steps put the difference j = i(u) − g₀ u to the ohmic cells as current sources into the
+    factored ohmic circuit, one solve for all sets at once. Where they stop paying, Newton steps
+    solve (1 + R i′) δ = −(u − u₀ + R i) by conjugate gradients, each set with its own slopes.
+    """
+
+    solver: Newton
+    matrix = None
+
+    def __init__(self, g: Tensor, wires: Wires, solver: Newton, iv: IV) -> None:
+        super().__init__(g, wires, solver)
+        self.iv = iv
+        with torch.no_grad():
+            self.ohmic = self._slopes(torch.zeros_like(self.stack[:, None]))[0][:, 0]
+            self.tree = Tree(self.ohmic, self.circuit)
+
+    @property
+    def bilinear(self) -> bool:
+        """Every set of inputs has its own solution."""
+        return False
+
+    @cached_property
+    def transposed(self) -> Network:
+        """The array seen from the side; the current through a cell flows the other way."""
+        g, wires, _ = turned(self.g, self.wires, None)
+        return Nonlinear(g, wires, self.solver, self.iv)
+
+    def _current(self, u: Tensor) -> Tensor:
+        return self.iv.current(self.stack[:, None], u)
+
+    def _slopes(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            v = u.detach().requires_grad_()
+            g = self.stack[:, None].expand_as(v).clone().requires_grad_()
+            by_u, by_g = torch.autograd.grad(self.iv.current(g, v).sum(), (v, g))
+        return by_u, by_g
+
+    def _state(self, x: Tensor, y: Tensor) -> State:
+        scale = (x[..., :, None].abs() + y[..., None, :].abs()).amax((-2, -1), keepdim=True)
+        scale = torch.where(scale > 0, scale, 1.0)
+        u, c, _, _ = self.tree.solve(x, y)
+        i = self._current(u)
+        worst = self._worst(i - c, scale)
+        for _ in range(self.solver.max_steps):
+            if worst <= self.solver.tolerance:
+                return State(u, i, x, y)
+            next_u, next_c, _, _ = self.tree.solve(x, y, i - self.ohmic[:, None] * u)
+            next_i = self._current(next_u)
+            reached = self._worst(next_i - next_c, scale)
+            if not reached <= worst / 2:
+                break
+            u, c, i, worst = next_u, next_c, next_i, reached
+        return self._newton(u, c, scale, x, y)
+
+    def _worst(self, error: Tensor, scale: Tensor) -> float:
+        """Largest violation of Kirchhoff's voltage law, relative to the applied voltages.
+
+        With u = u₀ − R c for assumed currents c, that is R (i(u) − c).
+        """
+        return float((self.circuit.drop(error).abs() / scale).max()) if error.numel() else 0.0
+
+    def _newton(self, u: Tensor, c: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> State:
+        """Damped Newton on the assumed currents c, each set with its own step length.
+
+        The co-content Φ(c) = Σ ∫ i du + ½ cᵀR c is convex with gradient −R ρ, ρ = i(u) − c, and
+        Newton's direction d, (1 + i′ R) d = ρ, goes downhill. A step is short enough when Φ does
+        not rise at its end more steeply than it fell half as much at its start: no antiderivative
+        of the I-V is needed.
+        """
+        worst = float("inf")
+        for _ in range(self.solver.max_steps):
+            i = self._current(u)
+            error = i - c
+            worst = self._worst(error, scale)
+            if worst <= self.solver.tolerance:
+                return State(u, i, x, y)
+            root = self._slopes(u)[0].sqrt()
+            b = torch.where(root > 0, error / root, 0.0)
+            d = root * krylov.system(self.circuit, root, b, min(1e-4, max(1e-13, worst)), 5000)[0]
+            fall = self.circuit.drop(d)
+            start = krylov.dot(error, fall)
+            length = torch.ones_like(start)
+            while True:
+                end = krylov.dot(self._current(u - length * fall) - c - length * d, fall)
+                good = end >= -start / 2
+                if bool(good.all()) or float(length.min()) < SHORTEST:
+                    break
+                length = torch.where(good, length, length / 2)
+            u, c = u - length * fall, c + length * d
+        raise NotConverged(
+            f"residual {worst:.1e} of the applied voltage, wanted {self.solver.tolerance:.1e} "
+            f"(kappa = {self.kappa:.3g}, {self.iv!r}); raise max_steps or the tolerance"
+        )
+
+    def _read(self, x: Tensor) -> Tensor:
+        sets, shape = self._sets(x, self.rows)
+        parts = [
+            self._state(
+                sets[:, part].flip(-1), sets.new_zeros(*sets[:, part].shape[:-1], self.cols)
+            ).i.sum(-2)
+            for part in self._parts(sets.shape[1])
+        ]
+        result = torch.cat(parts, 1) if parts else sets.new_zeros(*sets.shape[:-1], self.cols)
+        return result.reshape(*shape, self.cols).to(x.dtype)
+
+    def _adjoint(self, state: State, y: Tensor) -> Tensor:
+        slope = self._slopes(state.u)[0]
+        u0 = self.circuit.open_circuit(y.new_zeros(*y.shape[:-1], self.rows), y)
+        found = krylov.solve(self.circuit, slope, u0.expand_as(slope), 1e-13, 5000)
+        if not float(found.residual.max()) <= 1e-10:
+            raise NotConverged(f"adjoint residual {float(found.residual.max()):.1e}, wanted 1e-10")
+        return found.u
+
+    def _variance(self, state: State, spread: Tensor, weights: Tensor) -> Tensor:
+        """Every set has its own adjoint network, hence one solve per output and set."""
+        caused = self._slopes(state.u)[1] * spread[:, None]
+        parts = []
+        for k in range(weights.shape[1]):
+            y = weights[:, k, None].expand(-1, state.u.shape[1], -1)
+            parts.append((caused * self._adjoint(state, y)).square().sum((-2, -1)))
+        return torch.stack(parts, -1)

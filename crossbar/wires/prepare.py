@@ -1,0 +1,85 @@
+"""From conductances and wires to a solved network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crossbar.wires.gated import Gated
+from crossbar.wires.interleaved import Interleaved
+from crossbar.wires.linear import Approximated, Factored, Iterated
+from crossbar.wires.network import Network
+from crossbar.wires.nonlinear import Nonlinear
+from crossbar.wires.settings import (
+    Approximate,
+    Exact,
+    Floating,
+    Iterative,
+    Newton,
+    Solver,
+    Wires,
+)
+from devices._check import instance
+from devices.part import IV
+
+LARGEST_FACTOR = 1 << 22
+"""Cells that the automatic choice factors at once (2 GiB of joints); beyond, it iterates."""
+
+
+def prepare(
+    g: Tensor,
+    wires: Wires,
+    iv: IV | None = None,
+    solver: Solver | None = None,
+    floating: Floating | None = None,
+) -> Network:
+    """Solve an array of cells and wires once, to be read many times.
+
+    Args:
+        g: conductances (..., rows, cols), finite and >= 0 [S]; 0 is an open cell, a shorted one
+            a large number. Leading dimensions are independent arrays with the same wires.
+        wires: resistances and terminals of the lines.
+        iv: current of a cell against its voltage; None: ohmic.
+        solver: None chooses: `Newton` for nonlinear cells, otherwise `Exact` up to 4 million
+            cells and `Iterative` beyond. The choice is `network.solver`.
+        floating: lines connected to nothing; None: every line is driven or sensed.
+
+    Raises:
+        TypeError: g is not a floating tensor, or a solver that cannot solve these cells.
+        ValueError: g is not an array, or holds a negative or non-finite conductance.
+        NotConverged: raised by the reads of an iterative solver; it carries the residual.
+    """
+    if not isinstance(g, Tensor) or not g.is_floating_point():
+        raise TypeError(f"g must be a floating tensor of conductances, got {g!r}")
+    if g.ndim < 2 or 0 in g.shape[-2:]:
+        raise ValueError(f"g must be (..., rows, cols) with rows, cols >= 1, got {tuple(g.shape)}")
+    if not bool(((g >= 0) & torch.isfinite(g)).all()):
+        raise ValueError("g must be finite and >= 0 S everywhere")
+    instance("wires", wires, Wires, optional=False)
+    instance("iv", iv, IV)
+    instance("solver", solver, Solver)
+    instance("floating", floating, Floating)
+    if wires.interleaved:
+        return Interleaved(g, wires, iv, solver, floating, prepare)
+    if wires.source is not None:
+        if iv is not None or solver is not None or floating is not None:
+            raise TypeError("source lines take ohmic cells, solver=None and floating=None")
+        return Gated(g, wires)
+    if iv is not None:
+        if floating is not None:
+            raise TypeError("floating lines need ohmic cells (iv=None)")
+        if solver is not None and not isinstance(solver, Newton):
+            raise TypeError(f"nonlinear cells need Newton(), got {solver!r}")
+        return Nonlinear(g, wires, solver or Newton(), iv)
+    match solver:
+        case None if g.numel() > LARGEST_FACTOR and floating is None:
+            return Iterated(g, wires, Iterative())
+        case None:
+            return Factored(g, wires, Exact(), floating)
+        case Exact():
+            return Factored(g, wires, solver, floating)
+        case Iterative():
+            return Iterated(g, wires, solver, floating)
+        case Approximate():
+            return Approximated(g, wires, solver, floating)
+    raise TypeError(f"ohmic cells need Exact(), Iterative() or Approximate(), got {solver!r}")

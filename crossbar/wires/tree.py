@@ -1,0 +1,369 @@
+"""Exact solution of an array with wire resistance by joining blocks of cells.
+
+A block of cells is known by its ports alone. Each of its lines enters at a near port, with a given
+voltage, and leaves at a far port, with a given current (see `lines` for the orientation); the block
+answers with the near currents and the far voltages,
+
+    (i_near, v_far) = H (v_near, i_far),     H = [[Y, N], [Nᵀ, −Z]],
+
+symmetric by reciprocity, Y and Z positive semidefinite. Given this way round, no wire resistance
+is ever divided by: r = 0 and g = 0 are ordinary numbers, and nothing cancels when r g is small.
+Two blocks A, B in a row share s lines: the far ports of A are the near ports of B,
+
+    v = v_A − Z i,  i = i_B + Y v   =>   i = K (i_B + Y v_A),  v = Kᵀ (v_A − Z i_B),
+    K = (1 + Y Z)⁻¹,
+
+where Z of A, Y of B, and 1 + Y Z has eigenvalues >= 1. Joining all blocks of a level at once is a
+handful of batched matrix products, and log₂(rows·cols) levels lead from small leaves to the whole
+array: O(N³) work for an N × N array, all of it in large products, O(N²) memory per level.
+(A nested dissection, George, SIAM J. Numer. Anal. 10, 345 (1973), doi:10.1137/0710032, whose
+fronts are the merged operators of Martinsson, J. Comput. Phys. 242, 460 (2013),
+doi:10.1016/j.jcp.2013.02.019.) The joints are kept: with them any set of terminal voltages and
+cell current sources is solved in O(N² log N), upwards for the sources, downwards for the ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossbar.wires.lines import Circuit
+
+LARGEST_LEAF = 7
+"""Sides of a leaf are 1 to 7 cells, whichever pads the array least."""
+
+
+class Joint(NamedTuple):
+    """How a level of blocks was joined: what the interface currents and voltages follow from."""
+
+    family: int  # 0: along the wordlines, 1: along the bitlines
+    before: tuple[int, ...]  # sizes of the four port groups of A and B
+    after: tuple[int, ...]  # and of the joined block
+    ca: Tensor  # (..., s, ports of A left) far voltages of A
+    cb: Tensor  # (..., s, ports of B left) near currents of B
+    k: Tensor  # (..., s, s)
+    ky: Tensor  # (..., s, s)
+    zk: Tensor  # (..., s, s)
+
+
+class Leaf(NamedTuple):
+    """The response of the smallest blocks."""
+
+    c: Tensor  # (M, N, cells, ports) cell voltages of a block without cells, per port
+    drop: Tensor  # (M, N, cells, cells) [ohm]
+    d: Tensor  # (T, M, N, cells, cells) (1 + g R)⁻¹
+    y: Tensor  # (T, M, N, cells, cells) (1 + g R)⁻¹ g [S]
+
+
+def split(size: int) -> tuple[int, int]:
+    """(leaf side, number of doublings) that cover `size` with the least padding."""
+    best: tuple[int, int, int] | None = None
+    for side in range(1, LARGEST_LEAF + 1):
+        doublings = max(0, (-(-size // side) - 1).bit_length())
+        choice = (side << doublings, abs(side - 4), doublings)
+        if best is None or choice < best:
+            best = choice
+            found = (side, doublings)
+    return found
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _half(part: slice, second: bool) -> slice:
+    middle = (part.start + part.stop) // 2
+    return slice(middle, part.stop) if second else slice(part.start, middle)
+
+
+Group = tuple[slice, slice, slice]  # the same ports in the child, the joined block and c
+
+
+def _groups(
+    family: int, before: Sequence[int], after: Sequence[int]
+) -> tuple[list[Group], list[Group]]:
+    """Where the ports that A and B keep lie; ports are near rows, near cols, far rows, far cols."""
+    other, old, new = 1 - family, _slices(before), _slices(after)
+    a = [
+        (old[family], new[family]),
+        (old[other], _half(new[other], False)),
+        (old[2 + other], _half(new[2 + other], False)),
+    ]
+    b = [
+        (old[other], _half(new[other], True)),
+        (old[2 + family], new[2 + family]),
+        (old[2 + other], _half(new[2 + other], True)),
+    ]
+
+    def placed(pairs: list[tuple[slice, slice]]) -> Iterator[Group]:
+        start = 0
+        for source, target in pairs:
+            width = target.stop - target.start
+            if width:
+                yield source, target, slice(start, start + width)
+            start += width
+
+    return list(placed(a)), list(placed(b))
+
+
+def _pair(blocks: Tensor, family: int) -> tuple[Tensor, Tensor]:
+    """Neighbouring blocks along a family; blocks (T, M, N, ., .)."""
+    if family == 0:
+        return blocks[:, :, 0::2], blocks[:, :, 1::2]
+    return blocks[:, 0::2], blocks[:, 1::2]
+
+
+def _unpair(a: Tensor, b: Tensor, family: int) -> Tensor:
+    dim = 2 - family
+    return torch.stack((a, b), dim + 1).flatten(dim, dim + 1)
+
+
+def _join(h: Tensor, family: int, before: tuple[int, ...], last: bool) -> tuple[Tensor, Joint]:
+    """Join neighbouring blocks; `last`: B ends at an open edge, where no current leaves."""
+    other = 1 - family
+    after = [0, 0, 0, 0]
+    after[family], after[2 + family] = before[family], 0 if last else before[2 + family]
+    after[other], after[2 + other] = 2 * before[other], 2 * before[2 + other]
+    in_a, in_b = _groups(family, before, after)
+    a, b = _pair(h, family)
+    far, near = _slices(before)[2 + family], _slices(before)[family]
+    ca = torch.cat([a[..., far, source] for source, _, _ in in_a], -1)
+    cb = torch.cat([b[..., near, source] for source, _, _ in in_b], -1)
+    z, y = -a[..., far, far], b[..., near, near]
+    k = torch.linalg.inv(torch.eye(before[family]).to(y) + y @ z)
+    ky, zk = k @ y, z @ k
+    aa, ab, bb = ca.mT @ (ky @ ca), ca.mT @ (k @ cb), cb.mT @ (zk @ cb)
+    joined = h.new_empty(*aa.shape[:-2], sum(after), sum(after))
+    for source, to, at in in_a:
+        for source2, to2, at2 in in_a:
+            torch.add(a[..., source, source2], aa[..., at, at2], out=joined[..., to, to2])
+        for _, to2, at2 in in_b:
+            joined[..., to, to2] = ab[..., at, at2]
+            joined[..., to2, to] = ab[..., at, at2].mT
+    for source, to, at in in_b:
+        for source2, to2, at2 in in_b:
+            torch.sub(b[..., source, source2], bb[..., at, at2], out=joined[..., to, to2])
+    return joined, Joint(family, before, tuple(after), ca, cb, k, ky, zk)
+
+
+class Tree:
+    """The factored circuit of a stack of equal arrays with ohmic cells.
+
+    Args:
+        g: conductances (T, rows, cols), float64 [S], in canonical orientation.
+        wires: the lines.
+        floating: which rows, which columns are disconnected at both ends (boolean vectors).
+    """
+
+    def __init__(
+        self, g: Tensor, wires: Circuit, floating: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        self.rows, self.cols = g.shape[-2:]
+        (p, down), (q, right) = split(self.rows), split(self.cols)
+        self.side = (p, q)
+        self.blocks = (1 << down, 1 << right)
+        pad = (self.blocks[1] * q - self.cols, self.blocks[0] * p - self.rows)
+        padded = torch.nn.functional.pad(g, (0, pad[0], 0, pad[1]))
+        rho = torch.nn.functional.pad(wires.rows.r, (0, pad[0]))
+        sigma = torch.nn.functional.pad(wires.cols.r, (0, pad[1]))
+        self.leaf, h = self._leaves(padded, rho, sigma)
+        self.joints: list[Joint] = []
+        sizes: tuple[int, ...] = (p, q, p, q)
+        while h.shape[1] * h.shape[2] > 1:
+            family = 0 if h.shape[2] > 1 and (sizes[1] <= sizes[0] or h.shape[1] == 1) else 1
+            open_end = (wires.rows if family == 0 else wires.cols).far is None
+            h, joint = _join(h, family, sizes, open_end and h.shape[2 - family] == 2)
+            self.joints.append(joint)
+            sizes = joint.after
+        self.root = h[:, 0, 0]  # (T, ports, ports)
+        self.sizes = sizes
+        self._close(wires, floating)
+
+    def _leaves(self, g: Tensor, rho: Tensor, sigma: Tensor) -> tuple[Leaf, Tensor]:
+        (p, q), (tall, wide) = self.side, self.blocks
+        along = rho.view(wide, q).cumsum(-1)[None, :, None, :].expand(tall, wide, p, q)
+        up = sigma.view(tall, p).cumsum(-1)[:, None, :, None].expand(tall, wide, p, q)
+        c = g.new_zeros(tall, wide, p, q, 2 * (p + q))
+        drop = g.new_zeros(tall, wide, p, q, p, q)
+        for i in range(p):
+            c[..., i, :, i] = 1
+            c[..., i, :, p + q + i] = -along[..., i, :]
+            for j in range(q):
+                drop[..., i, j, i, :] = torch.minimum(along[..., i, :], along[..., i, j, None])
+        for j in range(q):
+            c[..., j, p + j] = 1
+            c[..., j, 2 * p + q + j] = -up[..., j]
+            for i in range(p):
+                drop[..., i, j, :, j] += torch.minimum(up[..., j], up[..., i, j, None])
+        c, drop = c.flatten(2, 3), drop.flatten(4, 5).flatten(2, 3)
+        cells = self._cells(g)
+        d = torch.linalg.inv(torch.eye(p * q).to(g) + cells[..., None] * drop)
+        y = d * cells[..., None, :]
+        h = c.mT @ (y @ c)
+        near, far = torch.arange(p + q), torch.arange(p + q) + p + q
+        h[..., near, far] += 1
+        h[..., far, near] += 1
+        h[..., far, far] -= torch.cat((along[..., -1], up[..., -1, :]), -1)
+        return Leaf(c, drop, d, y), h
+
+    def _cells(self, x: Tensor) -> Tensor:
+        """(T, rows, cols, ...) as blocks (T, M, N, cells, ...)."""
+        (p, q), (tall, wide) = self.side, self.blocks
+        x = x.reshape(len(x), tall, p, wide, q, *x.shape[3:])
+        return x.transpose(2, 3).flatten(3, 4)
+
+    def _array(self, x: Tensor) -> Tensor:
+        """Blocks (T, M, N, cells, k) as (T, k, rows, cols) without the padding."""
+        (p, q), (tall, wide) = self.side, self.blocks
+        x = x.unflatten(3, (p, q)).transpose(2, 3).reshape(len(x), tall * p, wide * q, -1)
+        return x[:, : self.rows, : self.cols].permute(0, 3, 1, 2)
+
+    def _close(self, wires: Circuit, floating: tuple[Tensor, Tensor] | None) -> None:
+        """The port values that no terminal fixes: far currents and voltages of floating lines.
+
+        A far port is held at its line's voltage behind `far`; a floating line carries no current.
+        """
+        root, groups = self.root, _slices(self.sizes)
+        near = self.sizes[0] + self.sizes[1]
+        fixed = torch.zeros(len(root[0]), dtype=torch.bool, device=root.device)
+        fixed[:near] = True
+        shunt = root.new_zeros(len(fixed))
+        #: terminal at whose voltage each far port is held
+        self.held = torch.zeros(len(fixed) - near, dtype=torch.long, device=root.device)
+        terminals = torch.arange(near, device=root.device)
+        dead = torch.zeros_like(fixed)  # far ports without a current: open ends, floating lines
+        for family, lines in enumerate((wires.rows, wires.cols)):
+            if lines.far is None:
+                dead[groups[2 + family]] = True
+            else:
+                shunt[groups[2 + family]] = lines.far
+                second = groups[2 + family]
+                self.held[second.start - near : second.stop - near] = terminals[groups[family]]
+        if floating is not None:
+            for family, mask in enumerate(floating):
+                lines_off = mask.nonzero()[:, 0].to(root.device)
+                fixed[groups[family].start + lines_off] = False
+                if self.sizes[2 + family]:
+                    dead[groups[2 + family].start + lines_off] = True
+        self.near = near
+        self.fixed = fixed.nonzero()[:, 0]
+        self.loose = (~fixed & ~dead).nonzero()[:, 0]
+        self.loose_inverse: Tensor | None = None
+        if len(self.loose):
+            system = root[:, self.loose][:, :, self.loose]
+            system = system - torch.diag(shunt[self.loose])
+            #: a floating line without a conducting cell holds no voltage of its own
+            lonely = system.diagonal(dim1=-2, dim2=-1) == 0
+            system = system + torch.diag_embed(lonely.to(system))
+            self.loose_inverse = torch.linalg.inv(system)
+
+    def ports(self, terminals: Tensor, sources: Tensor | None = None) -> Tensor:
+        """Port values (T, ports, k) of near terminal voltages (T, near, k) and source responses."""
+        ports = terminals.new_zeros(len(terminals), len(self.root[0]), terminals.shape[-1])
+        ports[:, self.fixed] = terminals[:, self.fixed]
+        if self.loose_inverse is not None:
+            far = self.loose >= self.near
+            wanted = terminals.new_zeros(len(terminals), len(self.loose), terminals.shape[-1])
+            wanted[:, far] = terminals[:, self.held[self.loose[far] - self.near]]
+            wanted = wanted - self.root[:, self.loose][:, :, self.fixed] @ ports[:, self.fixed]
+            if sources is not None:
+                wanted = wanted - sources[:, self.loose]
+            ports[:, self.loose] = self.loose_inverse @ wanted
+        return ports
+
+    def admittance(self) -> Tensor:
+        """Terminal currents per terminal voltage (T, rows + cols, rows + cols) [S]."""
+        keep = self._terminals()
+        if self.loose_inverse is None:
+            return self.root[:, keep][:, :, keep]
+        unit = torch.eye(self.near).to(self.root).expand(len(self.root), -1, -1)
+        ports = self.ports(unit)
+        currents = self.root[:, : self.near] @ ports
+        currents = currents.index_add(1, self.held, -ports[:, self.near :])
+        return currents[:, keep][:, :, keep]
+
+    def _terminals(self) -> Tensor:
+        first, second = torch.arange(self.rows), torch.arange(self.cols) + self.sizes[0]
+        return torch.cat((first, second)).to(self.root.device)
+
+    def solve(
+        self, x: Tensor, y: Tensor, j: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cell voltages and currents of k sets of terminal voltages and cell current sources.
+
+        Args:
+            x: row voltages (T, k, rows) [V].
+            y: canonical column voltages (T, k, cols) [V].
+            j: current sources across the cells (T, k, rows, cols) [A].
+
+        Returns:
+            cell voltages and currents (T, k, rows, cols), near voltages of the rows (T, k, rows)
+            and of the columns (T, k, cols), which differ from x and y on floating lines.
+        """
+        pad = torch.nn.functional.pad
+        terminals = torch.cat(
+            (
+                pad(x, (0, self.sizes[0] - self.rows)),
+                pad(y, (0, self.sizes[1] - self.cols)),
+            ),
+            -1,
+        ).mT
+        spread = None
+        kept: list[tuple[Tensor, Tensor]] = []
+        answers = None
+        if j is not None:
+            down = self.blocks[0] * self.side[0] - self.rows
+            right = self.blocks[1] * self.side[1] - self.cols
+            spread = self.leaf.d @ self._cells(
+                pad(j.permute(0, 2, 3, 1), (0, 0, 0, right, 0, down))
+            )
+            answers = self._up(self.leaf.c.mT @ spread, kept)
+        ports = self.ports(terminals, answers)
+        near_rows, near_cols = ports[:, : self.rows], ports[:, self.sizes[0] :][:, : self.cols]
+        p = ports[:, None, None]
+        for joint in reversed(self.joints):
+            p = self._down(p, joint, kept.pop() if kept else None)
+        u = self.leaf.c @ p
+        i = self.leaf.y @ u
+        if spread is not None:
+            i = i + spread
+        u = u - self.leaf.drop @ i
+        return self._array(u), self._array(i), near_rows.mT, near_cols.mT
+
+    def _up(self, h: Tensor, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Responses of the ports to the sources inside, with all port values zero."""
+        for joint in self.joints:
+            a, b = _pair(h, joint.family)
+            old = _slices(joint.before)
+            va, ib = a[..., old[2 + joint.family], :], b[..., old[joint.family], :]
+            i = joint.ky @ va + joint.k @ ib
+            v = joint.k.mT @ va - joint.zk @ ib
+            kept.append((va, ib))
+            h = h.new_empty(*i.shape[:-2], sum(joint.after), i.shape[-1])
+            in_a, in_b = _groups(joint.family, joint.before, joint.after)
+            from_a, from_b = joint.ca.mT @ i, joint.cb.mT @ v
+            for source, to, at in in_a:
+                h[..., to, :] = a[..., source, :] + from_a[..., at, :]
+            for source, to, at in in_b:
+                h[..., to, :] = b[..., source, :] + from_b[..., at, :]
+        return h[:, 0, 0]
+
+    def _down(self, p: Tensor, joint: Joint, inner: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Port values of the two halves of every block."""
+        in_a, in_b = _groups(joint.family, joint.before, joint.after)
+        va = joint.ca @ torch.cat([p[..., to, :] for _, to, _ in in_a], -2)
+        ib = joint.cb @ torch.cat([p[..., to, :] for _, to, _ in in_b], -2)
+        if inner is not None:
+            va, ib = va + inner[0], ib + inner[1]
+        old = _slices(joint.before)
+        halves = p.new_zeros(2, *va.shape[:-2], sum(joint.before), p.shape[-1])
+        halves[0][..., old[2 + joint.family], :] = joint.ky @ va + joint.k @ ib
+        halves[1][..., old[joint.family], :] = joint.k.mT @ va - joint.zk @ ib
+        for half, groups in zip(halves, (in_a, in_b), strict=True):
+            for source, to, _ in groups:
+                half[..., source, :] = p[..., to, :]
+        return _unpair(halves[0], halves[1], joint.family)
