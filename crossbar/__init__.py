@@ -1,5 +1,6 @@
 """Resistive crossbars in PyTorch: arrays of device pairs, drop-in layers, in-situ learning."""
 
+from crossbar import spice as spice
 from crossbar.chip import Chip as Chip
 from crossbar.chip import HardwareAware as HardwareAware
 from crossbar.chip import InSitu as InSitu
@@ -33,3 +34,14 @@ from crossbar.pulses import ExactBits as ExactBits
 from crossbar.pulses import Expected as Expected
 from crossbar.pulses import Sequential as Sequential
 from crossbar.quantise import quantize as quantize
+from crossbar.wires import Approximate as Approximate
+from crossbar.wires import Exact as Exact
+from crossbar.wires import Floating as Floating
+from crossbar.wires import Iterative as Iterative
+from crossbar.wires import Network as Network
+from crossbar.wires import Newton as Newton
+from crossbar.wires import NotConverged as NotConverged
+from crossbar.wires import SourceLine as SourceLine
+from crossbar.wires import Wires as Wires
+from crossbar.wires import disturb as disturb
+from crossbar.wires import prepare as prepare

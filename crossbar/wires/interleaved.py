@@ -51,7 +51,7 @@ class Interleaved(Network):
         self.matrix = None if inner.matrix is None else unweave(inner.matrix)
 
     @property
-    def residual(self) -> float:  # type: ignore[override]
+    def residual(self) -> float:
         """Of the physical array."""
         return self.inner.residual
 

@@ -22,9 +22,8 @@ from crossbar.wires.settings import (
 from crossbar.wires.tree import Tree
 
 
-def turned(g: Tensor, wires: Wires, floating: Floating | None) -> tuple[Tensor, Wires, Floating]:
+def turned(g: Tensor, wires: Wires) -> tuple[Tensor, Wires]:
     """The array seen from the side: its bitlines, from the sense end, as wordlines."""
-    rows, cols = g.shape[-2:]
     side = replace(
         wires,
         r_wordline=wires.r_bitline,
@@ -32,11 +31,7 @@ def turned(g: Tensor, wires: Wires, floating: Floating | None) -> tuple[Tensor, 
         both_drivers=wires.both_senses,
         both_senses=wires.both_drivers,
     )
-    off = Floating() if floating is None else floating
-    lines = Floating(
-        tuple(cols - 1 - col for col in off.cols), tuple(rows - 1 - row for row in off.rows)
-    )
-    return g.flip(-1, -2).mT, side, lines
+    return g.flip(-1, -2).mT, side
 
 
 class Ohmic(Network):
@@ -45,14 +40,15 @@ class Ohmic(Network):
     @cached_property
     def transposed(self) -> Network:
         """The same solver on the array seen from the side."""
-        lines = None
-        if self.floating is not None:
-            rows, cols = self.floating
-            lines = Floating(
-                tuple(rows.nonzero()[:, 0].tolist()), tuple(cols.nonzero()[:, 0].tolist())
-            )
-        g, wires, off = turned(self.g, self.wires, lines)
-        return type(self)(g, wires, self.solver, off if self.floating is not None else None)  # type: ignore[arg-type]
+        return type(self)(*turned(self.g, self.wires), self.solver, self._turned_lines())
+
+    def _turned_lines(self) -> Floating | None:
+        if self.unconnected is None:
+            return None
+        rows, cols = self.unconnected.rows, self.unconnected.cols
+        return Floating(
+            tuple(self.cols - 1 - col for col in cols), tuple(self.rows - 1 - row for row in rows)
+        )
 
     def _adjoint(self, state: State, y: Tensor) -> Tensor:
         return self._state(y.new_zeros(*y.shape[:-1], self.rows), y).u
@@ -157,8 +153,7 @@ class Approximated(Network):
     @cached_property
     def transposed(self) -> Network:
         """The approximation of the array seen from the side."""
-        g, wires, _ = turned(self.g, self.wires, None)
-        return Approximated(g, wires, self.solver)  # type: ignore[arg-type]
+        return Approximated(*turned(self.g, self.wires), Approximate())
 
     @cached_property
     def error(self) -> float:
@@ -173,7 +168,7 @@ class Approximated(Network):
             return float((self._read(ones) - truth).abs().max() / truth.abs().max())
 
     @property
-    def residual(self) -> float:  # type: ignore[override]
+    def residual(self) -> float:
         """The measured error: this solver has no node voltages to check Kirchhoff's laws on."""
         return self.error
 
@@ -188,8 +183,13 @@ class Approximated(Network):
                 torch.as_tensor(r, dtype=g.dtype).detach().requires_grad_()
                 for r in self.wires.resistances
             ]
-            names = ("r_wordline", "r_bitline", "r_driver", "r_sense")
-            wires = replace(self.wires, **dict(zip(names, ohms, strict=True)))
+            wires = replace(
+                self.wires,
+                r_wordline=ohms[0],
+                r_bitline=ohms[1],
+                r_driver=ohms[2],
+                r_sense=ohms[3],
+            )
             inputs = x.detach().to(g.dtype).requires_grad_()
             read = inputs @ self._formula(g, wires)
             found = torch.autograd.grad(

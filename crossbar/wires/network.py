@@ -71,6 +71,7 @@ class Network(ABC):
         self.g, self.wires, self.solver = g, wires, solver
         self.rows, self.cols = g.shape[-2:]
         self.kappa = wires.kappa(g)
+        self.unconnected = floating
         self.floating = None if floating is None else floating.mask(self.rows, self.cols)
         with torch.no_grad():
             #: (T, rows, cols) float64, canonical orientation
@@ -108,7 +109,7 @@ class Network(ABC):
     def mv(self, x: Tensor) -> Tensor:
         """Output currents (..., cols) [A] of row voltages x (..., rows) [V]."""
         self._check(x, self.rows, "x", "rows")
-        return _Read.apply(self, x, self.g, *self.wires.resistances)  # type: ignore[no-any-return,no-untyped-call]
+        return _Read.apply(self, x, self.g, *self.wires.resistances)  # type: ignore[no-untyped-call]
 
     def mv_t(self, d: Tensor) -> Tensor:
         """The transposed read: bitlines driven by d (..., cols) [V], wordline currents sensed.

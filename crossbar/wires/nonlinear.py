@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -16,6 +17,17 @@ from devices.part import IV
 
 SHORTEST = 2.0**-20
 """Part of a Newton step below which it is taken as it is: rounding alone stops the search."""
+
+
+@dataclass(frozen=True)
+class Reversed(IV):
+    """A cell seen from its other terminal; the same as the law itself where that is odd."""
+
+    law: IV
+
+    def current(self, g: Tensor, v: Tensor) -> Tensor:
+        """−I(−V) [A]."""
+        return -self.law.current(g, -v)
 
 
 class Nonlinear(Network):
@@ -44,8 +56,8 @@ class Nonlinear(Network):
     @cached_property
     def transposed(self) -> Network:
         """The array seen from the side; the current through a cell flows the other way."""
-        g, wires, _ = turned(self.g, self.wires, None)
-        return Nonlinear(g, wires, self.solver, self.iv)
+        iv = self.iv.law if isinstance(self.iv, Reversed) else Reversed(self.iv)
+        return Nonlinear(*turned(self.g, self.wires), self.solver, iv)
 
     def _current(self, u: Tensor) -> Tensor:
         return self.iv.current(self.stack[:, None], u)

@@ -242,8 +242,8 @@ class Approximate(Solver):
     0.8 and 8 % at 2 on random arrays, where leaving the wires out errs by 2, 17, 60 and 110 %. The
     network states the error measured on its own array (`residual`). It knows no voltages.
 
-    Source: the effective-resistance form of Jeong, Zidan & Lu, IEEE Trans. Circuits Syst. I 65,
-    1080 (2018), doi:10.1109/TCSI.2017.2771155, with the loads of this array instead of a fit.
+    Source: the effective-resistance form of Jeong, Zidan & Lu, IEEE Trans. Nanotechnol. 17, 184
+    (2018), doi:10.1109/TNANO.2017.2784364, with the loads of this array instead of a fit.
     """
 
 
