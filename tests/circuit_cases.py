@@ -72,7 +72,7 @@ def cases() -> Iterator[Case]:
             seed += 1
             g, x = cells(*shape, seed), volts(shape[0], seed)
             yield Case(f"{name}_{shape[0]}x{shape[1]}", g, wires, x)
-            iv = (SinhIV(1.0), SinhIV(4.0), CubicIV(2.0))[seed % 3]
+            iv = (SinhIV(1), SinhIV(0.25), CubicIV(b=2.0))[seed % 3]
             yield Case(f"{name}_{shape[0]}x{shape[1]}_{type(iv).__name__}", g, wires, 2 * x, iv=iv)
     wires = LINES["unequal"]
     half = torch.full((7,), 0.25, dtype=torch.float64)
@@ -84,7 +84,7 @@ def cases() -> Iterator[Case]:
         yield Case(f"floating_both_{k}", g, LINES["both_ends"], x, half, floating=floating)
     g, x = cells(8, 7, 60), volts(8, 60)
     yield Case("half_biased", g, wires, (x > 0) * 0.5, -half)
-    yield Case("half_biased_sinh", g, wires, (x > 0) * 0.5, -half, iv=SinhIV(3.0))
+    yield Case("half_biased_sinh", g, wires, (x > 0) * 0.5, -half, iv=SinhIV(0.333333))
     for k, source in enumerate(
         (SourceLine(0.2, 2.0, 5.0), SourceLine(0.2, 2.0, 5.0, opposite=True), SourceLine(0.2))
     ):
@@ -93,7 +93,7 @@ def cases() -> Iterator[Case]:
     for m, n in ((40, 12), (12, 40), (32, 32)):
         yield Case(f"tall_{m}x{n}", cells(m, n, m + n), LINES["equal"], volts(m, m + n))
     yield Case("large_64x64", cells(64, 64, 64), LINES["unequal"], volts(64, 64))
-    for k, iv in enumerate((SinhIV(2.0), SinhIV(4.0), CubicIV(1.0))):
+    for k, iv in enumerate((SinhIV(0.5), SinhIV(0.25), CubicIV(b=1.0))):
         m, n = ((24, 36), (33, 17), (64, 64))[k]
         x = volts(m, 80 + k)
         yield Case(

@@ -21,9 +21,9 @@ SOLVERS = {
     "exact": (None, None),
     "iterative": (Iterative(1e-14), None),
     "approximate": (Approximate(), None),
-    "sinh": (None, SinhIV(2.0)),
-    "strong_sinh": (None, SinhIV(6.0)),
-    "cubic": (None, CubicIV(1.5)),
+    "sinh": (None, SinhIV(0.5)),
+    "strong_sinh": (None, SinhIV(0.166667)),
+    "cubic": (None, CubicIV(b=1.5)),
 }
 
 
