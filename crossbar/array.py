@@ -280,7 +280,10 @@ class Array(nn.Module):
 
 
 def _copied(leaves: dict[str, Any]) -> dict[str, Any]:
-    return {part: type(leaf)(*(t.clone() for t in leaf)) for part, leaf in leaves.items()}
+    def copied(leaf: Any) -> Any:
+        return type(leaf)(*(t if t is None else t.clone() for t in leaf))
+
+    return {part: copied(leaf) for part, leaf in leaves.items()}
 
 
 def _device(state: State, k: int) -> State:

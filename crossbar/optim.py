@@ -42,7 +42,7 @@ class InSituSGD(Optimizer):
     # GradScaler hands over its scale instead of dividing gradients that are only placeholders
     _step_supports_amp_scaling = True
     # GradScaler sets these for one step and deletes them again
-    grad_scale: Tensor | float | None = 1.0
+    grad_scale: Tensor | float = 1.0
     found_inf: Tensor | float = 0.0
 
     def __init__(self, model: nn.Module, lr: float, *, max_norm: float | None = None) -> None:
@@ -76,7 +76,7 @@ class InSituSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         lr = float(self.param_groups[0]["lr"])
-        if self.grad_scale is None:
+        if isinstance(self.found_inf, Tensor) and not isinstance(self.grad_scale, Tensor):
             raise RuntimeError(
                 "scaler.unscale_(optimizer) cannot reach the errors kept for the cells; "
                 "let scaler.step(optimizer) unscale, and clip with max_norm="
