@@ -61,7 +61,10 @@ def write_verify(
     whole("patience", patience, 1)
     if device.update is None:
         raise TypeError("write_verify needs a device with an update law, got update=None")
-    if torch.broadcast_shapes(target.shape, state.g.shape) != state.g.shape:
+    if target.dim() > state.g.dim() or any(
+        ours not in (1, theirs)
+        for ours, theirs in zip(target.shape[::-1], state.g.shape[::-1], strict=False)
+    ):
         raise ValueError(
             f"target must broadcast to the cells {tuple(state.g.shape)}, got {tuple(target.shape)}"
         )
