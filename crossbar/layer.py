@@ -137,7 +137,7 @@ class AnalogLayer(nn.Module):
             plane, w_max = self._rehearse()
         else:
             plane, w_max = self.array.plane(), self.array.w_max
-        if isinstance(self.mode, InSitu):
+        if isinstance(self.mode, InSitu) and torch.is_grad_enabled():
             self._before_grad(x)
         function = AnalogRead if torch.compiler.is_compiling() else DualRead
         out: Tensor = function.apply(  # type: ignore[no-untyped-call]
@@ -185,16 +185,16 @@ class AnalogLayer(nn.Module):
 
     # ---- in-situ learning ------------------------------------------------------------------
 
+    @torch.compiler.disable  # the stash is a side effect: a clean break of the compiled graph
     def _before_grad(self, x: Tensor) -> None:
-        if torch.compiler.is_compiling() and not torch.is_grad_enabled():
-            return
-        if torch._C._functorch.is_functorch_wrapped_tensor(x) and torch.is_grad_enabled():
+        """Refuse functional gradients; drop (x, δ) that a zero_grad has made stale."""
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):
             if torch._C._functorch.is_gradtrackingtensor(x) or x.requires_grad:
                 raise TypeError(
                     "torch.func.grad over mode InSitu() is refused: its update keeps (x, δ) on "
                     "the side, which a functional transform would lose; use HardwareAware()"
                 )
-        if torch.is_grad_enabled() and self.weight.grad is None:
+        if self.weight.grad is None:
             self._stash.clear()
 
     def stash(self, x: Tensor, d: Tensor) -> Tensor:
