@@ -185,7 +185,8 @@ class AnalogLayer(nn.Module):
 
     # ---- in-situ learning ------------------------------------------------------------------
 
-    @torch.compiler.disable  # the stash is a side effect: a clean break of the compiled graph
+    # the stash is a side effect: a clean break of the compiled graph
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _before_grad(self, x: Tensor) -> None:
         """Refuse functional gradients; drop (x, δ) that a zero_grad has made stale."""
         if torch._C._functorch.is_functorch_wrapped_tensor(x):

@@ -80,6 +80,7 @@ def test_compiled_inference_draws_the_eager_bits(mode):
 
 
 @pytest.mark.filterwarnings(TRACER)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("mode", MODES[:2], ids=lambda m: type(m).__name__)
 def test_compiled_training_draws_the_eager_bits(mode):
     """In situ the graph breaks where (x, δ) are kept."""
