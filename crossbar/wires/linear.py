@@ -34,6 +34,11 @@ def turned(g: Tensor, wires: Wires) -> tuple[Tensor, Wires]:
     return g.flip(-1, -2).mT, side
 
 
+def differentiated(*values: object) -> bool:
+    """Whether autograd will want a gradient with respect to any of them."""
+    return any(isinstance(v, Tensor) and v.requires_grad for v in values)
+
+
 class Ohmic(Network):
     """Cells with i = g u."""
 
@@ -65,14 +70,23 @@ class Factored(Ohmic):
         super().__init__(g, wires, solver, floating)
         with torch.no_grad():
             off = None if self.floating is None else self._mask()
-            self.tree = Tree(self.stack, self.circuit, off)
-            self.admittance = self.tree.admittance()
+            # the joints are kept where gradients will ask for the fields, else made on demand
+            keep = differentiated(g, *wires.resistances)
+            tree = Tree(self.stack, self.circuit, off, keep)
+            if keep:
+                self.tree = tree
+            self.admittance = tree.admittance()
             self.matrix = self._response().flip(-2).reshape(g.shape).to(g.dtype)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The circuit with its joints, from which fields follow."""
+        return Tree(self.stack, self.circuit, None if self.floating is None else self._mask())
 
     def mv_t(self, d: Tensor) -> Tensor:
         """By reciprocity where driver and sense ends are alike, else a circuit of its own."""
         alike = self.wires.ohms[2] == self.wires.ohms[3]
-        if alike and not d.requires_grad and not self.matrix.requires_grad:
+        if alike and not differentiated(d, self.g, *self.wires.resistances):
             self._check(d, self.cols, "d", "cols")
             return (d.to(self.matrix.dtype) @ self.matrix.mT).to(d.dtype)
         return super().mv_t(d)

@@ -135,8 +135,8 @@ def _join(h: Tensor, family: int, before: tuple[int, ...], last: bool) -> tuple[
     cb = torch.cat([b[..., near, source] for source, _, _ in in_b], -1)
     z, y = -a[..., far, far], b[..., near, near]
     k = torch.linalg.inv(torch.eye(before[family]).to(y) + y @ z)
-    ky, zk = k @ y, z @ k
-    aa, ab, bb = ca.mT @ (ky @ ca), ca.mT @ (k @ cb), cb.mT @ (zk @ cb)
+    ky, zk, kcb = k @ y, z @ k, k @ cb
+    aa, ab, bb = ca.mT @ (ky @ ca), ca.mT @ kcb, cb.mT @ (z @ kcb)
     joined = h.new_empty(*aa.shape[:-2], sum(after), sum(after))
     for source, to, at in in_a:
         for source2, to2, at2 in in_a:
@@ -157,10 +157,15 @@ class Tree:
         g: conductances (T, rows, cols), float64 [S], in canonical orientation.
         wires: the lines.
         floating: which rows, which columns are disconnected at both ends (boolean vectors).
+        keep: keep what `solve` needs, about 70 numbers a cell; without it only `admittance` works.
     """
 
     def __init__(
-        self, g: Tensor, wires: Circuit, floating: tuple[Tensor, Tensor] | None = None
+        self,
+        g: Tensor,
+        wires: Circuit,
+        floating: tuple[Tensor, Tensor] | None = None,
+        keep: bool = True,
     ) -> None:
         self.rows, self.cols = g.shape[-2:]
         (p, down), (q, right) = split(self.rows), split(self.cols)
@@ -170,44 +175,61 @@ class Tree:
         padded = torch.nn.functional.pad(g, (0, pad[0], 0, pad[1]))
         rho = torch.nn.functional.pad(wires.rows.r, (0, pad[0]))
         sigma = torch.nn.functional.pad(wires.cols.r, (0, pad[1]))
-        self.leaf, h = self._leaves(padded, rho, sigma)
+        leaf, h = self._leaves(padded, rho, sigma)
+        if keep:
+            self.leaf = leaf
+        del leaf
         self.joints: list[Joint] = []
         sizes: tuple[int, ...] = (p, q, p, q)
         while h.shape[1] * h.shape[2] > 1:
             family = 0 if h.shape[2] > 1 and (sizes[1] <= sizes[0] or h.shape[1] == 1) else 1
             open_end = (wires.rows if family == 0 else wires.cols).far is None
             h, joint = _join(h, family, sizes, open_end and h.shape[2 - family] == 2)
-            self.joints.append(joint)
             sizes = joint.after
+            if keep:
+                self.joints.append(joint)
         self.root = h[:, 0, 0]  # (T, ports, ports)
         self.sizes = sizes
         self._close(wires, floating)
 
     def _leaves(self, g: Tensor, rho: Tensor, sigma: Tensor) -> tuple[Leaf, Tensor]:
         (p, q), (tall, wide) = self.side, self.blocks
-        along = rho.view(wide, q).cumsum(-1)[None, :, None, :].expand(tall, wide, p, q)
-        up = sigma.view(tall, p).cumsum(-1)[:, None, :, None].expand(tall, wide, p, q)
-        c = g.new_zeros(tall, wide, p, q, 2 * (p + q))
-        drop = g.new_zeros(tall, wide, p, q, p, q)
-        for i in range(p):
-            c[..., i, :, i] = 1
-            c[..., i, :, p + q + i] = -along[..., i, :]
-            for j in range(q):
-                drop[..., i, j, i, :] = torch.minimum(along[..., i, :], along[..., i, j, None])
-        for j in range(q):
-            c[..., j, p + j] = 1
-            c[..., j, 2 * p + q + j] = -up[..., j]
-            for i in range(p):
-                drop[..., i, j, :, j] += torch.minimum(up[..., j], up[..., i, j, None])
-        c, drop = c.flatten(2, 3), drop.flatten(4, 5).flatten(2, 3)
+        # every block of a column of blocks has the same wordline segments, of a row the same bitline
+        along, up = rho.view(wide, q).cumsum(-1), sigma.view(tall, p).cumsum(-1)
+        in_row, in_col = torch.eye(p).to(g), torch.eye(q).to(g)
+        row = torch.minimum(along[:, :, None], along[:, None, :])
+        col = torch.minimum(up[:, :, None], up[:, None, :])
+        drop = (in_row[:, None, :, None] * row[:, None, :, None, :]).reshape(wide, p * q, -1)
+        drop = drop + (col[:, :, None, :, None] * in_col[None, :, None, :]).reshape(tall, 1, p * q, -1)
+        near_row = in_row[:, None, :].expand(p, q, p)
+        near_col = in_col[None, :, :].expand(p, q, q)
+        far_row = -along[:, None, :, None] * near_row
+        far_col = -up[:, :, None, None] * near_col
+        shape = (tall, wide, p, q)
+        c = torch.cat(
+            (
+                near_row.expand(*shape, p),
+                near_col.expand(*shape, q),
+                far_row.expand(*shape, p),
+                far_col[:, None].expand(*shape, q),
+            ),
+            -1,
+        ).flatten(2, 3)
         cells = self._cells(g)
-        d = torch.linalg.inv(torch.eye(p * q).to(g) + cells[..., None] * drop)
+        d = torch.linalg.inv((cells[..., None] * drop).add_(torch.eye(p * q).to(g)))
         y = d * cells[..., None, :]
         h = c.mT @ (y @ c)
         near, far = torch.arange(p + q), torch.arange(p + q) + p + q
         h[..., near, far] += 1
         h[..., far, near] += 1
-        h[..., far, far] -= torch.cat((along[..., -1], up[..., -1, :]), -1)
+        ends = torch.cat(
+            (
+                along[:, -1:].expand(tall, wide, p),
+                up[:, None, -1:].expand(tall, wide, q),
+            ),
+            -1,
+        )
+        h[..., far, far] -= ends
         return Leaf(c, drop, d, y), h
 
     def _cells(self, x: Tensor) -> Tensor:
