@@ -1,10 +1,15 @@
 """Circuits to hold solvers against, and a dense nodal solution of them written apart.
 
-`python -m tests.circuit_cases` runs ngspice on every case and freezes its answers in tests/data.
+`python -m tests.circuit_cases` runs ngspice on every case and freezes its answers in tests/data;
+`python -m tests.circuit_cases PYTHON`, with an interpreter that has badcrossbar 1.1.0 (see
+benchmarks/bench_circuit.py), freezes badcrossbar's answers instead.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +24,7 @@ from devices import CubicIV, SinhIV
 from devices.part import IV
 
 FROZEN = Path(__file__).parent / "data" / "ngspice.npz"
+FROZEN_BADCROSSBAR = FROZEN.with_name("badcrossbar.npz")
 
 
 class Case(NamedTuple):
@@ -168,5 +174,39 @@ def freeze() -> None:
     np.savez_compressed(FROZEN, **kept)
 
 
+def badcrossbar_circuits() -> Iterator[tuple[Tensor, Tensor, Wires]]:
+    """Conductances, inputs (inputs, rows) and lines that badcrossbar can express."""
+    for k, (m, n, r_row, r_col) in enumerate(
+        [
+            (1, 1, 2.0, 3.0),
+            (5, 4, 10.0, 1.0),
+            (7, 12, 0.3, 6.0),
+            (16, 9, 0.0, 2.0),
+            (9, 16, 3.0, 0.0),
+            (40, 33, 1.0, 1.0),
+        ]
+    ):
+        g = cells(m, n, 200 + k).clamp(max=1e-4)
+        yield g, torch.stack([volts(m, 10 * k + j) for j in range(4)]), Wires(r_row, r_col)
+
+
+def freeze_badcrossbar(python: str) -> None:
+    """Run badcrossbar on its circuits and write its answers."""
+    given: dict[str, np.ndarray] = {}
+    for k, (g, x, wires) in enumerate(badcrossbar_circuits()):
+        given |= {f"g_{k}": g.numpy(), f"v_{k}": x.T.numpy(), f"r_{k}": np.array(wires.ohms[:2])}
+    side = Path(__file__).parents[1] / "benchmarks" / "badcrossbar_side.py"
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [f"{folder}/circuits.npz", f"{folder}/answers.npz"]
+        np.savez(paths[0], **given)
+        subprocess.run([python, str(side), *paths, "1"], check=True)
+        found = np.load(paths[1])
+        kept = {name: found[name] for name in found if name.startswith("output")}
+    np.savez_compressed(FROZEN_BADCROSSBAR, **kept)
+
+
 if __name__ == "__main__":
-    freeze()
+    if len(sys.argv) > 1:
+        freeze_badcrossbar(sys.argv[1])
+    else:
+        freeze()

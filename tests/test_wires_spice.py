@@ -9,7 +9,17 @@ from torch import Tensor
 
 from crossbar import spice
 from crossbar.wires import Fields, Wires, prepare
-from tests.circuit_cases import FROZEN, LINES, Case, cases, cells, dense, volts
+from tests.circuit_cases import (
+    FROZEN,
+    FROZEN_BADCROSSBAR,
+    LINES,
+    Case,
+    badcrossbar_circuits,
+    cases,
+    cells,
+    dense,
+    volts,
+)
 
 CASES = list(cases())
 needs_ngspice = pytest.mark.skipif(not spice.available(), reason="ngspice is not installed")
@@ -81,6 +91,13 @@ def test_dense_nodal_solution(name: str) -> None:
         output, u = dense(g, wires, x, y)
         assert error(found.output, output) < 1e-11
         assert error(found.cell_voltage, u, x) < 1e-11
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_frozen_badcrossbar(k: int) -> None:
+    g, x, wires = list(badcrossbar_circuits())[k]
+    truth = torch.from_numpy(np.load(FROZEN_BADCROSSBAR)[f"output_{k}"])
+    assert error(prepare(g, wires).mv(x), truth) < 1e-9
 
 
 def test_deck_keeps_seventeen_digits_and_merges_nodes() -> None:

@@ -194,13 +194,14 @@ class Tree:
 
     def _leaves(self, g: Tensor, rho: Tensor, sigma: Tensor) -> tuple[Leaf, Tensor]:
         (p, q), (tall, wide) = self.side, self.blocks
-        # every block of a column of blocks has the same wordline segments, of a row the same bitline
+        # blocks above each other have the same wordline segments, blocks side by side bitline ones
         along, up = rho.view(wide, q).cumsum(-1), sigma.view(tall, p).cumsum(-1)
         in_row, in_col = torch.eye(p).to(g), torch.eye(q).to(g)
         row = torch.minimum(along[:, :, None], along[:, None, :])
         col = torch.minimum(up[:, :, None], up[:, None, :])
         drop = (in_row[:, None, :, None] * row[:, None, :, None, :]).reshape(wide, p * q, -1)
-        drop = drop + (col[:, :, None, :, None] * in_col[None, :, None, :]).reshape(tall, 1, p * q, -1)
+        bits = col[:, :, None, :, None] * in_col[None, :, None, :]
+        drop = drop + bits.reshape(tall, 1, p * q, -1)
         near_row = in_row[:, None, :].expand(p, q, p)
         near_col = in_col[None, :, :].expand(p, q, q)
         far_row = -along[:, None, :, None] * near_row

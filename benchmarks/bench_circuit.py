@@ -1,0 +1,136 @@
+"""Arrays with line resistance: speed and answers against badcrossbar, memory of large arrays.
+
+python benchmarks/bench_circuit.py [--badcrossbar PYTHON] [--threads N] [--repeats N] [--large]
+
+badcrossbar is installed apart, because it pins nothing and needs a C library for its plots:
+
+    apt-get install libcairo2-dev pkg-config      # Debian, for pycairo
+    python -m venv /tmp/badcrossbar && /tmp/badcrossbar/bin/pip install badcrossbar==1.1.0
+    python benchmarks/bench_circuit.py --badcrossbar /tmp/badcrossbar/bin/python
+
+Cold: one call from conductances to the output currents of 100 input vectors, nothing cached,
+float64, the same number of threads for both (it has no cache: every call is cold). Again: 100
+other inputs on the same conductances. Minimum of repeats, the two programs in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crossbar.wires import Approximate, Iterative, Newton, Wires, prepare
+from devices import SinhIV
+
+SIDE = Path(__file__).parent / "badcrossbar_side.py"
+OHMS = (1.0, 1.0)
+INPUTS = 100
+
+
+def circuit(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """1 to 100 uS and inputs up to 1 V."""
+    draw = torch.Generator().manual_seed(n)
+    g = (torch.rand(n, n, generator=draw, dtype=torch.float64) * 0.99 + 0.01) * 1e-4
+    return g, torch.rand(INPUTS, n, generator=draw, dtype=torch.float64)
+
+
+def fastest(f: Callable[[], object], repeats: int) -> float:
+    f()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        f()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def against_badcrossbar(python: str, threads: int, repeats: int) -> None:
+    sizes = (64, 128, 256)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment["OPENBLAS_NUM_THREADS"] = str(threads)
+    print(f"\nAgainst badcrossbar, {INPUTS} inputs, float64, {threads} thread(s)")
+    print("   cells        badcrossbar      cold               again             max error")
+    for n in sizes:
+        g, x = circuit(n)
+        with tempfile.TemporaryDirectory() as folder:
+            given, found = f"{folder}/circuits.npz", f"{folder}/answers.npz"
+            np.savez(given, g_0=g.numpy(), v_0=x.T.numpy(), r_0=np.array(OHMS))
+            count = repeats if n < 256 else max(1, repeats // 3)
+            cold = fastest(lambda g=g, x=x: prepare(g, Wires(*OHMS)).mv(x), 3 * repeats)
+            subprocess.run(
+                [python, str(SIDE), given, found, str(count)], check=True, env=environment
+            )
+            theirs = np.load(found)
+            cold = min(cold, fastest(lambda g=g, x=x: prepare(g, Wires(*OHMS)).mv(x), 3 * repeats))
+            seconds, output = float(theirs["seconds_0"]), torch.from_numpy(theirs["output_0"])
+        network = prepare(g, Wires(*OHMS))
+        again = fastest(lambda network=network, x=x: network.mv(x), 50)
+        error = float((network.mv(x) - output).abs().max() / output.abs().max())
+        print(
+            f"  {n:4} x {n:<4} {seconds * 1e3:12.1f} ms "
+            f"{cold * 1e3:8.2f} ms {seconds / cold:5.1f}x "
+            f"{again * 1e3:8.3f} ms {seconds / again:7.0f}x     {error:.1e}"
+        )
+
+
+def kinds(repeats: int) -> None:
+    print(f"\nSolvers on 128 x 128, {INPUTS} inputs, float64: from conductances to currents")
+    g, x = circuit(128)
+    for name, f in {
+        "Exact": lambda: prepare(g, Wires(*OHMS)).mv(x),
+        "Exact, voltages and currents everywhere": lambda: prepare(g, Wires(*OHMS)).fields(x),
+        "Iterative (1e-12)": lambda: prepare(g, Wires(*OHMS), solver=Iterative()).mv(x),
+        "Approximate": lambda: prepare(g, Wires(*OHMS), solver=Approximate()).mv(x),
+        "Newton, sinh cells, 0.5 V/V0 2": lambda: prepare(
+            g, Wires(*OHMS), SinhIV(0.25), Newton()
+        ).mv(x / 2),
+    }.items():
+        print(f"  {name:<44} {fastest(f, repeats) * 1e3:9.2f} ms")
+    network = prepare(g, Wires(*OHMS), solver=Approximate())
+    print(f"  kappa {network.kappa:.2f}; Approximate states an error of {network.residual:.2%}")
+
+
+def large() -> None:
+    print("\n1024 x 1024, float64")
+    g, x = circuit(1024)
+    for name, f in {
+        "Iterative, 1 input": lambda: prepare(g, Wires(*OHMS), solver=Iterative()).mv(x[:1]),
+        "Exact, all inputs": lambda: prepare(g, Wires(*OHMS)).mv(x),
+    }.items():
+        start = time.perf_counter()
+        f()
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"  {name:<24} {seconds:8.2f} s, peak memory of the process {peak:.2f} GiB")
+    kappa = prepare(g, Wires(*OHMS), solver=Approximate()).kappa
+    print(f"  kappa {kappa:.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--badcrossbar", metavar="PYTHON", help="interpreter that has badcrossbar")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--large", action="store_true", help="1024 x 1024 too (half a minute)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with torch.no_grad():
+        if args.badcrossbar:
+            against_badcrossbar(args.badcrossbar, args.threads, args.repeats)
+        else:
+            print("badcrossbar is not given; see the head of this file for how to install it")
+        kinds(args.repeats)
+        if args.large:
+            large()
+
+
+if __name__ == "__main__":
+    main()
