@@ -39,6 +39,7 @@ from devices.power_law import PowerLawDrift as PowerLawDrift
 from devices.querlioz import QuerliozStep as QuerliozStep
 from devices.relaxation import LogRelaxation as LogRelaxation
 from devices.sinh import SinhIV as SinhIV
+from devices.soft_reference import SoftBoundsReference as SoftBoundsReference
 from devices.sonos import SONOSRead as SONOSRead
 from devices.sonos import SONOSWrite as SONOSWrite
 from devices.stepped import ConstantStep as ConstantStep

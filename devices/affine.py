@@ -15,7 +15,7 @@ V) move the mean by E[(1+b)^N] ≈ exp(U β + V β²/2), β = log1p(b), the seco
 Fluctuations are those of the linearised flow taken at its middle: with h = B/2 · (1 − 1/n) for n
 exact pulses (B/2 for random counts) and g_m the conductance after the fraction h of the flow,
 
-    std = e^h · sqrt( V↑' s↑(g_m)² + V↓' s↓(g_m)² + n σ_add² ),  V' = V + σ_c2c² · count
+    var = e^{2h} ( V↑' s↑(g_m)² + V↓' s↓(g_m)² ) + n σ_add² expm1(2B)/2B,  V' = V + σ_c2c² · count
 
 exact to first order in the noise for pulses of one direction, second order in B for mixed ones.
 """
@@ -116,9 +116,10 @@ def affine_pulse(
         bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
         flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
         bend = bend.clamp_(max=LARGEST_GROWTH)
-        move = flow.mul_(expm1_ratio(bend))
+        ratio = expm1_ratio(bend)
+        move = flow.mul_(ratio)
         out = g + move
-        if sigma_c2c or sigma_add or moments:
+        if sigma_c2c or moments:
             middle, damping = _middle(g, move, bend, up, down, exact=coarse and not moments)
             s_up = torch.addcmul(k.a_up, k.b_up, middle)
             s_down = torch.addcmul(k.a_down, k.b_down, middle)
@@ -128,26 +129,46 @@ def affine_pulse(
 
     cycle = sigma_c2c**2
     variance: Tensor | None = None
+    shared: Tensor | None = None
     if pulses.z is not None and up_var is not None and down_var is not None:
         # devices given the same pulses share the fluctuation of the counts, not of their cycles
-        noise = pulses.z * _std(up_var, s_up, down_var, s_down)
+        shared = pulses.z * _std(up_var, s_up, down_var, s_down)
         if sigma_c2c:
             variance = _variance(up * cycle, s_up, down * cycle, s_down)
-    else:
-        noise = None
+    elif sigma_c2c or moments:
         v_up, v_down = up * cycle, down * cycle
         if up_var is not None and down_var is not None:
             v_up, v_down = v_up.add_(up_var), v_down.add_(down_var)
         variance = _variance(v_up, s_up, v_down, s_down)
+    if bend is not None and shared is not None:
+        shared = shared.mul_(damping)
+    if bend is not None and variance is not None:
+        variance = variance.mul_(damping.square_())
     if sigma_add:
         extra = (up + down).mul_(sigma_add**2)
+        if bend is not None:
+            extra = extra.mul_(_constant_source(bend, ratio, up, down, exact=coarse and not moments))
         variance = extra if variance is None else variance.add_(extra)
+    if shared is not None:
+        out = out.add_(shared)
     if variance is not None:
         drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-        drawn.mul_(variance.sqrt_())
-        noise = drawn if noise is None else noise.add_(drawn)
-    assert noise is not None
-    return out.add_(noise) if bend is None else out.addcmul_(noise, damping)
+        out = out.addcmul_(drawn, variance.sqrt_())
+    return out
+
+
+def _constant_source(
+    bend: Tensor, ratio: Tensor, up: Tensor, down: Tensor, *, exact: bool
+) -> Tensor:
+    """Variance left of a noise that every pulse makes alike, as a part of the variance made.
+
+    ∫ e^{2B(1−t)} dt = expm1(2B)/2B, and for n exact pulses Σ (1+b)^{2k}/n, k = 0 … n − 1.
+    """
+    left = ratio * (2 + bend * ratio) / 2
+    if exact:
+        one = bend / (up + down).clamp_(min=1)
+        left = left * (1 - one + one.square() / 3)
+    return left
 
 
 def _variance(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:

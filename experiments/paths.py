@@ -150,7 +150,7 @@ def constructors(module: ModuleType) -> dict[str, Any]:
         name: value
         for name, value in found.items()
         if (isinstance(value, type) and dataclasses.is_dataclass(value))
-        or (isinstance(value, FunctionType) and value.__module__ == presets.__name__)
+        or (isinstance(value, FunctionType) and value.__module__.startswith(presets.__name__))
     }
 
 
