@@ -147,7 +147,9 @@ def affine_pulse(
     if sigma_add:
         extra = (up + down).mul_(sigma_add**2)
         if bend is not None:
-            extra = extra.mul_(_constant_source(bend, ratio, up, down, exact=coarse and not moments))
+            extra = extra.mul_(
+                _constant_source(bend, ratio, up, down, exact=coarse and not moments)
+            )
         variance = extra if variance is None else variance.add_(extra)
     if shared is not None:
         out = out.add_(shared)

@@ -17,6 +17,13 @@ from devices import (
     TelegraphRead,
 )
 
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What is given no generator draws from torch's own, here always the same."""
+    torch.manual_seed(0)
+
+
 UM = 1e-6
 YEAR = 365.25 * 86400
 

@@ -16,6 +16,13 @@ from devices import (
     SoftBounds,
 )
 
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What is given no generator draws from torch's own, here always the same."""
+    torch.manual_seed(0)
+
+
 UM = 1e-6
 LOW, HIGH = 1 * UM, 51 * UM
 SPAN = HIGH - LOW
