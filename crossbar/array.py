@@ -12,6 +12,7 @@ from crossbar.mapping import OneSided
 from crossbar.operations import Operation
 from crossbar.pulses import Scheme
 from crossbar.streams import FABRICATION, WRITE, Streams
+from crossbar.wires import effective, effective_back
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 
@@ -33,23 +34,37 @@ class Writer(Protocol):
 class Plane(NamedTuple):
     """What a read sees of the pairs, relative to the window ΔG."""
 
-    matrix: Tensor  # (..., rows, cols) (g⁺ − g⁻)/ΔG
+    matrix: Tensor  # (..., rows, cols) (g⁺ − g⁻)/ΔG; with wires, of the effective conductances
     variance: Tensor | None  # () or (..., rows, cols) read-noise variance of the pair / ΔG²
+    back: Tensor | None = None  # (..., rows, cols) of the transposed read, where it differs
 
 
-def plane_of(device: Device, state: State) -> Plane:
+def plane_of(chip: Chip, state: State) -> Plane:
     """The plane of a state whose pair dimension comes first.
 
     The pair is read as one matrix: two float32 products of nearly equal numbers would cancel.
+    With wires the matrix is the effective one of every tile, and a cell's noise is seen through
+    the share W/g of itself that its effective conductance is: exact to first order in κ but for
+    the noise it causes in other columns. Against the sensitivities of the whole circuit the
+    standard deviation is on average 3 % off at κ = 0.2 and 12 % (too high) at κ = 1.
     """
-    span = device.window.span
+    device, span = chip.device, chip.device.window.span
     seen = device.seen(state)
-    matrix = torch.sub(seen[0], seen[1]).mul_(1 / span)
     std = device.std(state)
+    back = None
+    if chip.wires is not None:
+        cells = seen
+        seen = effective(cells, chip.wires, chip.solver, chip.tile)
+        other = effective_back(cells.detach(), chip.wires, chip.solver, chip.tile)
+        back = None if other is None else torch.sub(other[0], other[1]).mul_(1 / span)
+        if std is not None:
+            std = std * torch.where(cells > 0, (seen / cells).detach(), 1.0)
+    matrix = torch.sub(seen[0], seen[1]).mul_(1 / span)
     if std is None:
-        return Plane(matrix, None)
+        return Plane(matrix, None, back)
     relative = (std / span).square()
-    return Plane(matrix, 2 * relative if std.dim() == 0 else relative[0] + relative[1])
+    variance = 2 * relative if std.dim() == 0 else relative[0] + relative[1]
+    return Plane(matrix, variance, back)
 
 
 class Array(nn.Module):
@@ -138,11 +153,11 @@ class Array(nn.Module):
             t.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors
         )
         if transient:
-            return plane_of(self.chip.device, self.state)
+            return plane_of(self.chip, self.state)
         key = [(id(t), t._version) for t in tensors]
         if self._plane is None or self._plane[0] != key:
             with torch.no_grad():
-                self._plane = (key, plane_of(self.chip.device, self.state))
+                self._plane = (key, plane_of(self.chip, self.state))
         return self._plane[1]
 
     # ---- writing ---------------------------------------------------------------------------

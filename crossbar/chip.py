@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from crossbar.converters import Periphery
 from crossbar.mapping import Differential
 from crossbar.pulses import Aggregated, Scheme
+from crossbar.wires.settings import Solver, Wires
 from devices import Device, presets
 from devices._check import instance, whole
 
@@ -23,6 +24,9 @@ class Chip:
         backward: converters of the transposed read; None: the same, δ ranged per vector.
         tile: largest (rows, columns) of one physical array; a larger matrix is split evenly and
             its partial sums are added digitally, each after its own ADC. None: one array.
+        wires: resistances of the lines of every tile; None: ideal lines.
+        solver: how the wired tiles are solved; None chooses, exactly. `Approximate()` trades
+            exactness for speed.
 
     Raises:
         TypeError, ValueError: a field of another kind or out of range.
@@ -33,12 +37,24 @@ class Chip:
     forward: Periphery = field(default_factory=Periphery)
     backward: Periphery | None = None
     tile: tuple[int, int] | None = None
+    wires: Wires | None = None
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         instance("device", self.device, Device, optional=False)
         instance("mapping", self.mapping, Differential, optional=False)
         instance("forward", self.forward, Periphery, optional=False)
         instance("backward", self.backward, Periphery)
+        instance("wires", self.wires, Wires)
+        instance("solver", self.solver, Solver)
+        if self.wires is not None:
+            if self.wires.source is not None:
+                raise ValueError(
+                    "wires with a source line read one bit at a time, which layers do not: "
+                    "use crossbar.prepare"
+                )
+            if self.device.iv is not None or getattr(self.solver, "nonlinear", False):
+                raise ValueError("wires in layers take ohmic cells (device.iv=None)")
         if self.tile is not None:
             if not isinstance(self.tile, tuple) or len(self.tile) != 2:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")

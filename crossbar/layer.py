@@ -140,16 +140,22 @@ class AnalogLayer(nn.Module):
         if isinstance(self.mode, InSitu) and torch.is_grad_enabled():
             self._before_grad(x)
         function = AnalogRead if torch.compiler.is_compiling() else DualRead
+        # through wires the gradient reaches the float weight by way of the matrix
+        weight = self.weight.detach() if plane.matrix.requires_grad else self.weight
         out: Tensor = function.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, plane.matrix, plane.variance, w_max / self.span, self
+            x, weight, plane.matrix, plane.variance, plane.back, w_max / self.span, self
         )
         return out
 
     def _rehearse(self) -> tuple[Plane, Tensor]:
-        """The plane a programming of the float weight would give now, and its scale."""
+        """The plane a programming of the float weight would give now, and its scale.
+
+        Only wires make it differentiable: without them the gradient of the product is the weight's.
+        """
         device, mapping = self.chip.device, self.chip.mapping
-        with torch.no_grad():
-            matrix = self.as_matrix(self.weight.detach())
+        wired = self.chip.wires is not None
+        with torch.set_grad_enabled(wired and torch.is_grad_enabled()):
+            matrix = self.as_matrix(self.weight if wired else self.weight.detach())
             if matrix.dtype in (torch.float16, torch.bfloat16):
                 matrix = matrix.float()
             w_max = mapping.scale(matrix, in_situ=False)
@@ -170,7 +176,7 @@ class AnalogLayer(nn.Module):
                     device=g.device,
                 )
             age = torch.zeros((), dtype=torch.float64, device=g.device)
-            return plane_of(device, State(g, age, read=leaf)), w_max
+            return plane_of(self.chip, State(g, age, read=leaf)), w_max
 
     def _check_input(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():

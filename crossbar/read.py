@@ -72,14 +72,15 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     An ADC digitises every receptive field of a convolution before they are folded together.
     """
     op, port, streams = layer.op, layer.backward_port, layer.streams
-    cols = plane.matrix.shape[-1]
+    matrix = plane.matrix if plane.back is None else plane.back
+    cols = matrix.shape[-1]
     v, scale = port.encode(d, op, streams)
     unit = port.settings.v_max * layer.chip.device.window.span
     by_vector = port.settings.adc is not None or plane.variance is not None
     product = op.mv_t_vectors if by_vector else op.mv_t
     total = None
     for tile, (a, b) in enumerate(balanced(cols, layer.chip.tile and layer.chip.tile[1])):
-        i = _product(product, v, plane.matrix, a, b, shape)
+        i = _product(product, v, matrix, a, b, shape)
         if plane.variance is not None:
             if plane.variance.dim() == 0:
                 power = op.energy_t(v, a, b, shape) * plane.variance
@@ -106,7 +107,11 @@ def _scaled(total: Tensor, scale: Tensor | None, gain: Tensor) -> Tensor:
 
 
 class AnalogRead(torch.autograd.Function):
-    """y = read(x); the input's gradient is a transposed read, the weight's the layer's own."""
+    """y = read(x); the input's gradient is a transposed read, the weight's the layer's own.
+
+    Where the matrix itself is differentiable (a float weight seen through wires), it is given the
+    gradient of the product instead, and autograd carries it on to the conductances.
+    """
 
     generate_vmap_rule = True
 
@@ -116,6 +121,7 @@ class AnalogRead(torch.autograd.Function):
         weight: Tensor,
         matrix: Tensor,
         variance: Tensor | None,
+        back: Tensor | None,
         gain: Tensor,
         layer: Reader,
     ) -> Tensor:
@@ -125,20 +131,20 @@ class AnalogRead(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep what the backward read needs."""
-        x, _, matrix, variance, gain, layer = inputs
-        ctx.save_for_backward(x, matrix, variance, gain)
+        x, _, matrix, variance, back, gain, layer = inputs
+        ctx.save_for_backward(x, matrix, variance, back, gain)
         ctx.save_for_forward(x, matrix, gain)
         ctx.layer = layer
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        """Input gradient, weight gradient (in situ: kept for the update), nothing else."""
-        x, matrix, variance, gain = ctx.saved_tensors
+        """Input gradient, weight gradient (in situ: kept for the update), the matrix's."""
+        x, matrix, variance, back, gain = ctx.saved_tensors
         layer: Reader = ctx.layer
-        grad_x = grad_w = None
+        grad_x = grad_w = grad_m = None
         if ctx.needs_input_grad[0]:
             if layer.physical_backward:
-                grad_x = read_t(d, Plane(matrix, variance), gain, layer, x.shape)
+                grad_x = read_t(d, Plane(matrix, variance, back), gain, layer, x.shape)
             else:
                 whole = (0, matrix.shape[-1], x.shape)
                 product = layer.op.mv_t(d, matrix.to(d.dtype), *whole)
@@ -146,7 +152,9 @@ class AnalogRead(torch.autograd.Function):
             grad_x = grad_x.to(x.dtype)
         if ctx.needs_input_grad[1]:
             grad_w = layer.stash(x, d)
-        return grad_x, grad_w, None, None, None, None
+        if ctx.needs_input_grad[2]:
+            grad_m = layer.op.outer(x, d).to(matrix.dtype) * gain
+        return grad_x, grad_w, grad_m, None, None, None, None
 
 
 class DualRead(AnalogRead):

@@ -19,3 +19,5 @@ from crossbar.wires.settings import NotConverged as NotConverged
 from crossbar.wires.settings import Solver as Solver
 from crossbar.wires.settings import SourceLine as SourceLine
 from crossbar.wires.settings import Wires as Wires
+from crossbar.wires.tiles import effective as effective
+from crossbar.wires.tiles import effective_back as effective_back

@@ -55,6 +55,11 @@ class Interleaved(Network):
         """Of the physical array."""
         return self.inner.residual
 
+    @property
+    def matrix_t(self) -> Tensor:
+        """As `matrix`, of the transposed read."""
+        return unweave(self.inner.matrix_t)
+
     def mv(self, x: Tensor) -> Tensor:
         """Output currents (2, ..., cols) [A] of row voltages x (..., rows) [V]."""
         return unweave(self.inner.mv(x))

@@ -121,6 +121,11 @@ class Network(ABC):
         self._check(d, self.cols, "d", "cols")
         return self.transposed.mv(d.flip(-1)).flip(-1)
 
+    @property
+    def matrix_t(self) -> Tensor:
+        """Matrix (..., rows, cols) [S] of the transposed read, mv_t(d) = d @ matrix_tᵀ."""
+        return self.mv_t(torch.eye(self.cols).to(self.g)).mT
+
     @cached_property
     def transposed(self) -> Network:
         """The same array seen from the side: bitlines are driven, wordlines are sensed."""
