@@ -12,12 +12,15 @@ In flow form, with U potentiation and D depression pulses evenly interleaved,
 which for pulses of one direction is exactly g ← g + s(g) repeated. Random counts (mean U, variance
 V) move the mean by E[(1+b)^N] ≈ exp(U β + V β²/2), β = log1p(b), the second cumulant of the count.
 
-Fluctuations are those of the linearised flow taken at its middle: with h = B/2 · (1 − 1/n) for n
-exact pulses (B/2 for random counts) and g_m the conductance after the fraction h of the flow,
+Fluctuations are those of the linearised flow, made by every pulse and damped by those after it,
 
-    var = e^{2h} ( V↑' s↑(g_m)² + V↓' s↓(g_m)² ) + n σ_add² expm1(2B)/2B,  V' = V + σ_c2c² · count
+    var = ∫ e^{2B(1−t)} (V↑' s↑² + V↓' s↓²) dt + n σ_add² expm1(2B)/2B,   V' = V + σ_c2c² · count
 
-exact to first order in the noise for pulses of one direction, second order in B for mixed ones.
+While |B| <= `FAR` the integral is taken at the middle of the flow: with h = B/2 · (1 − 1/n) for n
+exact pulses (B/2 for random counts), e^{2h} times the sources at the conductance after the fraction
+h; beyond it each source is taken to go exponentially from its start to its end (`carried`). Both
+are exact to first order in the noise for pulses of one direction, and for mixed ones where the
+conductance stays.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ from devices.part import Pulses
 
 LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
+
+FAR = 0.4
+"""Exponent |B| up to which the middle of the flow stands for all of it in the noise, within 1 %."""
 
 COARSE = 2e-3
 """Relative step |b| above which the corrections of order b to noise and random counts matter."""
@@ -120,9 +126,8 @@ def affine_pulse(
         move = flow.mul_(ratio)
         out = g + move
         if sigma_c2c or moments:
-            middle, damping = _middle(g, move, bend, up, down, exact=coarse and not moments)
-            s_up = torch.addcmul(k.a_up, k.b_up, middle)
-            s_down = torch.addcmul(k.a_down, k.b_down, middle)
+            exact = coarse and not moments
+            s_up, s_down, damping = _left(g, move, k, bend, up, down, exact=exact)
 
     if not (sigma_c2c or sigma_add or moments):
         return out
@@ -179,6 +184,41 @@ def _variance(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Ten
 
 def _std(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
     return _variance(v_up, s_up, v_down, s_down).sqrt_()
+
+
+def _left(
+    g: Tensor, move: Tensor, k: Affine, bend: Tensor, up: Tensor, down: Tensor, *, exact: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps up and down as noise sources and their damping, so that s·damping is what is left."""
+    assert k.b_up is not None and k.b_down is not None
+    if bend.numel() and float(bend.abs().max()) > FAR:
+        end, grow = g + move, 2 * bend
+        own_up, own_down = (1 + k.b_up, 1 - k.b_down) if exact else (1.0, 1.0)
+        left_up, left_down = (
+            carried(
+                (torch.addcmul(a, b, g) / own).square_(),
+                (torch.addcmul(a, b, end) / own).square_(),
+                grow,
+            ).sqrt_()
+            for a, b, own in ((k.a_up, k.b_up, own_up), (k.a_down, k.b_down, own_down))
+        )
+        return left_up, left_down, torch.ones_like(bend)
+    middle, damping = _middle(g, move, bend, up, down, exact=exact)
+    return (
+        torch.addcmul(k.a_up, k.b_up, middle),
+        torch.addcmul(k.a_down, k.b_down, middle),
+        damping,
+    )
+
+
+def carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
+    """∫₀¹ q(t) e^{z (1−t)} dt for q going exponentially from `start` to `end`, both >= 0.
+
+    It is the logarithmic mean of `end` and `start`·e^z.
+    """
+    tiny = torch.finfo(start.dtype).tiny
+    apart = torch.log((end + tiny) / (start + tiny)) - z
+    return torch.maximum(end, start * torch.exp(z)) * expm1_ratio(-apart.abs())
 
 
 def _middle(

@@ -19,9 +19,10 @@ substep; the sum stays below a tenth of a step for laws smooth over one step. A 
 one pulse is taken as it is.
 
 Fluctuations obey the flow linearised along its path, dσ²/dt = 2 V' σ² + U n↑² + D n↓² with n the
-noise of one pulse; each substep integrates source and damping together as the logarithmic mean of
-its ends, exact for a constant source and for a pure decay. Valid while the spread is small against
-the scale on which the step changes.
+noise of one pulse, and likewise with the count's variance and v for random counts; each substep
+integrates source and damping together as the logarithmic mean of its ends, exact for a constant
+source and for a pure decay. Valid while the spread is small against the scale on which the step
+changes.
 
 Beyond a hard bound the flow goes on with the step at the bound and the moved cell is clipped once,
 at the end: right for pulses of one direction, while a cell that mixed pulses hold against its bound
@@ -35,6 +36,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from devices.affine import carried, expm1_ratio
 from devices.part import Pulses
 
 Step = Callable[[Tensor], Tensor]
@@ -152,25 +154,10 @@ def _velocity(step: Step, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return s, s * rate, exponent
 
 
-def _phi1(z: Tensor) -> Tensor:
-    """expm1(z)/z, continuous at 0."""
-    return torch.where(z.abs() < 1e-6, 1 + z / 2, torch.expm1(z) / z)
-
-
 def _phi3(z: Tensor) -> Tensor:
     """(e^z − 1 − z − z²/2)/z³, continuous at 0."""
     series = 1 / 6 + z / 24 * (1 + z / 5 * (1 + z / 6 * (1 + z / 7 * (1 + z / 8))))
     return torch.where(z.abs() < 0.5, series, (torch.expm1(z) - z - z * z / 2) / (z * z * z))
-
-
-def _carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
-    """∫₀¹ q(t) e^{z (1−t)} dt for q going exponentially from `start` to `end`, both >= 0.
-
-    It is the logarithmic mean of `end` and `start`·e^z.
-    """
-    tiny = torch.finfo(start.dtype).tiny
-    apart = torch.log((end + tiny) / (start + tiny)) - z
-    return torch.maximum(end, start * torch.exp(z)) * _phi1(-apart.abs())
 
 
 def _inside(g: Tensor, low: Bound, high: Bound) -> Tensor:
@@ -217,7 +204,7 @@ def _short(
 
 
 def _counted(pulses: Pulses, by_up: Tensor, by_down: Tensor) -> Tensor | None:
-    """Variance of random counts, from the change of g by one more pulse of each kind."""
+    """Variance that random counts make, from the change of g by one pulse of each kind."""
     up = None if pulses.up_var is None else pulses.up_var * by_up.square()
     if pulses.down_var is None:
         return up
@@ -256,7 +243,7 @@ def _flow(
 
     left = torch.ones_like(g)
     h = left
-    cycle, by_up, by_down = torch.zeros_like(g), torch.zeros_like(g), torch.zeros_like(g)
+    cycle, counted = torch.zeros_like(g), torch.zeros_like(g)
     while True:
         inside0 = _inside(g, low, high)
         s_up, v_up, b_up = _velocity(step_up, inside0)
@@ -264,7 +251,7 @@ def _flow(
         speed = flow_up * v_up + flow_down * v_down
         bend = torch.where(inside0 == g, flow_up * b_up + flow_down * b_down, 0.0)
         z = (h * bend).clamp(max=2.0)
-        ahead = g + h * speed * _phi1(z)
+        ahead = g + h * speed * expm1_ratio(z)
         inside = _inside(ahead, low, high)
         s_up1, v_up1, b_up1 = _velocity(step_up, inside)
         s_down1, v_down1, b_down1 = _velocity(step_down, inside)
@@ -283,17 +270,17 @@ def _flow(
                     end_down = end_down * torch.exp(-b_down1)
                 begin = up * begin.square() + down * begin_down.square()
                 end = up * end.square() + down * end_down.square()
-                carried = h * _carried(begin, end, 2 * z)
-                cycle = torch.where(fine, cycle * grow**2 + carried, cycle)
-            by_up = torch.where(fine, by_up * grow + h * _carried(v_up, v_up1, z), by_up)
-            by_down = torch.where(
-                fine, by_down * grow + h * _carried(-v_down, -v_down1, z), by_down
-            )
+                made = h * carried(begin, end, 2 * z)
+                cycle = torch.where(fine, cycle * grow**2 + made, cycle)
+            begins, ends = _counted(pulses, v_up, v_down), _counted(pulses, v_up1, v_down1)
+            if begins is not None and ends is not None:
+                made = h * carried(begins, ends, 2 * z)
+                counted = torch.where(fine, counted * grow**2 + made, counted)
         g = torch.where(fine, ahead + correction, g)
         left = torch.where(fine, left - h, left)
         if not bool((left > 0).any()):
             break
         factor = (0.8 * error.clamp(min=1e-6) ** (-1 / 3)).clamp(0.1, 5.0)
         h = torch.minimum(h * torch.where(h * bend > 2, factor.clamp(max=0.5), factor), left)
-    counts = _counted(pulses, by_up, by_down)
+    counts = None if exact else counted
     return _apart(g, counts, cycle if noise is not None else None, pulses)

@@ -48,7 +48,7 @@ class ManyPulses(Run):
 
     name: str
     law: Update
-    counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    counts: tuple[int, ...] = (1, 2, 5, 10, 20, 40)
     cells: int = 20000
 
     def label(self) -> str:  # noqa: D102

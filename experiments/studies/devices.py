@@ -20,7 +20,7 @@ from devices import (
     SoftBounds,
     presets,
 )
-from experiments.plots import Line, Panel, panels
+from experiments.plots import COLOURS, Line, Panel, panels
 from experiments.preset_runs import ManyPulses, PresetCurves
 from experiments.report import Check, Picture, Report, Section, Table
 from experiments.run import Run
@@ -58,6 +58,8 @@ class Devices(Study):
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         curves = [PresetCurves(name) for name in options.preset or _functions()]
+        if options.preset:
+            return list(curves)
         return [*curves, *(ManyPulses(name, law) for name, law in LAWS.items())]
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
@@ -71,6 +73,7 @@ class Devices(Study):
                 head = title if name == own[0] else ""
                 sections.append(_section(name, curves[name], head))
         worst = {name: _worst(row) for name, row in many.items()}
+        table = _table(curves)
         return Report(
             title="The device library",
             subtitle="Published cells as they behave in this emulator",
@@ -80,7 +83,7 @@ class Devices(Study):
                 "them. Constants, sources and what could not be confirmed are in the text beside "
                 "each figure."
             ],
-            table=_table(curves),
+            table=table,
             checks=[
                 Check(
                     f"{name}: pulses at once are the same pulses one by one",
@@ -90,7 +93,11 @@ class Devices(Study):
                 )
                 for name, (mean, std, holds) in worst.items()
             ],
-            sections=[_many_section(many), *sections],
+            sections=[
+                Section("All at a glance", items=[table]),
+                *([_many_section(many)] if many else []),
+                *sections,
+            ],
             provenance=provenance(list(rows.values()), options.command),
         )
 
@@ -118,7 +125,7 @@ def _table(curves: dict[str, Row]) -> Table:
         states = f"{row.metrics['states']:.0f}" if "states" in row.metrics else "—"
         ratio = f"{high / low:.3g}" if low else "∞"
         window = f"{_siemens(low)} … {_siemens(high)}"
-        rows.append([f"presets.{name}()", window, ratio, states, steps, write, read, day])
+        rows.append([name, window, ratio, states, steps, write, read, day])
     headers = ["Preset", "Window", "On/off", "States", "Step up/down", "Write", "Read", "A day"]
     return Table(
         headers,
@@ -130,20 +137,31 @@ def _table(curves: dict[str, Row]) -> Table:
 
 def _section(name: str, row: Row, family: str) -> Section:
     c = row.curves
+    blue, red, green, yellow, violet, sky, brown, grey = COLOURS
     shown = []
     if "pulse" in c:
-        sweep = Line("median and 80 % of cells", c["pulse"], c["median"], c["low"], c["high"])
-        one = Line("one cell", c["pulse"], c["one"], dashed=True)
-        shown.append(Panel("Alternating sweeps", "pulses", "conductance", [sweep, one]))
-        steps = [Line("up", c["at"], c["up"]), Line("down", c["at"], c["down"])]
+        band = Line("median, 80 % of cells", c["pulse"], c["median"], c["low"], c["high"], blue)
+        one = Line("one cell", c["pulse"], c["one"], colour=sky, dashed=True)
+        shown.append(Panel("Alternating sweeps", "pulses", "conductance", [band, one]))
+        steps = [Line("up", c["at"], c["up"], colour=green)]
+        steps.append(Line("down", c["at"], c["down"], colour=red))
         shown.append(Panel("Mean change of one pulse", "conductance", "step", steps))
-    names = {"write": "write error", "second": "read noise at 1 s", "day": "read noise at a day"}
-    noise = [Line(text, c["g"], c[key]) for key, text in names.items() if key in c]
+    names = {
+        "write": ("write error", brown),
+        "second": ("read noise at 1 s", yellow),
+        "day": ("read noise at a day", violet),
+    }
+    noise = [Line(t, c["g"], c[key], colour=k) for key, (t, k) in names.items() if key in c]
     if noise:
-        shown.append(Panel("Noise", "conductance", "standard deviation", noise))
+        top = 1.15 * max(max(line.y) for line in noise)
+        shown.append(Panel("Noise", "conductance", "std", noise, ylim=(0, top or 1)))
     if "time" in c:
-        starts = {"quarter": "from a quarter", "half": "from a half", "full": "from the top"}
-        kept = [Line(text, c["time"], c[key]) for key, text in starts.items()]
+        starts = {
+            "full": ("from the top", blue),
+            "half": ("a half", grey),
+            "quarter": ("a quarter", sky),
+        }
+        kept = [Line(text, c["time"], c[key], colour=k) for key, (text, k) in starts.items()]
         shown.append(Panel("Retention", "time since writing [s]", "conductance", kept, log_x=True))
     doc = inspect.getdoc(_functions()[name]) or ""
     words = [" ".join(p.split()) for p in doc.split("\n\n") if not p.lstrip().startswith("|")]
