@@ -26,9 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from crossbar.wires import Approximate, Iterative, Newton, Wires, prepare
-from devices import SinhIV
+import crossbar as xb
+from crossbar.wires import Approximate, Iterative, Newton, Solver, Wires, prepare
+from devices import Device, SinhIV, SoftBounds
 
 SIDE = Path(__file__).parent / "badcrossbar_side.py"
 OHMS = (1.0, 1.0)
@@ -98,6 +100,67 @@ def kinds(repeats: int) -> None:
     print(f"  kappa {network.kappa:.2f}; Approximate states an error of {network.residual:.2%}")
 
 
+def layers(repeats: int) -> None:
+    """A CNN on 8x8 images: 64x64 tiles, 1 ohm segments, batch 32."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)),
+    )
+    cell = Device(1e-6, 50e-6, update=SoftBounds(0.1e-6))
+    x, y = torch.rand(32, 1, 8, 8), torch.randint(0, 10, (32,))
+    kinds: dict[str, tuple[Wires | None, Solver | None]] = {
+        "no wires": (None, None),
+        "exact": (Wires(*OHMS), None),
+        "Approximate": (Wires(*OHMS), Approximate()),
+    }
+    base: list[float] = []
+    outputs: dict[str, torch.Tensor] = {}
+    print("\nCNN 16-32 channels, 64-10 linear, 64x64 tiles (7 tiles, 14 arrays), 1 ohm, batch 32")
+    print("                    inference, cached    in-situ step         hardware-aware step")
+    for name, (wires, solver) in kinds.items():
+        chip = xb.Chip(cell, tile=(64, 64), wires=wires, solver=solver)
+        model = xb.convert(net, chip, mode=xb.InSitu(), seed=1)
+        aware = xb.convert(net, chip, mode=xb.HardwareAware(), seed=1)
+        with torch.no_grad():
+            outputs[name] = model(x)
+
+        def infer(model: nn.Module = model) -> None:
+            with torch.no_grad():
+                model(x)
+
+        def step(model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimiser.step()
+
+        in_situ, digital = (
+            xb.InSituSGD(model, lr=0.01),
+            torch.optim.SGD(aware.parameters(), lr=0.01),
+        )
+        seconds = [
+            fastest(infer, 5 * repeats),
+            fastest(lambda m=model, o=in_situ: step(m, o), 2 * repeats),
+            fastest(lambda m=aware, o=digital: step(m, o), 2 * repeats),
+        ]
+        base = base or seconds
+        shown = "".join(
+            f"{s * 1e3:9.2f} ms {s / b:5.1f}x   " for s, b in zip(seconds, base, strict=True)
+        )
+        print(f"  {name:<16}{shown}")
+    exact, rough = outputs["exact"], outputs["Approximate"]
+    error = float((rough - exact).abs().max() / exact.abs().max())
+    drop = float((outputs["no wires"] - exact).abs().max() / exact.abs().max())
+    print(f"  logits: Approximate differs from exact by {error:.2%}, no wires by {drop:.1%}")
+    g = xb.convert(net, xb.Chip(cell), mode=xb.InSitu(), seed=1)[7].array.g  # 128 x 64, 2 tiles
+    arrays = torch.stack([g[:, :64], g[:, 64:]])
+    solve = fastest(lambda: prepare(arrays, Wires(*OHMS)), 2 * repeats)
+    print(
+        f"  where the time goes: one 64x64 array is solved in {solve / 4 * 1e3:.2f} ms of 4 at once"
+    )
+
+
 def large() -> None:
     print("\n1024 x 1024, float64")
     g, x = circuit(1024)
@@ -128,6 +191,8 @@ def main() -> None:
         else:
             print("badcrossbar is not given; see the head of this file for how to install it")
         kinds(args.repeats)
+    layers(args.repeats)
+    with torch.no_grad():
         if args.large:
             large()
 

@@ -59,6 +59,19 @@ def test_many_inputs_are_merged_without_a_change() -> None:
         assert torch.allclose(mine, torch.stack(parts).sum(0), rtol=1e-10, atol=1e-30)
 
 
+@pytest.mark.parametrize("ends", ENDS)
+def test_gradient_of_the_effective_matrix(ends: str) -> None:
+    """Through the joints, the same as one adjoint solve for every row."""
+    for shape, off in (((11, 6), None), ((13, 30), Floating((1, 5), (2,)))):
+        g = torch.stack([cells(*shape, k) for k in range(2)])
+        bar = torch.stack([cells(*shape, 9 + k) for k in range(2)]) * 1e4 - 0.1
+        wires = Wires(100.0, 150.0, 200.0, 50.0, **ENDS[ends])
+        network = prepare(g, wires, floating=off)
+        unit = torch.eye(shape[0], dtype=g.dtype)
+        wanted = network.vjp(unit, bar).g
+        assert float((network.pullback(bar) - wanted).abs().max() / wanted.abs().max()) < 1e-11
+
+
 def test_floating_lines() -> None:
     off = Floating((1,), (2,))
 

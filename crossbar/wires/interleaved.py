@@ -77,6 +77,10 @@ class Interleaved(Network):
         found = self.inner.vjp(x, weave(cotangent))
         return found._replace(g=unweave(found.g))
 
+    def pullback(self, cotangent: Tensor) -> Tensor:
+        """As `Network.pullback`, for cotangents (2, ..., rows, cols)."""
+        return unweave(self.inner.pullback(weave(cotangent)))
+
     def variance(self, x: Tensor, std: Tensor, outputs: Tensor | None = None) -> Tensor:
         """As `Network.variance`, of the 2·cols physical columns or of sums of them."""
         return self.inner.variance(x, weave(std.expand(self.g.shape)), outputs)

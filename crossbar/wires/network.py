@@ -223,6 +223,10 @@ class Network(ABC):
         x_grad = grad_x.flip(-1).reshape(*shape, self.rows).to(x.dtype)
         return Gradients(_unbroadcast(x_grad, x.shape), g, *grad_r)
 
+    def pullback(self, cotangent: Tensor) -> Tensor:
+        """Gradient with respect to g of sum(cotangent · matrix), both (..., rows, cols)."""
+        return self.vjp(torch.eye(self.rows).to(cotangent), cotangent).g
+
     def variance(self, x: Tensor, std: Tensor, outputs: Tensor | None = None) -> Tensor:
         """Variance of the output currents when every cell fluctuates from read to read [A²].
 

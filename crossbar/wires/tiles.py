@@ -64,8 +64,7 @@ class _Effective(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor, _: Any) -> tuple[Tensor | None, None, None, None]:
         grad = torch.empty_like(cotangent)
         for network, places in ctx.solved:
-            unit = torch.eye(network.rows).to(cotangent)
-            _laid(network.vjp(unit, _stacked(cotangent, places)).g, places, grad)
+            _laid(network.pullback(_stacked(cotangent, places)), places, grad)
         return grad, None, None, None
 
     @staticmethod

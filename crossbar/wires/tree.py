@@ -357,6 +357,45 @@ class Tree:
         u = u - self.leaf.drop @ i
         return self._array(u), self._array(i), near_rows.mT, near_cols.mT
 
+    def pullback(self, cotangent: Tensor) -> Tensor:
+        """Gradient with respect to g (T, rows, cols) of sum(cotangent · admittance()).
+
+        A change δH of any block changes the whole by Pᵀ δH P, P giving the block's port values for
+        unit terminals; hence cotangents go down the tree as P X Pᵀ, at the cost of the joining.
+        """
+        keep = self._terminals()
+        x = cotangent.new_zeros(len(cotangent), self.near, self.near)
+        x[:, keep[:, None], keep] = (cotangent + cotangent.mT) / 2
+        unit = torch.eye(self.near).to(x).expand(len(x), -1, -1)
+        p = self.ports(unit)
+        x = (p @ x @ p.mT)[:, None, None]
+        for joint in reversed(self.joints):
+            in_a, in_b = _groups(joint.family, joint.before, joint.after)
+            old, halves = _slices(joint.before), []
+            across = ((joint.ky, joint.k), (joint.k.mT, -joint.zk))
+            for (on_a, on_b), kept, inner in zip(
+                across, (in_a, in_b), (old[2 + joint.family], old[joint.family]), strict=True
+            ):
+                face = x.new_zeros(*joint.ca.shape[:-1], x.shape[-1])
+                from_a, from_b = on_a @ joint.ca, on_b @ joint.cb
+                for _, to, at in in_a:
+                    face[..., to] = from_a[..., at]
+                for _, to, at in in_b:
+                    face[..., to] = from_b[..., at]
+                half = x.new_zeros(*x.shape[:-2], sum(joint.before), sum(joint.before))
+                seen = face @ x
+                half[..., inner, inner] = seen @ face.mT
+                for source, to, _ in kept:
+                    half[..., inner, source] = seen[..., to]
+                    half[..., source, inner] = seen[..., to].mT
+                    for source2, to2, _ in kept:
+                        half[..., source, source2] = x[..., to, to2]
+                halves.append(half)
+            x = _unpair(halves[0], halves[1], joint.family)
+        y = self.leaf.c @ x @ self.leaf.c.mT
+        g = ((self.leaf.d.mT @ y) * self.leaf.d.mT).sum(-1, keepdim=True)
+        return self._array(g)[:, 0]
+
     def _up(self, h: Tensor, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Responses of the ports to the sources inside, with all port values zero."""
         for joint in self.joints:
