@@ -1,0 +1,1 @@
+"""What bent response curves, few states and cycle noise cost on digits, image by image."""
