@@ -47,3 +47,17 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Estimate:
     if len(before) != len(after):
         raise ValueError(f"pairs need equal lengths, got {len(before)} and {len(after)}")
     return estimate([b - a for a, b in zip(before, after, strict=True)])
+
+
+def percent(value: Estimate, digits: int = 1) -> str:
+    """Mean and standard deviation over repeats: 97.3 ± 0.2."""
+    spread = "" if math.isnan(value.sd) else f" ± {value.sd:.{digits}f}"
+    return f"{value.mean:.{digits}f}{spread}"
+
+
+def signed(value: Estimate, digits: int = 1) -> str:
+    """Mean difference with its 95 % confidence interval: −2.4 [−2.9, −1.9]."""
+    text = f"{value.mean:+.{digits}f}"
+    if not math.isnan(value.low):
+        text += f" [{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
+    return text.replace("-", "−")
