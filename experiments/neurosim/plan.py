@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from devices import Device, NeuroSim
+from devices import Device, NeuroSim, presets
 from experiments.neurosim.mlp import Mlp
 from experiments.neurosim.software import Software
 
@@ -33,35 +33,34 @@ class Listed:
 
 @dataclass(frozen=True)
 class Material:
-    """A row of NeuroSim's table of devices."""
+    """A row of NeuroSim's table of devices, and its access resistance there [ohm]."""
 
     name: str
-    law: NeuroSim
-    r_on: float  # [ohm]
-    on_off: float
-    access: float = ACCESS  # [ohm] in its default configuration
+    cell: Device
+    access: float = ACCESS
 
     @property
-    def cell(self) -> Device:
-        """The device."""
-        return cell(self.law, self.r_on, self.on_off)
+    def law(self) -> NeuroSim:
+        """The cell's update law."""
+        assert isinstance(self.cell.update, NeuroSim)
+        return self.cell.update
 
 
-def cell(law: NeuroSim, r_on: float = 200e3, on_off: float = 50.0) -> Device:
-    """A device by its resistance when fully on [ohm] and its on/off ratio."""
-    return Device(g_min=1 / (r_on * on_off), g_max=1 / r_on, update=law)
+def cell(law: NeuroSim) -> Device:
+    """The device of the sweeps: 200 kohm when fully on, on/off ratio 50."""
+    return Device(g_min=0.1e-6, g_max=5e-6, update=law)
 
 
 MATERIALS = (
-    Material("ideal, 64 levels", NeuroSim(64, 64), 200e3, 50),
-    Material("EpiRAM", NeuroSim(64, 64, 0.5, -0.5, 0.02), 81e3, 50.2),
-    Material("GST-PCM", NeuroSim(100, 120, 0.105, 2.4, 0.015), 4.71e3, 19.8),
-    Material("HZO FeFET", NeuroSim(32, 32, 1.75, 1.46, 0.005), 559.28e3, 45, access=0.0),
-    Material("TaOx/TiO2", NeuroSim(102, 102, 1.85, -1.79, 0.01), 5e6, 2),
-    Material("Ag:a-Si", NeuroSim(97, 100, 2.4, -4.88, 0.035), 26e6, 12.5),
-    Material("TaOx/HfOx", NeuroSim(128, 128, 0.04, -0.63, 0.037), 100e3, 10),
-    Material("AlOx/HfO2", NeuroSim(40, 40, 1.94, -0.61, 0.05), 16.9e3, 4.43),
-    Material("PCMO", NeuroSim(50, 50, 3.68, -6.76, 0.01), 23e6, 6.84),
+    Material("ideal, 64 levels", cell(NeuroSim(64, 64))),
+    Material("EpiRAM", presets.epiram()),
+    Material("GST-PCM", presets.gst_pcm()),
+    Material("HZO FeFET", presets.fefet(), access=0.0),
+    Material("TaOx/TiO2", presets.taox_tio2()),
+    Material("Ag:a-Si", presets.ag_si()),
+    Material("TaOx/HfOx", presets.taox_hfox()),
+    Material("AlOx/HfO2", presets.alox_hfo2()),
+    Material("PCMO", presets.pcmo()),
 )
 HIGH, MIDDLE, LOW = MATERIALS[1:5], MATERIALS[5:7], MATERIALS[7:]
 """NeuroSim's own groups, without access resistance and with the first write corrected."""
