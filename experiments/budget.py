@@ -19,21 +19,27 @@ class Budget:
     chips: int  # programmings of each trained network
     families: tuple[str, ...]
     networks: dict[str, tuple[Network, int]]  # name: network, epochs
-    rates: int  # learning rates tried per setting
+    rates: tuple[float, ...]  # learning rates to choose from on validation images
     samples: int | None  # training images of the larger data sets
 
 
 _FEW = ("ideal", "soft", "neurosim-0.5", "neurosim-5")
 _SOME = (*_FEW, "constant-reference", "imbalance-reference", "imbalance")
 BUDGETS = {
-    "quick": Budget("quick", 1, 5, _FEW, {"MLP": (MLP(), 12), "CNN": (CNN(), 5)}, 2, 2000),
-    "default": Budget("default", 2, 5, _SOME, {"MLP": (MLP(), 20), "CNN": (CNN(), 8)}, 3, 5000),
+    "quick": Budget("quick", 1, 5, _FEW, {"MLP": (MLP(), 12), "CNN": (CNN(), 5)}, (0.1, 0.3), 2000),
+    "default": Budget(
+        "default", 2, 5, _SOME, {"MLP": (MLP(), 20), "CNN": (CNN(), 8)}, (0.05, 0.1, 0.3), 5000
+    ),
     "full": Budget(
-        "full", 5, 4, tuple(families()), {"MLP": (MLP(), 30), "CNN": (CNN(), 15)}, 4, None
+        "full",
+        5,
+        4,
+        tuple(families()),
+        {"MLP": (MLP(), 30), "CNN": (CNN(), 15)},
+        (0.05, 0.1, 0.2, 0.4),
+        None,
     ),
 }
-RATES = {"digital": (0.05, 0.1, 0.2, 0.4), "analog": (0.05, 0.1, 0.2, 0.4)}
-"""Learning rates to choose from on validation images; a small budget takes the last few."""
 
 
 def budget_arguments(parser: ArgumentParser) -> None:

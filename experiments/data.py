@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 
@@ -54,8 +56,6 @@ class Images(NamedTuple):
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of a (rest, part) split in which every class gives `fraction` of its members."""
-    from sklearn.model_selection import train_test_split
-
     rest, part = train_test_split(
         np.arange(len(labels)), test_size=fraction, stratify=labels.numpy(), random_state=seed
     )
@@ -80,8 +80,6 @@ class Digits(DataSet):
 
 @cache
 def _digits() -> Images:
-    from sklearn.datasets import load_digits
-
     raw = load_digits()
     x = torch.tensor(raw.images / 16.0, dtype=torch.float32).unsqueeze(1)
     y = torch.tensor(raw.target, dtype=torch.int64)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from experiments.report import Check
 from experiments.robustness.plan import AT_YEAR
-from experiments.robustness.results import Results, column, signed
-from experiments.stats import Estimate, estimate, paired
+from experiments.robustness.results import Results, column
+from experiments.stats import Estimate, estimate, paired, signed
 
 LEAST_DIGITAL = 96.5  # [%]
 

@@ -9,7 +9,7 @@ from typing import Any
 import crossbar as xb
 from devices import GaussianRead, PowerLawDrift, StuckAt
 from experiments import paths
-from experiments.budget import RATES, Budget
+from experiments.budget import Budget
 from experiments.data import DataSet
 from experiments.families import PULSES, Family, families, pcm
 from experiments.run import Run
@@ -97,15 +97,12 @@ class Plan:
     def digital(self, network: str, seed: int) -> Train:
         """(a) Trained digitally."""
         net, epochs = self.budget.networks[network]
-        rates = RATES["digital"][-self.budget.rates :]
-        return Train(self.data, net, Recipe(epochs=epochs, lr=Best(rates)), seed=seed)
+        recipe = Recipe(epochs=epochs, lr=Best(self.budget.rates))
+        return Train(self.data, net, recipe, seed=seed)
 
     def in_situ(self, network: str, family: str, seed: int) -> Train:
         """(b) Trained on the devices of a family."""
-        rates = RATES["analog"][-self.budget.rates :]
-        run = self.digital(network, seed)
-        recipe = replace(run.recipe, lr=Best(rates))
-        return replace(run, chip=self.families[family].chip, mode=PULSES, recipe=recipe)
+        return replace(self.digital(network, seed), chip=self.families[family].chip, mode=PULSES)
 
     def aware(self, network: str, seed: int) -> Train:
         """(d) Trained through the noisy forward pass of the phase-change chip."""

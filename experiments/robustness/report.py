@@ -7,9 +7,9 @@ from experiments.plots import COLOURS
 from experiments.report import Fact, Picture, Report, Section, Table
 from experiments.robustness.checks import checks
 from experiments.robustness.plan import AT_YEAR, Plan
-from experiments.robustness.results import WAYS, Results, column, percent, signed
+from experiments.robustness.results import WAYS, Results, column
 from experiments.robustness.sections import method, programmed, sweeps, training
-from experiments.stats import estimate, paired
+from experiments.stats import estimate, paired, percent, signed
 from experiments.store import Store
 from experiments.study import provenance
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from experiments.robustness.plan import Plan
 from experiments.runs import Evaluate, Train
-from experiments.stats import Estimate
 from experiments.store import Store
 
 WAYS = {"digital": "trained digitally", "aware": "trained hardware-aware"}
@@ -55,17 +53,3 @@ class Results:
 def column(rows: Sequence[Sequence[float]], index: int) -> list[float]:
     """One entry of every row."""
     return [row[index] for row in rows]
-
-
-def percent(value: Estimate, digits: int = 1) -> str:
-    """Mean and standard deviation over repeats: 97.3 ± 0.2."""
-    spread = "" if math.isnan(value.sd) else f" ± {value.sd:.{digits}f}"
-    return f"{value.mean:.{digits}f}{spread}"
-
-
-def signed(value: Estimate, digits: int = 1) -> str:
-    """Mean difference with its 95 % confidence interval: −2.4 [−2.9, −1.9]."""
-    text = f"{value.mean:+.{digits}f}"
-    if not math.isnan(value.low):
-        text += f" [{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
-    return text.replace("-", "−")

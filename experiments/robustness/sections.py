@@ -6,8 +6,8 @@ from experiments import plots
 from experiments.plots import COLOURS, Line, Panel, band
 from experiments.report import Picture, Section, Table
 from experiments.robustness.plan import AT_YEAR, SWEEPS, TIMES, YEAR
-from experiments.robustness.results import WAYS, Results, column, percent, signed
-from experiments.stats import estimate, paired
+from experiments.robustness.results import WAYS, Results, column
+from experiments.stats import estimate, paired, percent, signed
 from experiments.training import Best
 
 TIME_TICKS = {1.0: "1 s", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "1 mo", YEAR: "1 y"}
