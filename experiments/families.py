@@ -60,8 +60,8 @@ def families() -> dict[str, Family]:
     listed = {
         "ideal": Family(
             "ideal cells",
-            chip(presets.ideal()),
-            "10 000 equal steps, no noise of any kind: what remains is the pulses and converters",
+            chip(_cell(ConstantStep(dg_min=fine))),
+            "1000 equal steps, no noise of any kind: what remains is the pulses and converters",
         ),
         "constant": Family(
             "constant step",

@@ -91,18 +91,21 @@ class Plan:
         self.families: dict[str, Family] = {
             name: family for name, family in families().items() if name in budget.families
         }
-        self.networks = [n for n in budget.networks if networks is None or n in networks]
+        self.networks = [n for n in budget.tasks if networks is None or n in networks]
         self.pcm = pcm()
 
     def digital(self, network: str, seed: int) -> Train:
         """(a) Trained digitally."""
-        net, epochs = self.budget.networks[network]
-        recipe = Recipe(epochs=epochs, lr=Best(self.budget.rates))
-        return Train(self.data, net, recipe, seed=seed)
+        task = self.budget.tasks[network]
+        recipe = Recipe(epochs=task.epochs, lr=Best(self.budget.rates))
+        return Train(self.data, task.network, recipe, seed=seed)
 
     def in_situ(self, network: str, family: str, seed: int) -> Train:
         """(b) Trained on the devices of a family."""
-        return replace(self.digital(network, seed), chip=self.families[family].chip, mode=PULSES)
+        chip = paths.replace(
+            self.families[family].chip, "mapping.w_max", self.budget.tasks[network].w_max
+        )
+        return replace(self.digital(network, seed), chip=chip, mode=PULSES)
 
     def aware(self, network: str, seed: int) -> Train:
         """(d) Trained through the noisy forward pass of the phase-change chip."""

@@ -94,9 +94,9 @@ class Ablate(Study):
     def train(self, options: Namespace, setting: Setting, seed: int) -> Train:
         """The network trained on a chip."""
         budget, data, _ = chosen_budget(options)
-        network, epochs = budget.networks[options.network]
-        recipe = Recipe(epochs=epochs, lr=Best(budget.rates))
-        return Train(data, network, recipe, setting.chip, setting.mode, seed)
+        task = budget.tasks[options.network]
+        recipe = Recipe(epochs=task.epochs, lr=Best(budget.rates))
+        return Train(data, task.network, recipe, setting.chip, setting.mode, seed)
 
     def trained(self, options: Namespace, setting: Setting, seed: int) -> Evaluate:
         """The network trained on a chip, read there."""
