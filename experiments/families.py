@@ -57,10 +57,10 @@ def families() -> dict[str, Family]:
     fine, coarse = _steps(1000), _steps(300)
     balanced = ConstantStep(dg_min=fine, **spread)
     tilted = ConstantStep(dg_min=fine, up_down=0.2, **spread)
-    listed = {
+    return {
         "ideal": Family(
             "ideal cells",
-            chip(_cell(ConstantStep(dg_min=fine))),
+            chip(presets.ideal()),
             "1000 equal steps, no noise of any kind: what remains is the pulses and converters",
         ),
         "constant": Family(
@@ -109,7 +109,6 @@ def families() -> dict[str, Family]:
             "filamentary HfO₂: steps that collapse exponentially near the bounds",
         ),
     }
-    return listed
 
 
 def pcm() -> xb.Chip:

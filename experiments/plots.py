@@ -12,10 +12,12 @@ from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 INK, SOFT, GRID = "#1f2933", "#66727f", "#e4e8ec"
 COLOURS = ("#1763a6", "#d1495b", "#2e8b6f", "#e09f3e", "#7a4fa3", "#4f9fc0", "#8a5a2b", "#5b6770")
+WIDTH = 9.6  # [in] of a full figure
 _FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
 
@@ -113,7 +115,8 @@ def panels(items: Sequence[Panel], *, columns: int = 2, height: float = 2.9) -> 
     columns = min(columns, len(items))
     rows = math.ceil(len(items) / columns)
     with style():
-        figure = Figure(figsize=(4.5 * columns + (0.6 if columns == 1 else 0), height * rows + 0.4))
+        figure = Figure(figsize=(WIDTH if columns > 1 else 6.0, height * rows + 0.4))
+        _spread(figure)
         axes = figure.subplots(rows, columns, squeeze=False)
         names: dict[str, object] = {}
         for panel, ax in zip(items, axes.flat, strict=False):
@@ -123,12 +126,19 @@ def panels(items: Sequence[Panel], *, columns: int = 2, height: float = 2.9) -> 
             ax.set_visible(False)
         if len(names) > 1:
             figure.legend(
-                list(names.values()),
+                list(names.values()),  # type: ignore[arg-type]
                 list(names),
                 loc="outside lower center",
-                ncols=min(len(names), 2 * columns + 1),
+                ncols=min(len(names), 4),
             )
         return figure
+
+
+def _spread(figure: Figure) -> None:
+    """More air between the rows and columns of axes."""
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(w_pad=0.08, h_pad=0.1, hspace=0.06, wspace=0.04)
 
 
 def _panel(ax: Axes, panel: Panel) -> list[tuple[object, str]]:
@@ -167,7 +177,7 @@ def _panel(ax: Axes, panel: Panel) -> list[tuple[object, str]]:
         ax.set_xticks(range(len(panel.categories)), panel.categories)
     if panel.ticks:
         ax.set_xticks(list(panel.ticks), list(panel.ticks.values()))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
     if panel.ylim:
         ax.set_ylim(*panel.ylim)
     ax.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
@@ -188,7 +198,8 @@ def dots(
     `levels` draws one vertical line per column, for instance the digital baseline.
     """
     with style():
-        figure = Figure(figsize=(3.9 * len(columns) + 1.9, 0.34 * len(rows) + 1.3))
+        figure = Figure(figsize=(WIDTH if len(columns) > 1 else 6.6, 0.34 * len(rows) + 1.3))
+        _spread(figure)
         axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
         for ax, (name, values) in zip(axes, columns.items(), strict=True):
             for y, repeats in enumerate(values):
@@ -244,7 +255,8 @@ def responses(traces: Sequence[Trace], *, columns: int = 4) -> Figure:
     columns = min(columns, len(traces))
     rows = math.ceil(len(traces) / columns)
     with style():
-        figure = Figure(figsize=(2.35 * columns, 1.95 * rows + 0.3))
+        figure = Figure(figsize=(WIDTH * columns / 4, 1.95 * rows + 0.3))
+        _spread(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=False)
         for trace, ax in zip(traces, axes.flat, strict=False):
             x = list(range(len(trace.mean)))
@@ -281,7 +293,8 @@ def pairs(
 ) -> Figure:
     """Before and after for every pair of each (name, before, after, colour); means in bold."""
     with style():
-        figure = Figure(figsize=(2.5 * len(groups) + 0.8, 3.1))
+        figure = Figure(figsize=(2.2 * len(groups) + 0.8, 3.1))
+        _spread(figure)
         axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
         for ax, (title, before, after, colour) in zip(axes, groups, strict=True):
             for a, b in zip(before, after, strict=True):

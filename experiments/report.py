@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -80,6 +80,18 @@ class Report:
     provenance: dict[str, str] = field(default_factory=dict)
 
 
+def brief(settings: object) -> str:
+    """The constructor call of settings without the fields that have their default."""
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return repr(settings)
+    told = [
+        f"{field.name}={brief(value)}"
+        for field in fields(settings)
+        if (value := getattr(settings, field.name)) != field.default
+    ]
+    return f"{type(settings).__name__}({', '.join(told)})"
+
+
 def write(report: Report, folder: Path) -> Path:
     """Write `report.html` and `figures/*.png`, `*.svg` into the folder; the path of the page."""
     figures = folder / "figures"
@@ -113,7 +125,7 @@ def _save(picture: Picture, folder: Path) -> str:
 
 def _prose(text: str) -> Markup:
     """Text with `code` and **strong** marks as HTML, everything else escaped."""
-    safe = str(escape(text))
+    safe = re.sub(r"(?<=\d) (?=[%±])|(?<=±) ", "\u00a0", str(escape(text)))
     safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", safe))
 

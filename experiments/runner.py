@@ -96,7 +96,7 @@ def execute(study: str, runs: Iterable[Run], store: Store, *, workers: int | Non
     """Do all runs (and what they need) that the store does not hold, with a progress line.
 
     Raises:
-        RunsFailed: some runs raised an error; the message holds each one's traceback.
+        RunsFailed: some runs raised an error; the message holds the first few tracebacks.
         KeyboardInterrupt: passed on after the workers have been stopped.
     """
     plan = Plan.of(runs, store)
@@ -126,7 +126,8 @@ def execute(study: str, runs: Iterable[Run], store: Store, *, workers: int | Non
         finally:
             pool.close()
     if errors:
-        raise RunsFailed(f"{len(errors)} runs failed:\n\n" + "\n\n".join(errors))
+        shown = "\n\n".join(errors[:3]) + ("\n\n..." if len(errors) > 3 else "")
+        raise RunsFailed(f"{len(errors)} runs failed:\n\n{shown}")
 
 
 def cores() -> int:

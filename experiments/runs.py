@@ -144,6 +144,7 @@ class Evaluate(Run):
             model = xb.convert(model, self.chip, mode=self.of.mode, seed=self.seed)
         else:
             model = xb.convert(model, self.chip, mode=xb.HardwareAware(), seed=self.seed)
+            xb.reseed(model, self.seed)  # a hardware-aware network would keep its seed
             xb.program(model)
         accuracy, now = [], 0.0
         for time in self.after:

@@ -47,7 +47,7 @@ SWEEPS = (
     Sweep(
         "read",
         "Read noise",
-        "standard deviation of a cell's read [% of its window]",
+        "noise of a cell's read [% of its window]",
         (0.0, 0.005, 0.01, 0.02, 0.05, 0.1),
         "device.read",
         GaussianRead,

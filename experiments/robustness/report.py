@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import crossbar as xb
+
 from experiments import plots
 from experiments.plots import COLOURS
-from experiments.report import Fact, Picture, Report, Section, Table
+from experiments.report import Fact, Picture, Report, Section, Table, brief
 from experiments.robustness.checks import checks
 from experiments.robustness.plan import AT_YEAR, Plan
 from experiments.robustness.results import WAYS, Results, column
@@ -61,6 +63,15 @@ def _summary(results: Results) -> list[str]:
             f"programming and **{estimate(end).mean:.1f} %** a year later "
             f"({signed(paired(begin, end))} points)"
         )
+    others = []
+    for other in plan.networks[1:]:
+        means = {k: estimate(results.in_situ(other, k)).mean for k in plan.families if k != "ideal"}
+        low = min(means, key=lambda key: means[key])
+        others.append(
+            f"The {other} stands at **{estimate(results.digital(other)).mean:.1f} %** digitally, "
+            f"**{estimate(results.in_situ(other, 'ideal')).mean:.1f} %** on ideal cells and "
+            f"**{means[low]:.1f} %** on {plan.families[low].name}."
+        )
     return [
         f"Trained digitally, the {network} reads **{estimate(digital).mean:.1f} %** of the test "
         "images right. Trained in place on ideal cells, with stochastic pulses and 8-bit "
@@ -68,7 +79,8 @@ def _summary(results: Results) -> list[str]:
         f"{signed(ideal)} points. Real cells differ: {plan.families[best].name} comes to "
         f"**{scores[best].mean:.1f} %**, {plan.families[worst].name} ends at "
         f"**{scores[worst].mean:.1f} %**.",
-        f"Written onto phase-change cells instead, the same network ages: {aged[0]}; {aged[1]}.",
+        f"Written onto phase-change cells instead, the {network} ages: {aged[0]}; {aged[1]}.",
+        *others,
     ]
 
 
@@ -169,7 +181,7 @@ def _devices(results: Results) -> Section:
             )
         )
     rows = [
-        [family.name, family.about, f"`{family.chip.device.update!r}`", _route(family.chip)]
+        [family.name, family.about, f"`{brief(family.chip.device.update)}`", _route(family.chip)]
         for family in plan.families.values()
     ]
     return Section(
@@ -191,5 +203,5 @@ def _devices(results: Results) -> Section:
     )
 
 
-def _route(chip: object) -> str:
-    return f"`{chip.mapping.route!r}`"  # type: ignore[attr-defined]
+def _route(chip: xb.Chip) -> str:
+    return type(chip.mapping.route).__name__

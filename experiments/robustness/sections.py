@@ -10,6 +10,7 @@ from experiments.robustness.results import WAYS, Results, column
 from experiments.stats import estimate, paired, percent, signed
 from experiments.training import Best
 
+SHORT = {"digital": "digital", "aware": "hardware-aware"}
 TIME_TICKS = {1.0: "1 s", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "1 mo", YEAR: "1 y"}
 
 
@@ -58,7 +59,7 @@ def programmed(results: Results) -> Section:
             rows = results.programmed(network, way)
             lines.append(band(words, TIMES, rows, colour=COLOURS[index]))
             groups.append(
-                (f"{network}, {way}", column(rows, 0), column(rows, AT_YEAR), COLOURS[index])
+                (f"{network}, {SHORT[way]}", column(rows, 0), column(rows, AT_YEAR), COLOURS[index])
             )
         digital = estimate(results.digital(network)).mean
         level = (digital, "digital, unprogrammed")
@@ -158,9 +159,11 @@ def sweeps(results: Results) -> Section:
         items.append(
             Picture(
                 f"sweeps-{network.lower()}",
-                plots.panels(panels, height=2.8),
+                plots.panels(panels, columns=3, height=2.7),
                 f"{network}: one property of the chip changed under the trained network, all "
-                "others as in training. Mean over seeds; bands span the lowest and highest seed.",
+                "others as in training. Mean over seeds; bands span the lowest and highest seed. As time "
+                "passes the in-situ cells drift with exponents 0.05 ± 30 %, the phase-change cells "
+                "with their own.",
             )
         )
     return Section(
@@ -186,7 +189,7 @@ def _aging(results: Results, network: str, names: list[str]) -> Panel:
         lines.append(band(name, TIMES, rows, colour=COLOURS[index]))
     return Panel(
         "Time",
-        "time since the last write; in-situ cells drift with ν = 0.05 ± 30 %",
+        "time since the last write",
         "test accuracy [%]",
         lines,
         log_x=True,
