@@ -135,9 +135,10 @@ def show(report: Report, console: Console) -> None:
     table = RichTable(title=report.title, title_justify="left", header_style="bold", box=None)
     for index, header in enumerate(report.table.headers):
         left = index == 0 or report.table.prose
-        table.add_column(header, justify="left" if left else "right", no_wrap=index > 0)
+        table.add_column(header, justify="left" if left else "right")
     for row in report.table.rows:
-        table.add_row(*(cell.replace("`", "") for cell in row))
+        first, *rest = (cell.replace("`", "") for cell in row)
+        table.add_row(first, *(cell.replace(" ", "\u00a0").replace("[", r"\[") for cell in rest))
     console.print(table)
     for check in report.checks:
         mark = {True: "[green]holds[/green]", False: "[red]FAILS[/red]", None: "[dim]open[/dim]"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import crossbar as xb
-
 from experiments import plots
 from experiments.plots import COLOURS
 from experiments.report import Fact, Picture, Report, Section, Table, brief

@@ -58,9 +58,8 @@ def programmed(results: Results) -> Section:
         for index, (way, words) in enumerate(WAYS.items()):
             rows = results.programmed(network, way)
             lines.append(band(words, TIMES, rows, colour=COLOURS[index]))
-            groups.append(
-                (f"{network}, {SHORT[way]}", column(rows, 0), column(rows, AT_YEAR), COLOURS[index])
-            )
+            ends = column(rows, 0), column(rows, AT_YEAR)
+            groups.append((f"{network}, {SHORT[way]}", *ends, COLOURS[index]))
         digital = estimate(results.digital(network)).mean
         level = (digital, "digital, unprogrammed")
         panels.append(
@@ -161,9 +160,9 @@ def sweeps(results: Results) -> Section:
                 f"sweeps-{network.lower()}",
                 plots.panels(panels, columns=3, height=2.7),
                 f"{network}: one property of the chip changed under the trained network, all "
-                "others as in training. Mean over seeds; bands span the lowest and highest seed. As time "
-                "passes the in-situ cells drift with exponents 0.05 ± 30 %, the phase-change cells "
-                "with their own.",
+                "others as in training. As time passes the in-situ cells drift with exponents "
+                "0.05 ± 30 %, the phase-change cells with their own. Mean over seeds; bands span "
+                "the lowest and highest seed.",
             )
         )
     return Section(

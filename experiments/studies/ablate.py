@@ -26,7 +26,7 @@ from experiments.store import Store
 from experiments.study import Study, provenance
 from experiments.training import Best, Recipe
 
-TRAINED, MET = "trained on this chip", "trained on the unchanged chip, then put onto this one"
+TRAINED, MET = "trained here", "moved here"
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,9 @@ class Ablate(Study):
                 Section(
                     "Accuracy",
                     [
-                        "Every value was given the learning rate that did best on a validation "
-                        "part of the training images."
+                        "**Trained here**: on a chip with this value, at the learning rate that "
+                        "did best on a validation part of the training images. **Moved here**: "
+                        "trained on the unchanged chip, then put onto this one."
                     ],
                     [_accuracy(options.field, names, scores), table],
                 ),
@@ -196,7 +197,7 @@ def _table(
     headers = [field, "learning rate"]
     rows: list[list[str]] = [[f"`{n}`", f"{rate:g}"] for n, rate in zip(names, rates, strict=True)]
     for how, values in scores.items():
-        headers += [f"{how} [%]", f"against {names[0]} [points]"]
+        headers += [f"{how} [%]", f"to {names[0]} [points]"]
         for row, value in zip(rows, values, strict=True):
             row += [percent(estimate(value)), signed(paired(values[0], value))]
     return Table(
