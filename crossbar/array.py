@@ -12,7 +12,7 @@ from crossbar.mapping import OneSided
 from crossbar.operations import Operation
 from crossbar.pulses import Scheme
 from crossbar.streams import FABRICATION, WRITE, Streams
-from crossbar.wires import effective, effective_back
+from crossbar.wires import CellTiles, effective, effective_back
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 
@@ -37,6 +37,7 @@ class Plane(NamedTuple):
     matrix: Tensor  # (..., rows, cols) (g⁺ − g⁻)/ΔG; with wires, of the effective conductances
     variance: Tensor | None  # () or (..., rows, cols) read-noise variance of the pair / ΔG²
     back: Tensor | None = None  # (..., rows, cols) of the transposed read, where it differs
+    tiles: CellTiles | None = None  # of cells with an I-V law; `matrix` is then their g [S]
 
 
 def plane_of(chip: Chip, state: State) -> Plane:
@@ -52,6 +53,9 @@ def plane_of(chip: Chip, state: State) -> Plane:
     seen = device.seen(state)
     std = device.std(state)
     back = None
+    if device.iv is not None:
+        tiles = CellTiles(seen, std, device.iv, chip.wires, chip.solver, chip.tile)
+        return Plane(seen, None, None, tiles)
     if chip.wires is not None:
         cells = seen
         seen = effective(cells, chip.wires, chip.solver, chip.tile)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from crossbar.converters import Periphery
 from crossbar.mapping import Differential
 from crossbar.pulses import Aggregated, Scheme
-from crossbar.wires.settings import Solver, Wires
+from crossbar.wires.settings import Newton, Solver, Wires
 from devices import Device, presets
 from devices._check import instance, whole
 
@@ -24,7 +24,8 @@ class Chip:
         backward: converters of the transposed read; None: the same, δ ranged per vector.
         tile: largest (rows, columns) of one physical array; a larger matrix is split evenly and
             its partial sums are added digitally, each after its own ADC. None: one array.
-        wires: resistances of the lines of every tile; None: ideal lines.
+        wires: resistances of the lines of every tile; None: ideal lines. With a current–voltage
+            law (`device.iv`) every input vector is solved by itself, wired or not.
         solver: how the wired tiles are solved; None chooses, exactly. `Approximate()` trades
             exactness for speed.
 
@@ -53,8 +54,12 @@ class Chip:
                     "wires with a source line read one bit at a time, which layers do not: "
                     "use crossbar.prepare"
                 )
-            if self.device.iv is not None or getattr(self.solver, "nonlinear", False):
-                raise ValueError("wires in layers take ohmic cells (device.iv=None)")
+        if self.device.iv is not None and not isinstance(self.solver, Newton | None):
+            raise TypeError(
+                f"nonlinear cells (device.iv) need Newton(), got solver={self.solver!r}"
+            )
+        if self.device.iv is None and isinstance(self.solver, Newton):
+            raise TypeError("solver Newton() is for nonlinear cells, got device.iv=None")
         if self.tile is not None:
             if not isinstance(self.tile, tuple) or len(self.tile) != 2:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")

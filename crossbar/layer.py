@@ -140,20 +140,21 @@ class AnalogLayer(nn.Module):
         if isinstance(self.mode, InSitu) and torch.is_grad_enabled():
             self._before_grad(x)
         function = AnalogRead if torch.compiler.is_compiling() else DualRead
-        # through wires the gradient reaches the float weight by way of the matrix
+        # through wires and nonlinear cells the float weight's gradient comes by way of the matrix
         weight = self.weight.detach() if plane.matrix.requires_grad else self.weight
         out: Tensor = function.apply(  # type: ignore[no-untyped-call]
-            x, weight, plane.matrix, plane.variance, plane.back, w_max / self.span, self
+            x, weight, *plane, w_max / self.span, self
         )
         return out
 
     def _rehearse(self) -> tuple[Plane, Tensor]:
         """The plane a programming of the float weight would give now, and its scale.
 
-        Only wires make it differentiable: without them the gradient of the product is the weight's.
+        Only wires and nonlinear cells make it differentiable: without them the gradient of the
+        product is the weight's.
         """
         device, mapping = self.chip.device, self.chip.mapping
-        wired = self.chip.wires is not None
+        wired = self.chip.wires is not None or device.iv is not None
         with torch.set_grad_enabled(wired and torch.is_grad_enabled()):
             matrix = self.as_matrix(self.weight if wired else self.weight.detach())
             if matrix.dtype in (torch.float16, torch.bfloat16):

@@ -38,6 +38,18 @@ class Matmul:
 
     mv_t_vectors = mv_t
 
+    def flat(self, x: Tensor) -> Tensor:
+        """Inputs, or errors, as vectors (k, lines)."""
+        return x.reshape(-1, x.shape[-1])
+
+    flat_t = flat
+
+    def unflat(self, y: Tensor, shape: torch.Size) -> Tensor:
+        """Outputs (k, cols) of inputs that had `shape`."""
+        return y.reshape(*shape[:-1], y.shape[-1])
+
+    unflat_t = unflat
+
     def gather(self, partial: Tensor, shape: torch.Size) -> Tensor:
         """What `mv_t_vectors` gave, as something of x's shape."""
         return partial
@@ -111,6 +123,29 @@ class Conv:
         """(n, out, oh, ow) to (n, groups, oh·ow, rows): one vector per receptive field."""
         vectors = d.flatten(2).unflatten(1, (self.groups, -1))[:, :, a:b].mT
         return vectors @ m[..., a:b].mT
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Receptive fields (groups, n·oh·ow, rows)."""
+        patches = F.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
+        return patches.unflatten(1, (self.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
+
+    def flat_t(self, d: Tensor) -> Tensor:
+        """Errors of an output as vectors (groups, n·oh·ow, cols)."""
+        return d.flatten(2).unflatten(1, (self.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
+
+    def unflat(self, y: Tensor, shape: torch.Size) -> Tensor:
+        """Outputs (groups, n·oh·ow, cols) of inputs that had `shape`, as (n, out, oh, ow)."""
+        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
+        size = [
+            (n + 2 * p - r - 1) // s + 1
+            for n, p, r, s in zip(shape[-2:], self.padding, reach, self.stride, strict=True)
+        ]
+        grouped = y.unflatten(1, (shape[0], *size))  # (groups, n, oh, ow, cols)
+        return grouped.permute(1, 0, 4, 2, 3).flatten(1, 2)
+
+    def unflat_t(self, i: Tensor, shape: torch.Size) -> Tensor:
+        """Currents (groups, n·oh·ow, rows) as `gather` takes them; `shape` is the error's."""
+        return i.unflatten(1, (shape[0], -1)).transpose(0, 1)
 
     def gather(self, partial: Tensor, shape: torch.Size) -> Tensor:
         """(n, groups, oh·ow, rows) folded onto the image they came from."""

@@ -13,6 +13,7 @@ from crossbar.converters import Port
 from crossbar.operations import Conv, Matmul
 from crossbar.quantise import balanced
 from crossbar.streams import Streams
+from crossbar.wires import CellTiles
 
 
 class Reader(Protocol):
@@ -51,12 +52,19 @@ def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
     unit = port.settings.v_max * layer.chip.device.window.span
     total = None
     for tile, (a, b) in enumerate(balanced(rows, layer.chip.tile and layer.chip.tile[0])):
-        i = _product(op.mv, v, plane.matrix, a, b)
-        if plane.variance is not None:
-            if plane.variance.dim() == 0:
+        if plane.tiles is None:
+            i = _product(op.mv, v, plane.matrix, a, b)
+            power = None
+            if plane.variance is not None and plane.variance.dim() == 0:
                 power = op.energy(v, a, b, cols) * plane.variance
-            else:
+            elif plane.variance is not None:
                 power = op.mv(v.square(), plane.variance, a, b)
+        else:
+            volts = op.flat(_wide(v)) * port.settings.v_max
+            i = op.unflat(plane.tiles.mv(volts, a), x.shape) / unit
+            power = plane.tiles.variance(volts, a, b)
+            power = None if power is None else op.unflat(power, x.shape) / unit**2
+        if power is not None:
             i = torch.addcmul(i, streams.normal(i), power.sqrt().to(i.dtype))
         i = port.digitise(
             i, tile, b - a, unit=unit, span=layer.span, channel=op.channel, streams=streams
@@ -76,16 +84,24 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     cols = matrix.shape[-1]
     v, scale = port.encode(d, op, streams)
     unit = port.settings.v_max * layer.chip.device.window.span
-    by_vector = port.settings.adc is not None or plane.variance is not None
+    noisy, cells = plane.variance is not None, plane.tiles is not None
+    by_vector = port.settings.adc is not None or noisy or cells
     product = op.mv_t_vectors if by_vector else op.mv_t
     total = None
     for tile, (a, b) in enumerate(balanced(cols, layer.chip.tile and layer.chip.tile[1])):
-        i = _product(product, v, matrix, a, b, shape)
-        if plane.variance is not None:
-            if plane.variance.dim() == 0:
+        if plane.tiles is None:
+            i = _product(product, v, matrix, a, b, shape)
+            power = None
+            if plane.variance is not None and plane.variance.dim() == 0:
                 power = op.energy_t(v, a, b, shape) * plane.variance
-            else:
+            elif plane.variance is not None:
                 power = product(v.square(), plane.variance, a, b, shape)
+        else:
+            volts = op.flat_t(_wide(v)) * port.settings.v_max
+            i = op.unflat_t(plane.tiles.mv_t(volts, a), d.shape) / unit
+            power = plane.tiles.variance_t(volts, a, b)
+            power = None if power is None else op.unflat_t(power, d.shape) / unit**2
+        if power is not None:
             i = torch.addcmul(i, streams.normal(i), power.sqrt().to(i.dtype))
         i = port.digitise(i, tile, b - a, unit=unit, span=layer.span, channel=-1, streams=streams)
         total = i if total is None else total + i
@@ -95,10 +111,32 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     return _scaled(total, scale, gain)
 
 
+def cells_vjp(
+    x: Tensor, d: Tensor, plane: Plane, gain: Tensor, layer: Reader
+) -> tuple[Tensor, Tensor]:
+    """Gradients of a read of nonlinear cells with respect to x and to the conductances [S].
+
+    Taken at the voltages the DAC gives, straight through the converters.
+    """
+    op, port = layer.op, layer.forward_port
+    assert plane.tiles is not None
+    v, scale = port.encode(x, op, layer.streams)
+    v_max = port.settings.v_max
+    unit = v_max * layer.chip.device.window.span
+    pulled = d * (gain / unit if scale is None else gain / unit * scale)
+    volts = op.flat(_wide(v)) * v_max
+    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(_wide(pulled)))
+    grad = op.gather(op.unflat_t(by_volts, d.shape), x.shape) * v_max
+    return grad if scale is None else grad / scale, by_g
+
+
+def _wide(v: Tensor) -> Tensor:
+    return v.float() if v.dtype in (torch.float16, torch.bfloat16) else v
+
+
 def _product(f: Any, v: Tensor, matrix: Tensor, *where: Any) -> Tensor:
     """A product in the precision of v, its currents at least in float32."""
-    i: Tensor = f(v, matrix.to(v.dtype), *where)
-    return i.float() if i.dtype in (torch.float16, torch.bfloat16) else i
+    return _wide(f(v, matrix.to(v.dtype), *where))
 
 
 def _scaled(total: Tensor, scale: Tensor | None, gain: Tensor) -> Tensor:
@@ -122,39 +160,44 @@ class AnalogRead(torch.autograd.Function):
         matrix: Tensor,
         variance: Tensor | None,
         back: Tensor | None,
+        tiles: CellTiles | None,
         gain: Tensor,
         layer: Reader,
     ) -> Tensor:
         """See `read`; `weight` is here so that autograd asks for its gradient."""
-        return read(x, Plane(matrix, variance), gain, layer).to(x.dtype)
+        return read(x, Plane(matrix, variance, back, tiles), gain, layer).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep what the backward read needs."""
-        x, _, matrix, variance, back, gain, layer = inputs
+        x, _, matrix, variance, back, tiles, gain, layer = inputs
         ctx.save_for_backward(x, matrix, variance, back, gain)
         ctx.save_for_forward(x, matrix, gain)
-        ctx.layer = layer
+        ctx.layer, ctx.tiles = layer, tiles
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Input gradient, weight gradient (in situ: kept for the update), the matrix's."""
         x, matrix, variance, back, gain = ctx.saved_tensors
         layer: Reader = ctx.layer
+        plane = Plane(matrix, variance, back, ctx.tiles)
+        want_x, want_w, want_m = ctx.needs_input_grad[:3]
         grad_x = grad_w = grad_m = None
-        if ctx.needs_input_grad[0]:
-            if layer.physical_backward:
-                grad_x = read_t(d, Plane(matrix, variance, back), gain, layer, x.shape)
-            else:
-                whole = (0, matrix.shape[-1], x.shape)
-                product = layer.op.mv_t(d, matrix.to(d.dtype), *whole)
-                grad_x = product * gain.to(d.dtype)
-            grad_x = grad_x.to(x.dtype)
-        if ctx.needs_input_grad[1]:
+        if layer.physical_backward:
+            if want_x:
+                grad_x = read_t(d, plane, gain, layer, x.shape).to(x.dtype)
+        elif plane.tiles is not None:
+            grad_x, grad_m = cells_vjp(x, d, plane, gain, layer)
+            grad_x, grad_m = grad_x.to(x.dtype), grad_m.to(matrix.dtype)
+        else:
+            if want_x:
+                product = layer.op.mv_t(d, matrix.to(d.dtype), 0, matrix.shape[-1], x.shape)
+                grad_x = (product * gain.to(d.dtype)).to(x.dtype)
+            if want_m:
+                grad_m = layer.op.outer(x, d).to(matrix.dtype) * gain
+        if want_w:
             grad_w = layer.stash(x, d)
-        if ctx.needs_input_grad[2]:
-            grad_m = layer.op.outer(x, d).to(matrix.dtype) * gain
-        return grad_x, grad_w, grad_m, None, None, None, None
+        return grad_x, grad_w, grad_m, None, None, None, None, None
 
 
 class DualRead(AnalogRead):
@@ -164,6 +207,8 @@ class DualRead(AnalogRead):
     def jvp(ctx: Any, x_t: Tensor | None, w_t: Tensor | None, *_: Any) -> Tensor:
         """Forward-mode derivative of the ideal product with the matrix that was used."""
         x, matrix, gain = ctx.saved_tensors
+        if ctx.tiles is not None:
+            raise TypeError("nonlinear cells (device.iv) have no forward-mode derivative")
         op, rows = ctx.layer.op, matrix.shape[-2]
         parts = []
         if x_t is not None:

@@ -4,6 +4,7 @@
 (direct), `krylov` (iterative) and `nonlinear`.
 """
 
+from crossbar.wires.cells import CellTiles as CellTiles
 from crossbar.wires.disturb import Disturb as Disturb
 from crossbar.wires.disturb import disturb as disturb
 from crossbar.wires.network import Fields as Fields
