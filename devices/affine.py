@@ -16,11 +16,11 @@ Fluctuations are those of the linearised flow, made by every pulse and damped by
 
     var = ∫ e^{2B(1−t)} (V↑' s↑² + V↓' s↓²) dt + n σ_add² expm1(2B)/2B,   V' = V + σ_c2c² · count
 
-While |B| <= `FAR` the integral is taken at the middle of the flow: with h = B/2 · (1 − 1/n) for n
-exact pulses (B/2 for random counts), e^{2h} times the sources at the conductance after the fraction
-h; beyond it each source is taken to go exponentially from its start to its end (`carried`). Both
-are exact to first order in the noise for pulses of one direction, and for mixed ones where the
-conductance stays.
+While |B| <= `NEAR` the sources are taken at the start; up to `FAR` at the middle of the flow: with
+h = B/2 · (1 − 1/n) for n exact pulses (B/2 for random counts), e^{2h} times the sources at the
+conductance after the fraction h; beyond it each source is taken to go exponentially from its start
+to its end (`carried`). Both are exact to first order in the noise for pulses of one direction, and
+for mixed ones where the conductance stays.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from devices.part import Pulses
 
 LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
+
+NEAR = 0.01
+"""Exponent |B| up to which the start of the flow stands for all of it in the noise, within 1 %."""
 
 FAR = 0.4
 """Exponent |B| up to which the middle of the flow stands for all of it in the noise, within 1 %."""
@@ -105,6 +108,7 @@ def affine_pulse(
     up, down = pulses.up, pulses.down
     moments = pulses.up_var is not None
     up_var, down_var = pulses.up_var, pulses.down_var
+    damping: Tensor | None = None
 
     if k.b_up is None or k.b_down is None:
         flow = torch.addcmul(up * k.a_up, down, k.a_down, value=-1)
@@ -121,13 +125,23 @@ def affine_pulse(
         f_up, f_down = f_up * k.rate_up, f_down * k.rate_down
         bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
         flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
-        bend = bend.clamp_(max=LARGEST_GROWTH)
-        ratio = expm1_ratio(bend)
+        size = float(bend.abs().max()) if bend.numel() else 0.0
+        if size <= NEAR and g.dtype != torch.float64:
+            ratio = (bend * (1 / 6)).add_(0.5).mul_(bend).add_(1)
+        else:
+            bend = bend.clamp_(max=LARGEST_GROWTH)
+            ratio = expm1_ratio(bend)
         move = flow.mul_(ratio)
         out = g + move
         if sigma_c2c or moments:
-            exact = coarse and not moments
-            s_up, s_down, damping = _left(g, move, k, bend, up, down, exact=exact)
+            if size <= NEAR:
+                s_up, s_down = (
+                    torch.addcmul(k.a_up, k.b_up, g),
+                    torch.addcmul(k.a_down, k.b_down, g),
+                )
+            else:
+                exact = coarse and not moments
+                s_up, s_down, damping = _left(g, move, k, bend, up, down, size, exact=exact)
 
     if not (sigma_c2c or sigma_add or moments):
         return out
@@ -145,9 +159,9 @@ def affine_pulse(
         if up_var is not None and down_var is not None:
             v_up, v_down = v_up.add_(up_var), v_down.add_(down_var)
         variance = _variance(v_up, s_up, v_down, s_down)
-    if bend is not None and shared is not None:
+    if damping is not None and shared is not None:
         shared = shared.mul_(damping)
-    if bend is not None and variance is not None:
+    if damping is not None and variance is not None:
         variance = variance.mul_(damping.square_())
     if sigma_add:
         extra = (up + down).mul_(sigma_add**2)
@@ -187,11 +201,19 @@ def _std(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
 
 
 def _left(
-    g: Tensor, move: Tensor, k: Affine, bend: Tensor, up: Tensor, down: Tensor, *, exact: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    g: Tensor,
+    move: Tensor,
+    k: Affine,
+    bend: Tensor,
+    up: Tensor,
+    down: Tensor,
+    size: float,
+    *,
+    exact: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Steps up and down as noise sources and their damping, so that s·damping is what is left."""
     assert k.b_up is not None and k.b_down is not None
-    if bend.numel() and float(bend.abs().max()) > FAR:
+    if size > FAR:
         end, grow = g + move, 2 * bend
         own_up, own_down = (1 + k.b_up, 1 - k.b_down) if exact else (1.0, 1.0)
         left_up, left_down = (
@@ -202,7 +224,7 @@ def _left(
             ).sqrt_()
             for a, b, own in ((k.a_up, k.b_up, own_up), (k.a_down, k.b_down, own_down))
         )
-        return left_up, left_down, torch.ones_like(bend)
+        return left_up, left_down, None
     middle, damping = _middle(g, move, bend, up, down, exact=exact)
     return (
         torch.addcmul(k.a_up, k.b_up, middle),
@@ -224,11 +246,16 @@ def carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
 def _middle(
     g: Tensor, move: Tensor, bend: Tensor, up: Tensor, down: Tensor, *, exact: bool
 ) -> tuple[Tensor, Tensor]:
-    """Conductance in the middle of the flow, and the damping e^h of noise made there."""
+    """Conductance in the middle of the flow, and the damping e^h of noise made there.
+
+    For |B| <= `FAR`, where the shares of move and damping are polynomials within 1 %.
+    """
     if not exact:
-        damping = (bend * 0.5).exp_()
-        return torch.addcdiv(g, move, damping + 1), damping
-    half = 0.5 - 0.5 / (up + down).clamp_(min=1)
-    h = bend * half
-    share = (torch.expm1(h) / torch.expm1(bend)).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-    return torch.addcmul(g, move, torch.where(bend == 0, half, share)), h.exp_()
+        h = bend * 0.5
+        share = 0.5 - h * 0.25  # of the move made by half the flow
+    else:
+        half = (up + down).clamp_(min=1).reciprocal_().mul_(-0.5).add_(0.5)
+        h = bend * half
+        share = (h - bend).mul_(0.5).add_(1).mul_(half)
+    damping = (h * 0.5).add_(1).mul_(h).add_(1)
+    return torch.addcmul(g, move, share), damping
