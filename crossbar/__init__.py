@@ -6,6 +6,9 @@ from crossbar.chip import HardwareAware as HardwareAware
 from crossbar.chip import InSitu as InSitu
 from crossbar.chip import Mode as Mode
 from crossbar.chip import Programmed as Programmed
+from crossbar.compensation import calibrate_columns as calibrate_columns
+from crossbar.compensation import predistort as predistort
+from crossbar.compensation import reorder as reorder
 from crossbar.converters import ADC as ADC
 from crossbar.converters import DAC as DAC
 from crossbar.converters import Calibrated as Calibrated

@@ -40,7 +40,11 @@ class Plane(NamedTuple):
     tiles: CellTiles | None = None  # of cells with an I-V law; `matrix` is then their g [S]
 
 
-def plane_of(chip: Chip, state: State) -> Plane:
+Order = tuple[Tensor, Tensor]
+"""Logical row and column at each physical place, (rows,) and (cols,), tile by tile."""
+
+
+def plane_of(chip: Chip, state: State, order: Order | None = None) -> Plane:
     """The plane of a state whose pair dimension comes first.
 
     The pair is read as one matrix: two float32 products of nearly equal numbers would cancel.
@@ -58,8 +62,7 @@ def plane_of(chip: Chip, state: State) -> Plane:
         return Plane(seen, None, None, tiles)
     if chip.wires is not None:
         cells = seen
-        seen = effective(cells, chip.wires, chip.solver, chip.tile)
-        other = effective_back(cells.detach(), chip.wires, chip.solver, chip.tile)
+        seen, other = through_wires(chip, cells, order)
         back = None if other is None else torch.sub(other[0], other[1]).mul_(1 / span)
         if std is not None:
             std = std * torch.where(cells > 0, (seen / cells).detach(), 1.0)
@@ -69,6 +72,25 @@ def plane_of(chip: Chip, state: State) -> Plane:
     relative = (std / span).square()
     variance = 2 * relative if std.dim() == 0 else relative[0] + relative[1]
     return Plane(matrix, variance, back)
+
+
+def through_wires(chip: Chip, cells: Tensor, order: Order | None) -> tuple[Tensor, Tensor | None]:
+    """Effective conductances of the forward and, where it differs, of the transposed read."""
+    assert chip.wires is not None
+    if order is not None:
+        cells = cells.index_select(-2, order[0]).index_select(-1, order[1])
+    found = (
+        effective(cells, chip.wires, chip.solver, chip.tile),
+        effective_back(cells.detach(), chip.wires, chip.solver, chip.tile),
+    )
+    if order is None:
+        return found
+    back = [place.argsort() for place in order]
+    there, other = (
+        None if w is None else w.index_select(-2, back[0]).index_select(-1, back[1]) for w in found
+    )
+    assert there is not None
+    return there, other
 
 
 class Array(nn.Module):
@@ -150,18 +172,21 @@ class Array(nn.Module):
         torch.sub(self.g[0], self.g[1], out=out)
         return out.mul_(self.w_max / (self.span * self.chip.device.window.span))
 
-    def plane(self) -> Plane:
-        """What reads see; cached until any buffer is written or replaced."""
-        tensors = [t for t in self._buffers.values() if t is not None]
+    def plane(self, order: Order | None = None) -> Plane:
+        """What reads see; cached until any buffer is written or replaced.
+
+        `order` is where wires find the cells; None: in logical order.
+        """
+        tensors = [t for t in (*self._buffers.values(), *(order or ())) if t is not None]
         transient = torch.compiler.is_compiling() or any(
             t.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors
         )
         if transient:
-            return plane_of(self.chip, self.state)
+            return plane_of(self.chip, self.state, order)
         key = [(id(t), t._version) for t in tensors]
         if self._plane is None or self._plane[0] != key:
             with torch.no_grad():
-                self._plane = (key, plane_of(self.chip, self.state))
+                self._plane = (key, plane_of(self.chip, self.state, order))
         return self._plane[1]
 
     # ---- writing ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.array import Array, Plane, Writer, plane_of
+from crossbar.array import Array, Order, Plane, Writer, plane_of
 from crossbar.chip import Chip, HardwareAware, InSitu, Mode, Programmed
 from crossbar.converters import Port
 from crossbar.operations import Conv, Matmul, Operation
@@ -16,6 +16,8 @@ from crossbar.read import AnalogRead, DualRead
 from crossbar.streams import WRITE, Streams
 from devices import State
 from devices._check import instance
+
+COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")
 
 
 class AnalogLayer(nn.Module):
@@ -30,6 +32,10 @@ class AnalogLayer(nn.Module):
     bias: Any  # nn.Parameter | None
     op: Matmul | Conv
     array: Array | None
+    column_gain: Tensor | None  # (columns,) digital factor of each output
+    column_offset: Tensor | None  # (columns,) added to it
+    row_order: Tensor | None  # (rows,) and (cols,), see `Order`
+    col_order: Tensor | None
 
     def _make_analog(
         self, op: Matmul | Conv, chip: Chip | None, mode: Mode | None, seed: int | None
@@ -40,6 +46,9 @@ class AnalogLayer(nn.Module):
         self.op = op
         self.streams = Streams(seed)
         self.array = None
+        # compensation of the wires, absent until `crossbar.compensation` measures it
+        for name in COMPENSATION:
+            self.register_buffer(name, None)
         self._stash: list[tuple[Tensor, Tensor]] = []
         self._set_chip(chip or Chip())
         self.mode: Mode = HardwareAware()
@@ -124,6 +133,13 @@ class AnalogLayer(nn.Module):
         return self.chip.mapping.layout(self.chip.device).span
 
     @property
+    def order(self) -> Order | None:
+        """Where the logical rows and columns lie; None: in their own order."""
+        if self.row_order is None or self.col_order is None:
+            return None
+        return self.row_order, self.col_order
+
+    @property
     def physical_backward(self) -> bool:
         """Whether the input gradient is a transposed read of the array."""
         return not isinstance(self.mode, HardwareAware)
@@ -136,7 +152,7 @@ class AnalogLayer(nn.Module):
         if self.array is None:
             plane, w_max = self._rehearse()
         else:
-            plane, w_max = self.array.plane(), self.array.w_max
+            plane, w_max = self.array.plane(self.order), self.array.w_max
         if isinstance(self.mode, InSitu) and torch.is_grad_enabled():
             self._before_grad(x)
         function = AnalogRead if torch.compiler.is_compiling() else DualRead
@@ -145,7 +161,13 @@ class AnalogLayer(nn.Module):
         out: Tensor = function.apply(  # type: ignore[no-untyped-call]
             x, weight, *plane, w_max / self.span, self
         )
-        return out
+        if self.column_gain is None:
+            return out
+        shape = (-1, 1, 1) if isinstance(self.op, Conv) else (-1,)
+        out = out * self.column_gain.to(out.dtype).view(shape)
+        if self.column_offset is None:
+            return out
+        return out + self.column_offset.to(out.dtype).view(shape)
 
     def _rehearse(self) -> tuple[Plane, Tensor]:
         """The plane a programming of the float weight would give now, and its scale.
@@ -177,7 +199,7 @@ class AnalogLayer(nn.Module):
                     device=g.device,
                 )
             age = torch.zeros((), dtype=torch.float64, device=g.device)
-            return plane_of(self.chip, State(g, age, read=leaf)), w_max
+            return plane_of(self.chip, State(g, age, read=leaf), self.order), w_max
 
     def _check_input(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():
@@ -254,6 +276,8 @@ class AnalogLayer(nn.Module):
     def rechip(self, chip: Chip, mode: Mode | None) -> None:
         """Move to another chip of the same seed; see `crossbar.convert`."""
         old, self.array = self.array, None
+        for name in COMPENSATION:  # measured on the old chip
+            setattr(self, name, None)
         self._set_chip(chip)
         if old is None or (mode is not None and isinstance(mode, HardwareAware)):
             self._enter(mode or self.mode)
@@ -304,6 +328,10 @@ class AnalogLayer(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        for name in COMPENSATION:
+            if f"{prefix}{name}" in state_dict and getattr(self, name) is None:
+                given = state_dict[f"{prefix}{name}"]
+                setattr(self, name, torch.empty_like(given, device=self.weight.device))
         missing: list[str] = []
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs

@@ -46,7 +46,9 @@ class Matrix:
             assert array is not None
             d = x.mT if x.dim() == 2 else x
             shape = torch.Size((*d.shape[:-1], self.layer.in_features))
-            y = read_t(d, array.plane(), array.w_max / self.layer.span, self.layer, shape)
+            y = read_t(
+                d, array.plane(self.layer.order), array.w_max / self.layer.span, self.layer, shape
+            )
         return y.mT if x.dim() == 2 else y
 
     def __repr__(self) -> str:

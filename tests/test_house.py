@@ -33,6 +33,7 @@ ROOMS = (
     ("read",),  # the autograd function
     ("layer", "nn", "optim"),
     ("matrix", "model", "spice"),
+    ("compensation",),
 )
 
 

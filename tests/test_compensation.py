@@ -1,0 +1,115 @@
+"""Reordering, predistortion and column calibration against the IR drop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import crossbar as xb
+from crossbar.quantise import balanced
+from devices import Device, SoftBounds
+from tests.circuit_cases import dense
+from tests.test_wires_layers import CELL, PERFECT, chip, linear
+
+WIRES = xb.Wires(60.0, 60.0)
+
+
+def error(model: nn.Module, wanted: nn.Module, x: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float((model(x) - wanted(x)).norm() / wanted(x).norm())
+
+
+def network(wires: xb.Wires | None, tile: tuple[int, int] = (16, 12)) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(150, 30), nn.ReLU(),
+        nn.Linear(30, 5),
+    ).double()  # fmt: skip
+    device = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
+    return xb.program(
+        xb.convert(net, xb.Chip(device, forward=PERFECT, wires=wires, tile=tile), seed=0)
+    )
+
+
+def inputs(seed: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.rand(24, 2, 5, 5, generator=draw, dtype=torch.float64)
+
+
+def test_reordered_cells_lie_where_they_are_said_to() -> None:
+    tile = (7, 6)
+    model = linear(19, 12, WIRES, xb.InSitu(), tile=tile)
+    layer, x = model[0], torch.rand(19, dtype=torch.float64) - 0.5  # type: ignore[index]
+    with torch.no_grad():
+        before = model(x)
+        xb.reorder(model)
+        after = model(x)
+    rows, cols = layer.order
+    weight = layer.weight.detach().mT.abs()
+    wanted = torch.zeros(12, dtype=torch.float64)
+    for a, b in balanced(19, 7):
+        assert sorted(rows[a:b].tolist()) == list(range(a, b))
+        heavy = weight[rows[a:b]].sum(1)
+        assert bool((heavy.diff() >= 0).all())
+        for c, d in balanced(12, 6):
+            assert bool((weight[:, cols[c:d]].sum(0).diff() <= 0).all())
+            for sign, g in zip((1, -1), layer.array.g, strict=True):
+                placed = g[rows[a:b]][:, cols[c:d]]
+                wanted[cols[c:d]] += sign * dense(placed, WIRES, x[rows[a:b]])[0]
+    wanted *= layer.array.w_max / (layer.span * CELL.window.span)
+    assert torch.allclose(after, wanted, rtol=1e-10, atol=1e-13)
+    assert not torch.allclose(after, before, rtol=1e-3)
+    x.requires_grad_()
+    (grad,) = torch.autograd.grad(model(x).sum(), x)
+    assert torch.allclose(grad, torch.autograd.functional.jacobian(model, x.detach()).sum(0))
+
+
+def test_predistorted_cells_have_the_wanted_circuit() -> None:
+    model, ideal = network(WIRES), network(None)
+    x = inputs(1)
+    raw = error(model, ideal, x)
+    held = model[0].array.g.clone()  # type: ignore[index]
+    xb.predistort(model)
+    assert not torch.equal(model[0].array.g, held)  # type: ignore[index]
+    assert raw > 0.15 and error(model, ideal, x) < 0.02 * raw
+
+
+def test_calibrated_columns_are_the_least_squares_fit() -> None:
+    model, ideal = network(WIRES), network(None)
+    raw = error(model, ideal, inputs(1))
+    xb.calibrate_columns(model, [inputs(2), inputs(3)])
+    fitted = error(model, ideal, inputs(1))
+    assert fitted < 0.3 * raw
+    gains = [layer.column_gain.clone() for layer in (model[0], model[3], model[5])]  # type: ignore[index]
+    xb.calibrate_columns(model, [inputs(2), inputs(3)])
+    for layer, gain in zip((model[0], model[3], model[5]), gains, strict=True):  # type: ignore[index]
+        assert torch.allclose(layer.column_gain, gain, rtol=1e-6)  # a fit of a fit changes nothing
+    xb.reorder(other := network(WIRES), [inputs(2)])
+    xb.calibrate_columns(other, [inputs(2), inputs(3)])
+    assert error(other, ideal, inputs(1)) < fitted
+
+
+def test_compensation_is_saved_with_the_chip_and_forgotten_with_it() -> None:
+    model = network(WIRES)
+    xb.reorder(model)
+    xb.calibrate_columns(model, [inputs(2)])
+    fresh = network(WIRES)
+    fresh.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(fresh(inputs(1)), model(inputs(1)))
+    moved = xb.convert(model, chip(xb.Wires(1.0, 1.0)))
+    assert moved[0].column_gain is None and moved[0].order is None  # type: ignore[index]
+
+
+def test_refusals() -> None:
+    model = network(WIRES)
+    with pytest.raises(ValueError, match="at least one batch"):
+        xb.calibrate_columns(model, [])
+    xb.predistort(model)
+    with pytest.raises(ValueError, match="predistorted"):
+        xb.calibrate_columns(model, [inputs(1)])
+    with pytest.raises(TypeError, match="program"):
+        xb.predistort(linear(4, 3, WIRES, xb.HardwareAware()))
+    with pytest.raises(ValueError, match="steps must be >= 1"):
+        xb.predistort(model, steps=0)
