@@ -14,7 +14,6 @@ from crossbar.operations import Conv, Matmul, Operation
 from crossbar.quantise import balanced
 from crossbar.read import AnalogRead, DualRead
 from crossbar.streams import WRITE, Streams
-from devices import State
 from devices._check import instance
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")
@@ -186,20 +185,8 @@ class AnalogLayer(nn.Module):
             generator = None
             if device.write is not None or device.draws_reads:
                 generator = self.streams.generator(WRITE, g.device)
-            if device.write is not None:
-                g = device.write.program(device.window, g, generator=generator)
-                g = g.clamp(device.g_min, device.g_max)
-            leaf = None
-            if device.read is not None:
-                leaf = device.read.fabricate(
-                    device.window,
-                    tuple(g.shape),
-                    generator=generator,
-                    dtype=g.dtype,
-                    device=g.device,
-                )
-            age = torch.zeros((), dtype=torch.float64, device=g.device)
-            return plane_of(self.chip, State(g, age, read=leaf), self.order), w_max
+            state = device.rehearse(g, generator=generator)
+            return plane_of(self.chip, state), w_max
 
     def _check_input(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():

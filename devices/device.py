@@ -202,6 +202,27 @@ class Device:
             g = torch.where(mask, g, state.g)
         return self.stick(self._written(state._replace(g=g), mask, generator))
 
+    def rehearse(self, target: Tensor, *, generator: torch.Generator | None = None) -> State:
+        """Fresh cells just written to `target` [S], as far as a read at once would tell.
+
+        Differentiable in the target (the error is added straight through); cells have neither
+        update parameters, drift nor faults.
+        """
+        g = target
+        if self.write is not None:
+            g = self.write.program(self.window, g, generator=generator)
+            g = g.clamp(self.g_min, self.g_max)
+        age = torch.zeros((), dtype=torch.float64, device=g.device)
+        if self.read is None:
+            return State(g, age)
+        leaf = self.read.fabricate(
+            self.window, tuple(g.shape), generator=generator, dtype=g.dtype, device=g.device
+        )
+        everywhere = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
+        cells = g.detach()
+        leaf = self.read.written(self.window, cells, leaf, everywhere, generator=generator)
+        return State(g, age, read=leaf)
+
     def advance(
         self,
         state: State,

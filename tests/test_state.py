@@ -20,6 +20,7 @@ from devices import (
     PowerLawDrift,
     SoftBounds,
     StuckAt,
+    presets,
 )
 
 CELL = Device(
@@ -276,3 +277,16 @@ def test_long_times_are_not_lost_in_small_steps():
     state = device.fabricate((1,), dtype=torch.float32)
     state = state._replace(age=torch.full((1,), 2.0**26, dtype=torch.float64))
     assert float(device.advance(state, 1.0).age) == 2.0**26 + 1
+
+
+def test_hardware_aware_forward_rehearses_what_programming_gives():
+    """Its spread is that of freshly programmed chips: write error and read noise of the state."""
+    torch.manual_seed(0)
+    digital = nn.Linear(40, 30, bias=False)
+    chip, x, n = xb.Chip(presets.pcm()), torch.rand(40), 300
+    aware = xb.convert(digital, chip, seed=0)
+    rehearsed = torch.stack([aware(x) for _ in range(n)]).detach()
+    chips = [xb.convert(digital, chip, mode=xb.Programmed(), seed=s) for s in range(n)]
+    programmed = torch.stack([layer(x) for layer in chips]).detach()
+    ratio = float(rehearsed.var(0).mean() / programmed.var(0).mean())
+    assert ratio == pytest.approx(1.0, abs=0.1)
