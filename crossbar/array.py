@@ -120,7 +120,7 @@ class Array(nn.Module):
         self._plane: tuple[Any, Plane] | None = None
         # False while a plain torch checkpoint, which has no conductances, is being loaded
         self.expects_state = True
-        self._leaf_types: dict[str, Any] = {}
+        self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
         # a fresh chip of this seed: its first number, whatever has been drawn before
         first = torch.Generator().manual_seed(streams.derive(f"{FABRICATION}"))
         state = chip.device.fabricate((2, *shape), generator=first, dtype=dtype, device=device)
@@ -132,28 +132,41 @@ class Array(nn.Module):
         self.register_buffer("g", state.g)
         self.register_buffer("age", state.age)
         for part in STATEFUL:
-            leaf = getattr(state, part)
-            self._leaf_types[part] = None if leaf is None else type(leaf)
-            for name, value in () if leaf is None else leaf._asdict().items():
-                self.register_buffer(f"{part}_{name}", value)
+            self._leaves[part] = self._named(part, getattr(state, part))
+
+    def _named(self, name: str, leaf: Any) -> Any:
+        """Register every tensor of a leaf, nested ones too; the leaf with their names instead."""
+        if isinstance(leaf, Tensor):
+            self.register_buffer(name, leaf)
+            return name
+        if leaf is None:
+            return None
+        fields = leaf._asdict().items()
+        return type(leaf)(*(self._named(f"{name}_{field}", value) for field, value in fields))
 
     @property
     def state(self) -> State:
         """The state as one tuple of tensors; assigning it writes the buffers."""
-        leaves = {
-            part: None
-            if kind is None
-            else kind(*(getattr(self, f"{part}_{name}") for name in kind._fields))
-            for part, kind in self._leaf_types.items()
-        }
-        return State(self.g, self.age, **leaves)
+
+        def held(names: Any) -> Any:
+            if isinstance(names, str):
+                return getattr(self, names)
+            return names if names is None else type(names)(*(held(name) for name in names))
+
+        return State(self.g, self.age, **{part: held(x) for part, x in self._leaves.items()})
 
     @state.setter
     def state(self, state: State) -> None:
+        def hold(names: Any, leaf: Any) -> None:
+            if isinstance(names, str):
+                setattr(self, names, leaf)
+            elif names is not None:
+                for name, value in zip(names, leaf, strict=True):
+                    hold(name, value)
+
         self.g, self.age = state.g, state.age
-        for part, kind in self._leaf_types.items():
-            for name in () if kind is None else kind._fields:
-                setattr(self, f"{part}_{name}", getattr(getattr(state, part), name))
+        for part, names in self._leaves.items():
+            hold(names, getattr(state, part))
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -325,7 +338,9 @@ class Array(nn.Module):
 
 def _copied(leaves: dict[str, Any]) -> dict[str, Any]:
     def copied(leaf: Any) -> Any:
-        return type(leaf)(*(t if t is None else t.clone() for t in leaf))
+        if isinstance(leaf, Tensor):
+            return leaf.clone()
+        return leaf if leaf is None else type(leaf)(*(copied(x) for x in leaf))
 
     return {part: copied(leaf) for part, leaf in leaves.items()}
 

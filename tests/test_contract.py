@@ -6,9 +6,12 @@ import inspect
 import pkgutil
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import devices
-from devices import Device, Part, PowerLawDrift, SoftBounds, presets
+from devices import Device, Part, PowerLawDrift, Pulses, SoftBounds, Update, presets
 from devices.testing import check
 
 QUANTILES = (0.2e-6, 0.45e-6, 0.55e-6, 0.8e-6)  # [S]
@@ -81,3 +84,30 @@ def test_every_preset_keeps_the_contract(name):
     device = getattr(presets, name)()
     assert isinstance(device, Device)
     check(device)
+
+
+LAWS = [kind for kind in found() if issubclass(kind, Update)]
+COUNT = st.one_of(st.just(0), st.integers(0, 12), st.integers(0, 5_000_000))
+
+
+@pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
+@settings(max_examples=15, deadline=None)
+@given(
+    at=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    up=st.lists(COUNT, min_size=4, max_size=4),
+    down=st.lists(COUNT, min_size=4, max_size=4),
+    noisy=st.booleans(),
+)
+def test_no_counts_lead_out_of_the_bounds(kind, at, up, down, noisy):
+    law = spread(example(kind)) if noisy else example(kind)
+    device = Device(1e-6, 51e-6, update=law)
+    generator = torch.Generator().manual_seed(0)
+    state = device.fabricate((4,), generator=generator, dtype=torch.float64)
+    state = state._replace(g=1e-6 + 50e-6 * torch.tensor(at, dtype=torch.float64))
+    low, high = (
+        torch.as_tensor(end, dtype=torch.float64) for end in law.bounds(device.window, state.update)
+    )
+    counts = (torch.tensor(n, dtype=torch.float64) for n in (up, down))
+    g = device.pulse(state, Pulses(*counts), generator=generator).g
+    assert bool((g >= torch.minimum(low, state.g)).all())
+    assert bool((g <= torch.maximum(high, state.g)).all())
