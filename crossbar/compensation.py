@@ -37,11 +37,12 @@ def reorder(model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module
         batches: inputs, or (inputs, …) tuples, to measure E|x_i| on; None: all alike.
 
     Raises:
-        ValueError: no analog layer, or no batch.
+        ValueError: no analog layer, or no batch. TypeError: nonlinear cells.
     """
     layers = [layer for layer in analog_layers(model) if layer.chip.wires is not None]
     inputs = None if batches is None else _inputs(batches)
     for layer in layers:
+        _ohmic(layer)
         weight = layer.as_matrix(layer.weight.detach()).abs()
         if inputs is not None:
             weight = weight * _activity(model, layer, inputs)[..., None]
@@ -67,13 +68,15 @@ def predistort(model: nn.Module, steps: int = 12) -> nn.Module:
         steps: of the iteration, which contracts by about 1 − s_j.
 
     Raises:
-        ValueError: no analog layer. TypeError: a hardware-aware layer, which has no cells yet.
+        ValueError: no analog layer. TypeError: nonlinear cells, or a hardware-aware
+            layer, which has no cells yet.
     """
     whole("steps", steps, 1)
     for layer in analog_layers(model):
         if layer.chip.wires is None:
             continue
         array = layer.array
+        _ohmic(layer)
         if array is None:
             raise TypeError(f"program(model) first: mode {HardwareAware()!r} has no cells yet")
         wanted = array.weight
@@ -130,6 +133,14 @@ def calibrate_columns(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
         layer.column_gain = ratio if gain is None else gain * ratio
         layer.column_offset = shift if offset is None else offset * ratio + shift
     return model
+
+
+def _ohmic(layer: AnalogLayer) -> None:
+    if layer.chip.device.iv is not None:
+        raise TypeError(
+            "cells with a current-voltage law (device.iv) have no effective matrix to place or "
+            "predistort by; calibrate_columns works"
+        )
 
 
 def _inputs(batches: Iterable[Any]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
     deck = xb.spice.netlist(g, wires, x)          # one operating point
     answer = xb.spice.simulate(g, wires, x)       # the same, run and read back
+    arrays = xb.spice.decks(layer, v)             # every tile of a layer
 
 The deck is written from the drawing of the circuit, not from the solvers' equations, so that the
 two can be held against each other. What must be known about ngspice to compare tightly:
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossbar.layer import AnalogLayer
+from crossbar.quantise import balanced
 from crossbar.wires import Floating, Wires
+from crossbar.wires.interleaved import weave
 from devices.part import IV
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-15 vntol=1e-12 itl1=1000"
@@ -178,6 +183,49 @@ def _lines(
     live = {node for node, _ in drive + sense}
     resistors = [r for r in _resistors(wires, rows, cols) if r[1][0] in "wb" or r[1] in live]
     return resistors, drive + sense
+
+
+def decks(layer: AnalogLayer, v: Tensor) -> dict[str, str]:
+    """The decks of all arrays of a layer for one vector of line voltages.
+
+    The currents of the s nodes of `tile_a_c_plus` less those of `tile_a_c_minus` are what columns
+    c, c+1, … of the row tile that begins at row a give its ADCs. With a reordered layer the lines
+    come in their physical order; interleaved pairs are one deck of alternating columns.
+
+    Args:
+        layer: a layer with cells; of a grouped convolution every group has its own decks.
+        v: row voltages (rows,) or (groups, rows) [V].
+
+    Raises:
+        TypeError: a hardware-aware layer, which has no cells. ValueError: v of another shape.
+    """
+    if layer.array is None:
+        raise TypeError("program(layer) first: a hardware-aware layer has no cells to export")
+    chip = layer.chip
+    wires = chip.wires or Wires(0.0, 0.0)
+    g = chip.device.seen(layer.array.state).detach()
+    if layer.order is not None:
+        g = g.index_select(-2, layer.order[0]).index_select(-1, layer.order[1])
+        v = v.index_select(-1, layer.order[0])
+    if v.shape != g.shape[1:-1]:
+        raise ValueError(f"v must be {tuple(g.shape[1:-1])}, got {tuple(v.shape)}")
+    grouped = g.dim() > 3
+    plane = replace(wires, interleaved=False)
+    found: dict[str, str] = {}
+    for group in range(g.shape[1] if grouped else 1):
+        cells, volts = (g[:, group], v[group]) if grouped else (g, v)
+        for a, b in balanced(cells.shape[-2], chip.tile and chip.tile[0]):
+            for c, d in balanced(cells.shape[-1], chip.tile and chip.tile[1]):
+                name = f"group_{group}_tile_{a}_{c}" if grouped else f"tile_{a}_{c}"
+                pair = cells[:, a:b, c:d]
+                arrays = (
+                    {name: weave(pair)}
+                    if wires.interleaved
+                    else {f"{name}_plus": pair[0], f"{name}_minus": pair[1]}
+                )
+                for title, array in arrays.items():
+                    found[title] = netlist(array, plane, volts[a:b], iv=chip.device.iv, title=title)
+    return found
 
 
 def available() -> bool:

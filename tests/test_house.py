@@ -32,8 +32,8 @@ ROOMS = (
     ("array",),
     ("read",),  # the autograd function
     ("layer", "nn", "optim"),
-    ("matrix", "model", "spice"),
-    ("compensation",),
+    ("matrix", "model"),
+    ("compensation", "spice"),
 )
 
 

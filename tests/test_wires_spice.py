@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import crossbar as xb
 from crossbar import spice
 from crossbar.wires import Fields, Wires, prepare
 from tests.circuit_cases import (
@@ -20,6 +21,7 @@ from tests.circuit_cases import (
     dense,
     volts,
 )
+from tests.test_wires_layers import linear
 
 CASES = list(cases())
 needs_ngspice = pytest.mark.skipif(not spice.available(), reason="ngspice is not installed")
@@ -108,6 +110,30 @@ def test_deck_keeps_seventeen_digits_and_merges_nodes() -> None:
     assert "Vd_1 d_1 0 DC 0.33333333333333331" in deck
     assert "Rg_1_0" not in deck and "Rw_" not in deck
     assert "* w_0_1 = d_0" in deck
+
+
+@needs_ngspice
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_the_decks_of_a_layer_add_up_to_its_read(interleaved: bool) -> None:
+    wires = Wires(20.0, 30.0, 5.0, 5.0, interleaved=interleaved)
+    layer = linear(9, 7, wires, xb.InSitu(), tile=(5, 4))[0]  # type: ignore[index]
+    xb.reorder(layer)
+    v = volts(9, 1)
+    total = torch.zeros(7, dtype=torch.float64)
+    for name, deck in xb.spice.decks(layer, v).items():
+        found, c = spice.run(deck), int(name.split("_")[2])
+        currents = [found[f"i(vs_{j})"] for j in range(sum(k.startswith("i(vs_") for k in found))]
+        i = torch.tensor(currents, dtype=torch.float64)
+        if interleaved:
+            i = i[0::2] - i[1::2]
+        total[c : c + len(i)] += -i if name.endswith("minus") else i
+    logical = torch.empty_like(total)
+    logical[layer.order[1]] = total
+    scale = layer.array.w_max / (layer.span * layer.chip.device.window.span)
+    with torch.no_grad():
+        assert error(layer(v), logical * scale) < 1e-10
+    with pytest.raises(TypeError, match="no cells"):
+        xb.spice.decks(linear(3, 2, wires, xb.HardwareAware())[0], v[:3])  # type: ignore[index]
 
 
 def test_bad_decks_are_refused() -> None:
