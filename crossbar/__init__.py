@@ -44,6 +44,7 @@ from crossbar.wires import Iterative as Iterative
 from crossbar.wires import Network as Network
 from crossbar.wires import Newton as Newton
 from crossbar.wires import NotConverged as NotConverged
+from crossbar.wires import ParallelWrite as ParallelWrite
 from crossbar.wires import SourceLine as SourceLine
 from crossbar.wires import Wires as Wires
 from crossbar.wires import disturb as disturb

@@ -12,7 +12,7 @@ from crossbar.mapping import OneSided
 from crossbar.operations import Operation
 from crossbar.pulses import Scheme
 from crossbar.streams import FABRICATION, WRITE, Streams
-from crossbar.wires import CellTiles, effective, effective_back
+from crossbar.wires import CellTiles, effective, effective_back, write_efficacy
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 
@@ -247,7 +247,15 @@ class Array(nn.Module):
         self.program(old.weight)
 
     @torch.no_grad()
-    def update(self, op: Operation, x: Tensor, d: Tensor, lr: float, scheme: Scheme) -> None:
+    def update(
+        self,
+        op: Operation,
+        x: Tensor,
+        d: Tensor,
+        lr: float,
+        scheme: Scheme,
+        order: Order | None = None,
+    ) -> None:
         """One outer-product update of −lr Σ x_i δ_j by pulses.
 
         Args:
@@ -256,6 +264,7 @@ class Array(nn.Module):
             d: errors δ (..., cols).
             lr: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse.
             scheme: how x and δ become pulses.
+            order: where the cells lie, which matters where the wires of `chip.write` do.
         """
         if lr == 0 or not x.numel() or not d.numel():
             return
@@ -267,9 +276,10 @@ class Array(nn.Module):
         dw *= route.gain / route.span * float(self.w_max)
         generator = self.streams.generator(WRITE, self.g.device)
         pair = [_device(self.state, k) for k in range(2)]
+        efficacy = self._efficacy(order)
         for turn, xs, ds in scheme.turns(op, x, d):
             pulses = scheme.pulses(turn, xs, ds, lr / dw, generator=generator)
-            pair = self._pulse(pair, pulses, generator)
+            pair = self._pulse(pair, pulses, efficacy, generator)
         for k, state in enumerate(pair):
             _put(self.state, k, state)
         self.updates += 1
@@ -277,16 +287,40 @@ class Array(nn.Module):
             if int(self.updates) % route.refresh_every == 0:
                 self._refresh(route, generator)
 
-    def _pulse(self, pair: list[State], pulses: Pulses, generator: torch.Generator) -> list[State]:
+    def _efficacy(self, order: Order | None) -> Tensor | None:
+        """Part of its step that each cell takes under the IR drop of the write pulses."""
+        chip = self.chip
+        if chip.write is None:
+            return None
+        assert chip.wires is not None
+        cells = self.g
+        if order is not None:
+            cells = cells.index_select(-2, order[0]).index_select(-1, order[1])
+        part = write_efficacy(cells, chip.wires, chip.write, chip.tile)
+        if order is None:
+            return part
+        back = [place.argsort() for place in order]
+        return part.index_select(-2, back[0]).index_select(-1, back[1])
+
+    def _pulse(
+        self,
+        pair: list[State],
+        pulses: Pulses,
+        efficacy: Tensor | None,
+        generator: torch.Generator,
+    ) -> list[State]:
         route, device = self.chip.mapping.route, self.chip.device
         if route.shared and pulses.up_var is not None:
             up = pulses.up
             z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
             pulses = pulses._replace(z=z)
-        return [
-            state if given is None else device.pulse(state, given, generator=generator)
-            for state, given in zip(pair, route(pulses), strict=True)
-        ]
+        moved = []
+        for k, (state, given) in enumerate(zip(pair, route(pulses), strict=True)):
+            if given is not None:
+                given = given if efficacy is None else given.weakened(efficacy[k])
+                state = device.pulse(state, given, generator=generator)
+            moved.append(state)
+        return moved
 
     def _refresh(self, route: OneSided, generator: torch.Generator) -> None:
         """Rewrite the pairs whose devices have both risen, to the same weight from g_min."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from crossbar.converters import Periphery
 from crossbar.mapping import Differential
 from crossbar.pulses import Aggregated, Scheme
+from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, Wires
 from devices import Device, presets
 from devices._check import instance, whole
@@ -28,6 +29,8 @@ class Chip:
             law (`device.iv`) every input vector is solved by itself, wired or not.
         solver: how the wired tiles are solved; None chooses, exactly. `Approximate()` trades
             exactness for speed.
+        write: what the IR drop of the write pulses does to in-situ updates; None: every cell takes
+            its whole step.
 
     Raises:
         TypeError, ValueError: a field of another kind or out of range.
@@ -40,6 +43,7 @@ class Chip:
     tile: tuple[int, int] | None = None
     wires: Wires | None = None
     solver: Solver | None = None
+    write: ParallelWrite | None = None
 
     def __post_init__(self) -> None:
         instance("device", self.device, Device, optional=False)
@@ -48,6 +52,15 @@ class Chip:
         instance("backward", self.backward, Periphery)
         instance("wires", self.wires, Wires)
         instance("solver", self.solver, Solver)
+        instance("write", self.write, ParallelWrite)
+        if self.write is not None:
+            if self.wires is None:
+                raise ValueError("write=ParallelWrite(...) needs wires")
+            if self.device.update is not None and self.device.update.whole:
+                raise TypeError(
+                    f"{type(self.device.update).__name__} needs whole pulses and cannot take parts "
+                    "of a step: leave write=None"
+                )
         if self.wires is not None:
             if self.wires.source is not None:
                 raise ValueError(

@@ -241,7 +241,7 @@ class AnalogLayer(nn.Module):
         """
         if self.array is None or not isinstance(self.mode, InSitu):
             raise TypeError(f"update needs mode InSitu(), got {self.mode!r}")
-        self.array.update(op or self.op, x, d, lr, self.mode.scheme)
+        self.array.update(op or self.op, x, d, lr, self.mode.scheme, self.order)
         self._mirror()
 
     # ---- whole-layer verbs -----------------------------------------------------------------

@@ -59,6 +59,12 @@ class Pulses(NamedTuple):
         z = None if self.z is None else -self.z
         return Pulses(self.down, self.up, self.down_var, self.up_var, z)
 
+    def weakened(self, part: Tensor) -> Pulses:
+        """The same pulses, each of which does only a part (..., rows, cols) of its work."""
+        up_var = None if self.up_var is None else self.up_var * part.square()
+        down_var = None if self.down_var is None else self.down_var * part.square()
+        return Pulses(self.up * part, self.down * part, up_var, down_var, self.z)
+
 
 class Empty(NamedTuple):
     """The leaf of a part whose cells are all alike."""

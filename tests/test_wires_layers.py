@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import crossbar as xb
 from crossbar.quantise import balanced
-from devices import Device, GaussianRead, SoftBounds
+from devices import ConstantStep, Device, GaussianRead, SoftBounds
 from tests.circuit_cases import dense
 
 CELL = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
@@ -187,6 +187,32 @@ def test_read_noise_through_wires(kappa: float, bound: float) -> None:
     ratio = (mine * noisy.window.span**2 / truth).sqrt()  # type: ignore[operator]
     assert float((ratio.mean() - 1).abs()) < bound
     assert float((ratio - 1).abs().max()) < 4 * bound
+
+
+def test_a_parallel_write_moves_far_cells_less() -> None:
+    """On constant steps every cell moves by exp((u − v)/v₀) of its ideal move."""
+    device = Device(1e-6, 100e-6, update=ConstantStep(0.01e-6))
+    wires, write, tile = xb.Wires(60.0, 90.0), xb.ParallelWrite(v=1.0, v0=0.1), (5, 4)
+    moves = []
+    for option in (write, None):
+        model = linear(
+            9, 7, wires, xb.InSitu(xb.Expected()), device=device, tile=tile, write=option
+        )
+        array = model[0].array  # type: ignore[index]
+        before = array.g.clone()
+        x, d = torch.ones(1, 9, dtype=torch.float64), torch.ones(1, 7, dtype=torch.float64)
+        model[0].update(x, d, lr=1e-3)  # type: ignore[index]
+        moves.append(array.g - before)
+    for a, b in balanced(9, 5):
+        for c, e in balanced(7, 4):
+            for k in range(2):
+                half = torch.full((9,), 0.5, dtype=torch.float64)
+                u = dense(before[k, a:b, c:e], wires, half[: b - a], -half[: e - c])[1]
+                wanted = ((u - 1) / 0.1).exp()
+                ratio = moves[0][k, a:b, c:e] / moves[1][k, a:b, c:e]
+                assert torch.allclose(ratio, wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="needs wires"):
+        xb.Chip(device, write=write)
 
 
 def test_bad_chips() -> None:

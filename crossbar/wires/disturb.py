@@ -1,7 +1,8 @@
-"""Write disturb: the voltages that cells see while selected lines of an array are pulsed."""
+"""Writing through wires: the voltages that cells see while lines of an array are pulsed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,43 @@ from torch import Tensor
 
 from crossbar.wires.network import Network
 from devices._check import between, positive
+
+
+@dataclass(frozen=True)
+class ParallelWrite:
+    """What the IR drop of the write pulses does to an outer-product update, as an option.
+
+    Switching is thermally activated: a cell that sees u instead of v takes a part of its step,
+
+        step(u) = step(v) · exp((u − v)/v₀)
+
+    u is the voltage across the cell while all lines of its tile are pulsed together at ±v/2, the
+    largest drop an update can make, with the cells ohmic at their conductances of the moment.
+
+    Args:
+        v: voltage of a coincidence at which the update law was measured, > 0 [V].
+        v0: voltage over which the switching rate grows e-fold, > 0 [V].
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Source: Menzel et al., Adv. Funct. Mater. 25, 6306 (2015), doi:10.1002/adfm.201500825
+    (exponential voltage dependence of the switching kinetics).
+    """
+
+    v: float
+    v0: float
+
+    def __post_init__(self) -> None:
+        positive("v", self.v, "V")
+        positive("v0", self.v0, "V")
+
+    def efficacy(self, network: Network) -> Tensor:
+        """Part of its step that every cell takes, g's shape."""
+        ones = torch.ones(2, dtype=network.g.dtype, device=network.g.device)
+        x, y = ones[0].expand(network.rows), ones[1].expand(network.cols)
+        seen = network.fields(x * (self.v / 2), y * (-self.v / 2)).cell_voltage
+        return ((seen - self.v) / self.v0).exp().to(network.g.dtype)
 
 
 class Disturb(NamedTuple):

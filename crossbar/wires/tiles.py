@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossbar.quantise import balanced
+from crossbar.wires.disturb import ParallelWrite
+from crossbar.wires.interleaved import unweave, weave
 from crossbar.wires.network import Network
 from crossbar.wires.prepare import prepare
 from crossbar.wires.settings import Solver, Wires
@@ -109,4 +112,25 @@ def effective_back(
     for places in groups(rows, cols, tile):
         network = prepare(_stacked(g, places), wires, solver=solver)
         _laid(network.matrix_t, places, out)
+    return out
+
+
+@torch.no_grad()
+def write_efficacy(
+    g: Tensor,  # (pair, ..., rows, cols) [S]
+    wires: Wires,
+    write: ParallelWrite,
+    tile: tuple[int, int] | None = None,
+) -> Tensor:
+    """Part of its step that every cell of a layer takes in a parallel update, g's shape."""
+    rows, cols = g.shape[-2:]
+    out = torch.empty_like(g)
+    single = replace(wires, interleaved=False)
+    for places in groups(rows, cols, tile):
+        cells = _stacked(g, places)
+        if wires.interleaved:
+            woven = write.efficacy(prepare(weave(cells), single))
+            _laid(unweave(woven), places, out)
+        else:
+            _laid(write.efficacy(prepare(cells, single)), places, out)
     return out
