@@ -11,6 +11,10 @@ from devices.cubic import CubicIV as CubicIV
 from devices.device import Device as Device
 from devices.endurance import Endurance as Endurance
 from devices.exp_step import ExpStep as ExpStep
+from devices.fitting import Fit as Fit
+from devices.fitting import PulseData as PulseData
+from devices.fitting import Unidentified as Unidentified
+from devices.fitting import fit as fit
 from devices.gaussian import GaussianRead as GaussianRead
 from devices.gaussian import ProportionalRead as ProportionalRead
 from devices.gaussian_write import GaussianWrite as GaussianWrite

@@ -1,0 +1,100 @@
+"""Which family predicts data that its fit did not see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from devices.fitting.data import Blocks
+from devices.fitting.engine import Problem, begin, held_out, solve
+from devices.fitting.start import Averages
+
+FOLDS = 3
+MOST = 60_000
+"""Reads that a comparison uses at most."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family in the comparison."""
+
+    name: str
+    parameters: int  # fitted
+    held_out: float  # log-likelihood per unseen read, relative to the best family
+    error: float  # standard error of that difference
+    equivalent: bool  # within one standard error of the best
+    reason: str = ""  # why it could not be fitted, where it could not
+
+
+def compare(problems: Sequence[Problem], seen: Averages) -> tuple[Candidate, ...]:
+    """The families, the chosen one first, then by their predictions.
+
+    Raises:
+        RuntimeError: none of them could be fitted.
+    """
+    scores: dict[int, Tensor] = {}
+    reasons: dict[int, str] = {}
+    for i, problem in enumerate(problems):
+        try:
+            scores[i] = predictions(problem, seen)
+        except RuntimeError as failure:  # no convergence: the law does not suit the data
+            reasons[i] = str(failure)
+    if not scores:
+        raise RuntimeError("; ".join(reasons.values()))
+    sizes = {i: len(p.free) + len(p.noises) + len(p.spreads) for i, p in enumerate(problems)}
+    best = max(scores, key=lambda i: float(scores[i].sum()))
+    reads = int((~problems[0].blocks.y.isnan()).sum())
+    found = {}
+    for i, score in scores.items():
+        difference = score - scores[best]
+        error = float(difference.std()) * math.sqrt(len(difference)) if len(difference) > 1 else 0.0
+        total = float(difference.sum())
+        same = -total <= error
+        found[i] = Candidate(problems[i].family.name, sizes[i], total / reads, error / reads, same)
+    order = sorted(found, key=lambda i: -found[i].held_out)
+    winner = min((i for i in order if found[i].equivalent), key=lambda i: sizes[i])
+    order.remove(winner)
+    failed = [
+        Candidate(problems[i].family.name, sizes[i], -math.inf, math.nan, False, reason)
+        for i, reason in reasons.items()
+    ]
+    return (found[winner], *(found[i] for i in order), *failed)
+
+
+def predictions(problem: Problem, seen: Averages) -> Tensor:
+    """Log-likelihood of every unseen cell (or trace, where cells are few), by cross-validation."""
+    problem = limited(problem, MOST)
+    y, kind, cell = problem.blocks
+    by_cell = problem.cells >= 2 * FOLDS
+    fold = cell % FOLDS if by_cell else torch.arange(len(cell)) % FOLDS
+    out = []
+    at = solve(problem, begin(problem, seen)).at  # a start for all folds
+    for number in range(FOLDS):
+        train, test = _part(problem, fold != number), _part(problem, fold == number, not by_cell)
+        kept = torch.unique(cell[fold != number])
+        begun = replace(at, delta=at.delta[kept], inner=at.inner[kept])
+        out.append(held_out(test, solve(train, begun).at))
+    return torch.cat(out)
+
+
+def limited(problem: Problem, reads: int) -> Problem:
+    """About `reads` reads at most, by leaving out blocks evenly; every cell keeps its first."""
+    y, kind, cell = problem.blocks
+    every = -(-y.numel() // reads)
+    first = torch.cat([torch.ones(1, dtype=torch.bool), cell.diff() != 0])
+    keep = (torch.arange(len(cell)) % every == 0) | first
+    return replace(problem, blocks=Blocks(y[:, keep], kind[:, keep], cell[keep]))
+
+
+def _part(problem: Problem, keep: Tensor, each: bool = False) -> Problem:
+    """Some of the blocks with cells numbered anew; `each` block a cell of its own on request."""
+    y, kind, cell = problem.blocks
+    labels = (
+        torch.arange(int(keep.sum())) if each else torch.unique(cell[keep], return_inverse=True)[1]
+    )
+    blocks = Blocks(y[:, keep], kind[:, keep], labels)
+    return replace(problem, blocks=blocks, cells=int(labels.max()) + 1)

@@ -1,0 +1,197 @@
+"""Likelihood of reads between pulses: a Kalman filter on tabulated steps, for many traces at once.
+
+The state is the true conductance, the data are noisy reads of it:
+
+    g' = g + s(g) + N(0, c s(g)² + a),    y = g + N(0, r)   or   y = g + N(0, r g²)
+
+with s the step of the pulse's polarity, c the relative and a the additive variance of a pulse, r
+that of a read. The step is a table over g, linear between its nodes, so that every law goes through
+the same loop; mean and variance of the prediction are exact on an affine piece (the error of a law
+curved over the read noise is s'' r/2). Where a hard bound can be reached they are those of the
+clipped normal. A missing read is a prediction without an update. All arrays carry a leading axis of
+parameter sets, evaluated together: one row is the estimate, the others its finite differences.
+
+Source: Kalman, J. Basic Eng. 82, 35 (1960), doi:10.1115/1.3662552; likelihood by prediction errors:
+Schweppe, IEEE Trans. Inf. Theory 11, 61 (1965), doi:10.1109/TIT.1965.1053737.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices.fitting.data import NOTHING, Blocks
+
+FLOOR = 1e-7
+"""Standard deviation of a read below which nothing is resolved, in units of the data's range."""
+
+DISTORTS = 2.5
+"""Standard deviations from a hard bound within which the prediction is no longer normal."""
+
+FAR = 6.0
+"""Standard deviations from a hard bound beyond which it is not felt."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that predicts reads, for K parameter sets and C cells (in units of the range)."""
+
+    steps: Tensor  # (K, 3, C, nodes) signed steps of UP, DOWN and NOTHING (zero)
+    first: float  # conductance of the first node
+    spacing: float  # between nodes
+    cycle: Tensor  # (K,) variance of one pulse, relative to its step
+    add: Tensor  # (K,) variance of one pulse
+    read: Tensor  # (K,) variance of one read, relative to g where proportional
+    proportional: bool
+    low: Tensor | None  # (K, C) hard bounds; None: out of reach
+    high: Tensor | None
+
+    def first_set(self) -> Model:
+        """The model with its first parameter set alone."""
+        return replace(
+            self,
+            steps=self.steps[:1],
+            cycle=self.cycle[:1],
+            add=self.add[:1],
+            read=self.read[:1],
+            low=None if self.low is None else self.low[:1],
+            high=None if self.high is None else self.high[:1],
+        )
+
+
+class Screen(NamedTuple):
+    """Which reads the filter learns from and where it starts anew, (times, blocks) bool each."""
+
+    use: Tensor
+    restart: Tensor
+    free: Tensor  # reads whose prediction no hard bound distorts; they alone tell the noise
+
+
+def innovations(model: Model, blocks: Blocks, screen: Screen) -> tuple[Tensor, Tensor]:
+    """Prediction error and its variance for every read, (times, K, blocks) each."""
+    walk = _Walk(model, blocks)
+    errors = torch.empty(blocks.y.shape[0], *walk.mean.shape, dtype=blocks.y.dtype)
+    variances = torch.empty_like(errors)
+    for t in range(blocks.y.shape[0]):
+        y = blocks.y[t]
+        errors[t], variances[t] = walk.predict(t, y)
+        walk.update(errors[t], variances[t], screen.use[t])
+        walk.restart(y, screen.restart[t])
+    return errors, variances
+
+
+def screened(model: Model, blocks: Blocks, threshold: float) -> Screen:
+    """The reads to use under a model (its first parameter set): outliers are left out.
+
+    A read further than `threshold` standard deviations from its prediction is not used; two of them
+    in a row mean that the cell itself has jumped, and the filter starts anew from the second.
+    """
+    walk = _Walk(model.first_set(), blocks)
+    seen = ~blocks.y.isnan()
+    use, restart = torch.zeros_like(seen), torch.zeros_like(seen)
+    free = torch.ones_like(seen)
+    rejected = torch.zeros_like(seen[0])
+    for t in range(blocks.y.shape[0]):
+        y = blocks.y[t]
+        error, variance = walk.predict(t, y)
+        free[t] = ~walk.felt[0] if walk.low is not None else free[t]
+        close = error[0].square() <= threshold**2 * variance[0]
+        if t == 0:
+            restart[t] = seen[t]
+        else:
+            use[t] = seen[t] & close
+            restart[t] = seen[t] & ~close & rejected
+        rejected = torch.where(seen[t], ~close & ~restart[t], rejected) & (t > 0)
+        walk.update(error, variance, use[t])
+        walk.restart(y, restart[t])
+    return Screen(use, restart, free)
+
+
+class _Walk:
+    """Mean and variance of the state of every block, pulse by pulse."""
+
+    def __init__(self, model: Model, blocks: Blocks) -> None:
+        sets, _, cells, nodes = model.steps.shape
+        self.model, self.blocks = model, blocks
+        self.slope = model.steps.diff(dim=-1) / model.spacing
+        self.level = model.steps[..., :-1].flatten()
+        self.slope = self.slope.flatten()
+        self.pieces = nodes - 1
+        rows = torch.arange(sets)[:, None] * (3 * cells) + blocks.cell
+        self.row = rows * self.pieces  # (K, blocks) first piece of each cell's table
+        self.kinds = cells * self.pieces  # from the table of one kind to the next
+        self.mean = torch.zeros(sets, blocks.cell.numel(), dtype=blocks.y.dtype)
+        self.variance = torch.zeros_like(self.mean)
+        self.cycle, self.add, self.read = (v[:, None] for v in (model.cycle, model.add, model.read))
+        self.felt = torch.zeros_like(self.mean, dtype=torch.bool)
+        self.low = None if model.low is None else model.low[:, blocks.cell]
+        self.high = None if model.high is None else model.high[:, blocks.cell]
+
+    def predict(self, t: int, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Move on by the pulse before read t; the prediction error of the read and its variance."""
+        if t:
+            self._pulse(self.blocks.kind[t])
+        return y - self.mean, self.variance + self._read()
+
+    def _read(self) -> Tensor:
+        noise = self.read * self.mean.square() if self.model.proportional else self.read
+        return noise + FLOOR**2
+
+    def _pulse(self, kind: Tensor) -> None:
+        at = (self.mean - self.model.first) / self.model.spacing
+        piece = at.floor().clamp_(0, self.pieces - 1)
+        index = piece.long().add_(self.row).add_(kind * self.kinds)
+        slope = self.slope.take(index)
+        offset = at.sub_(piece).mul_(self.model.spacing)  # [range] beyond the node
+        step = torch.addcmul(self.level.take(index), slope, offset)
+        squared = torch.addcmul(step.square(), slope.square(), self.variance)
+        pulse = torch.addcmul(self.add * (kind != NOTHING), self.cycle, squared)
+        before = self.mean
+        self.mean = before + step
+        self.variance = (1 + slope).square_().mul_(self.variance).add_(pulse)
+        if self.low is not None and self.high is not None:
+            low, high = torch.minimum(self.low, before), torch.maximum(self.high, before)
+            self.felt = _near(self.mean, self.variance, low, high) < DISTORTS
+            self.mean, self.variance = _clipped(self.mean, self.variance, low, high)
+
+    def update(self, error: Tensor, variance: Tensor, use: Tensor) -> None:
+        """Learn from the reads of `use`."""
+        gain = torch.where(use, self.variance / variance, 0.0)
+        self.mean = torch.where(use, torch.addcmul(self.mean, gain, error), self.mean)
+        self.variance = self.variance * (1 - gain)
+
+    def restart(self, y: Tensor, where: Tensor) -> None:
+        """Forget what was known: the read alone says where the cell is."""
+        if not bool(where.any()):
+            return
+        self.mean = torch.where(where, y, self.mean)
+        self.variance = torch.where(where, self._read(), self.variance)
+
+
+def _near(mean: Tensor, variance: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(high - mean, mean - low) / (variance.sqrt() + FLOOR)
+
+
+def _clipped(mean: Tensor, variance: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a normal variable clipped to [low, high]."""
+    std = variance.sqrt() + FLOOR
+    a, b = (low - mean) / std, (high - mean) / std
+    near = torch.minimum(b, -a)
+    if not bool((near < FAR).any()):
+        return mean, variance
+    below, above = torch.special.ndtr(a), torch.special.ndtr(-b)
+    density_a = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
+    density_b = torch.exp(-0.5 * b.square()) / math.sqrt(2 * math.pi)
+    inside = 1 - below - above
+    # moments in units of std about the mean; a and b are limited as their products with tails are
+    a, b = a.clamp(-40, 40), b.clamp(-40, 40)
+    first = a * below + b * above + density_a - density_b
+    second = a.square() * below + b.square() * above + inside + a * density_a - b * density_b
+    spread = (second - first.square()).clamp(min=0)
+    felt = near < FAR
+    moved = mean + std * first
+    return torch.where(felt, moved, mean), torch.where(felt, spread * std.square(), variance)

@@ -1,0 +1,295 @@
+"""Fits of pulse data: recovered parameters, their intervals, robustness, refusals, the file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import devices
+from devices import (
+    ConstantStep,
+    Device,
+    ExpStep,
+    GaussianRead,
+    LinearStep,
+    NeuroSim,
+    PowStep,
+    PulseData,
+    QuerliozStep,
+    SoftBounds,
+    Unidentified,
+    Update,
+)
+from devices.fitting.data import NOTHING, UP, Blocks
+from devices.fitting.filter import FLOOR, Model, Screen, innovations
+
+WINDOW = {"g_min": 10e-6, "g_max": 60e-6}  # [S]
+READ = 0.005
+SPREAD = {"sigma_c2c": 0.3, "sigma_d2d": 0.2, "sigma_up_down": 0.05}
+
+LAWS: tuple[Update, ...] = (
+    ConstantStep(dg_min=0.5e-6, up_down=0.2, **SPREAD),
+    LinearStep(dg_min=0.8e-6, up_down=0.2, gamma_up=0.4, gamma_down=0.6, sigma_add=0.2, **SPREAD),
+    SoftBounds(dg_min=1e-6, up_down=0.2, sigma_bounds=0.05, sigma_add=0.2, **SPREAD),
+    PowStep(
+        dg_min=1e-6,
+        up_down=0.2,
+        gamma_up=1.5,
+        gamma_down=2.0,
+        sigma_bounds=0.05,
+        sigma_add=0.2,
+        **SPREAD,
+    ),
+    QuerliozStep(dg_min=2e-6, up_down=0.2, beta_up=2.0, beta_down=3.0, sigma_add=0.2, **SPREAD),
+    ExpStep(
+        dg_min=1e-6,
+        up_down=0.2,
+        A_up=0.02,
+        gamma_up=8.0,
+        A_down=0.4,
+        gamma_down=8.0,
+        **SPREAD,
+    ),
+    NeuroSim(states_up=64, states_down=50, nl_up=2.0, nl_down=-3.0, sigma_c2c=0.01, sigma_d2d=0.3),
+)
+FAST = LAWS[:3] + LAWS[-1:]
+named = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+fast = pytest.mark.parametrize("law", FAST, ids=lambda law: type(law).__name__)
+
+
+def cell(law: Update) -> Device:
+    return Device(**WINDOW, update=law, read=GaussianRead(READ))
+
+
+def measured(law: Update, seed: int, cells: int = 20, cycles: int = 4, pulses: int = 50):
+    generator = torch.Generator().manual_seed(seed)
+    return PulseData.measured(
+        cell(law), cells=cells, cycles=cycles, pulses=pulses, generator=generator
+    )
+
+
+def known(law: Update) -> dict[str, float]:
+    """The window is a convention unless the steps vanish at its ends."""
+    return {} if isinstance(law, SoftBounds | PowStep) else dict(WINDOW)
+
+
+def truth(law: Update, name: str) -> float:
+    return {"read": READ, **WINDOW}.get(name) or getattr(law, name)
+
+
+def fitted(law: Update, data: PulseData) -> devices.Fit:
+    return devices.fit(data, families=[type(law)], fixed=known(law))
+
+
+@fast
+def test_parameters_are_recovered(law: Update) -> None:
+    found = fitted(law, measured(law, seed=11))
+    for name, parameter in found.parameters.items():
+        # twice the half width of the 95 % interval is four standard errors
+        wide = 2 * max(parameter.high - parameter.value, parameter.value - parameter.low)
+        assert abs(parameter.value - truth(law, name)) < wide, name
+    assert type(found.device.update) is type(law)
+    assert found.device.g_max == pytest.approx(WINDOW["g_max"], rel=0.05)
+
+
+def test_filter_is_the_exact_likelihood() -> None:
+    # oracle: the joint normal of all reads of an affine law, by its dense covariance
+    torch.manual_seed(3)
+    times, a, b, add, read = 12, 0.05, -0.04, 4e-4, 2e-4
+    y = 0.1 + 0.05 * torch.arange(times, dtype=torch.float64)[:, None]
+    y = y + 0.02 * torch.randn(times, 1, dtype=torch.float64)
+    nodes = torch.linspace(-1, 2, 40, dtype=torch.float64)
+    steps = torch.stack([a + b * nodes, -a - b * nodes, 0 * nodes])[None, :, None]
+    model = Model(
+        steps,
+        -1.0,
+        float(nodes[1] - nodes[0]),
+        *(torch.tensor([v], dtype=torch.float64) for v in (0.0, add, read)),
+        False,
+        None,
+        None,
+    )
+    kind = torch.full((times, 1), UP)
+    kind[0] = NOTHING
+    use = torch.ones(times, 1, dtype=torch.bool)
+    use[0] = False
+    seen = y.clone()
+    seen[5] = math.nan
+    use[5] = False
+    start = torch.zeros_like(use)
+    start[0] = True
+    blocks = Blocks(seen, kind, torch.zeros(1, dtype=torch.int64))
+    error, variance = innovations(model, blocks, Screen(use, start, torch.ones_like(use)))
+    error, variance = error[:, 0, 0][use[:, 0]], variance[:, 0, 0][use[:, 0]]
+    got = -0.5 * (error.square() / variance + torch.log(2 * math.pi * variance)).sum()
+
+    r = read + FLOOR**2
+    c = 1 + b
+    mean = torch.zeros(times, dtype=torch.float64)
+    mean[0] = y[0, 0]
+    cov = torch.zeros(times, times, dtype=torch.float64)
+    cov[0, 0] = r
+    for t in range(1, times):
+        mean[t] = c * mean[t - 1] + a
+        cov[t, :t] = cov[:t, t] = c * cov[t - 1, :t]
+        cov[t, t] = c * c * cov[t - 1, t - 1] + add
+    keep = [t for t in range(1, times) if t != 5]
+    cov = cov[keep][:, keep] + r * torch.eye(len(keep), dtype=torch.float64)
+    normal = torch.distributions.MultivariateNormal(mean[keep], cov)
+    assert got == pytest.approx(float(normal.log_prob(y[keep, 0])), abs=1e-9)
+
+
+def test_outliers_missing_reads_and_unequal_cycles_do_no_harm() -> None:
+    law = SoftBounds(dg_min=1e-6, up_down=0.2, **SPREAD)
+    clean = measured(law, seed=5)
+    generator = torch.Generator().manual_seed(6)
+    draw = torch.rand(len(clean), generator=generator)
+    g = clean.g.clone()
+    bad = draw < 0.01
+    g[bad] = g[bad] * (0.2 + 3 * torch.rand(int(bad.sum()), generator=generator).double())
+    g[(draw > 0.01) & (draw < 0.06)] = math.nan
+    keep = ~((clean.cycle == 2) & (clean.pulse > 70))
+    index = keep.nonzero().flatten()
+    dirty = PulseData(
+        tuple(clean.cell[i] for i in index.tolist()),
+        *(column[index] for column in (clean.cycle, clean.pulse, clean.polarity, g)),
+    )
+    fixed = {"sigma_add": 0.0, "sigma_bounds": 0.0}
+    found = devices.fit(dirty, families=[SoftBounds], fixed=fixed)
+    assert 0.5 * int(bad[index].sum()) < found.left_out < 2 * int(bad[index].sum())
+    reference = devices.fit(clean, families=[SoftBounds], fixed=fixed)
+    for name, parameter in found.parameters.items():
+        width = reference.parameters[name].high - reference.parameters[name].low
+        assert abs(parameter.value - reference.parameters[name].value) < 0.5 * width, name
+
+
+def test_steps_between_reads_and_repeated_reads_are_understood(tmp_path) -> None:
+    law = SoftBounds(dg_min=1e-6, sigma_c2c=0.3)
+    data = measured(law, seed=8, cells=8)
+    every = (data.pulse % 5 == 0).nonzero().flatten()
+    thin = PulseData(
+        tuple(data.cell[i] for i in every.tolist()),
+        *(column[every] for column in (data.cycle, data.pulse, data.polarity, data.g)),
+    )
+    fixed = dict.fromkeys(("sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add"), 0.0)
+    found = devices.fit(thin, families=[SoftBounds], fixed=fixed)
+    assert found.parameters["dg_min"].covers(1e-6)
+    twice = torch.arange(len(data)).repeat_interleave(2)
+    again = data.g[twice]
+    again[1::2] += (
+        READ
+        * 50e-6
+        * torch.randn(len(data), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    )
+    path = tmp_path / "pulses.csv"
+    PulseData(
+        tuple(data.cell[i] for i in twice.tolist()),
+        *(column[twice] for column in (data.cycle, data.pulse, data.polarity)),
+        again,
+    ).write_csv(path)
+    blocks = PulseData.read_csv(path).blocks()
+    assert int((blocks.kind[1:] == NOTHING).sum()) >= len(data) // 2
+
+
+def test_file_round_trip_and_current_over_voltage(tmp_path) -> None:
+    data = measured(LAWS[0], seed=2, cells=3, cycles=2, pulses=5)
+    data = replace(data, g=data.g.index_fill(0, torch.tensor([4]), math.nan))
+    path = tmp_path / "pulses.csv"
+    data.write_csv(path)
+    again = PulseData.read_csv(path)
+    assert again.cell == data.cell
+    for name in ("cycle", "pulse", "polarity"):
+        assert torch.equal(getattr(again, name), getattr(data, name))
+    assert torch.allclose(again.g, data.g, rtol=1e-5, equal_nan=True)
+    path.write_text(
+        "# a comment\nPolarity, Current, Voltage\n,1e-6,0.1\nset,2e-6,0.1\n-1,1.5e-6,0.1\n"
+    )
+    read = PulseData.read_csv(path)
+    assert read.g.tolist() == pytest.approx([1e-5, 2e-5, 1.5e-5])
+    assert read.pulse.tolist() == [0, 1, 2] and read.polarity.tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cell,value\n1,2\n", "polarity"),
+        ("polarity,conductance\nsideways,1e-6\n", "up or down"),
+        ("polarity,conductance\nup,many\n", "must be a number"),
+        ("polarity,conductance\nup,25\n", "25e-6"),
+        ("polarity,conductance\n", "no reads"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, text: str, words: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        PulseData.read_csv(path)
+
+
+def _reads(g: Tensor, polarity: list[int], cells: int = 2) -> PulseData:
+    n = len(polarity)
+    labels = tuple(str(c) for c in range(cells) for _ in range(n))
+    columns = (torch.zeros(n), torch.arange(n), torch.tensor(polarity))
+    return PulseData(labels, *(c.long().repeat(cells) for c in columns), g.double())
+
+
+def test_what_the_data_cannot_tell_is_named() -> None:
+    signs = [0] + [1] * 20 + [-1] * 20
+    noise = torch.randn(82, generator=torch.Generator().manual_seed(0)).double()
+    with pytest.raises(Unidentified, match="down pulses"):
+        devices.fit(_reads(torch.linspace(1e-6, 2e-6, 82), [0] + [1] * 40))
+    with pytest.raises(Unidentified, match="dg_min.*same conductance"):
+        devices.fit(_reads(torch.full((82,), 1e-6), signs))
+    with pytest.raises(Unidentified, match="dg_min"):
+        devices.fit(_reads(1e-6 + 1e-8 * noise, signs))
+    one = measured(LAWS[2], seed=1, cells=1)
+    with pytest.raises(Unidentified, match="sigma_d2d.*one cell.*fixed="):
+        devices.fit(one, families=[SoftBounds])
+    alone = dict.fromkeys(("sigma_d2d", "sigma_up_down", "sigma_bounds"), 0.0)
+    assert devices.fit(one, families=[SoftBounds], fixed=alone).parameters["dg_min"].low > 0
+
+
+def test_true_family_wins_or_is_equivalent() -> None:
+    data = measured(LAWS[2], seed=21, cells=12, cycles=2)
+    found = devices.fit(data, families=[ConstantStep, LinearStep, SoftBounds])
+    chosen = found.candidates[0]
+    true = next(c for c in found.candidates if c.name == "SoftBounds")
+    assert true.held_out - chosen.held_out <= max(true.error, chosen.error)
+    assert "ConstantStep" not in found.equivalent
+
+
+@pytest.mark.slow
+def test_a_million_reads_in_a_minute() -> None:
+    import time
+
+    data = measured(LAWS[2], seed=4, cells=100, cycles=20, pulses=250)
+    assert len(data) > 1_000_000
+    begin = time.perf_counter()
+    found = fitted(LAWS[2], data)
+    assert time.perf_counter() - begin < 60
+    assert found.parameters["dg_min"].covers(1e-6)
+
+
+TRIALS = 200
+
+
+@pytest.mark.slow
+@named
+def test_intervals_cover_the_truth(law: Update) -> None:
+    # each family alone within 91-99 % (its parameters are correlated); pooled below
+    inside, count = coverage(law, range(1000, 1000 + TRIALS))
+    assert 0.91 <= inside / count <= 0.99
+
+
+def coverage(law: Update, seeds: range) -> tuple[int, int]:
+    inside = count = 0
+    for seed in seeds:
+        found = fitted(law, measured(law, seed, cells=16, cycles=2, pulses=50))
+        for name, parameter in found.parameters.items():
+            inside += parameter.covers(truth(law, name))
+            count += 1
+    return inside, count
