@@ -196,3 +196,34 @@ def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.
     assert "finished with 21" in again.stdout
     assert f"{stored} already stored" in again.stdout
     assert len(calls(log)) - logged == 20 - stored
+
+
+def test_the_command_says_what_is_kept_and_how_to_resume(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "experiments",
+        "ablate",
+        "forward.adc.bits",
+        "4",
+        "8",
+        "--quick",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 400
+    stored = 0
+    while not stored and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if (tmp_path / "results.sqlite").exists():
+            with Store(tmp_path) as store:
+                stored = len(store)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"results are kept in {tmp_path / 'results.sqlite'}" in out
+    assert "go on where it stopped: python -m experiments ablate forward.adc.bits 4 8" in out
+    with Store(tmp_path) as store:
+        assert len(store) >= stored >= 1
