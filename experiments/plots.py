@@ -129,7 +129,7 @@ def panels(items: Sequence[Panel], *, columns: int = 2, height: float = 2.9) -> 
                 list(names.values()),  # type: ignore[arg-type]
                 list(names),
                 loc="outside lower center",
-                ncols=min(len(names), 4),
+                ncols=len(names) if len(names) < 6 else 4,
             )
         return figure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments import plots
 from experiments.plots import COLOURS, Line, Panel, band
-from experiments.report import Picture, Section, Table
+from experiments.report import Picture, Section, Table, brief
 from experiments.robustness.plan import AT_YEAR, SWEEPS, TIMES, YEAR
 from experiments.robustness.results import WAYS, Results, column
 from experiments.stats import estimate, paired, percent, signed
@@ -251,10 +251,10 @@ def method(results: Results) -> Section:
         "How it was done",
         [
             f"Plain SGD, batches of {example.recipe.batch}, cross-entropy; in place, every step's "
-            f"outer product reaches the cells as `{example.mode!r}`.",
-            f"The chip of the ideal cells is `{example.chip!r}`; the other families differ in the "
+            f"outer product reaches the cells as `{brief(example.mode)}`.",
+            f"The chip of the ideal cells is `{brief(example.chip)}`; the others differ in the "
             "device and the route.",
-            f"The phase-change chip is `{plan.pcm!r}`.",
+            f"The phase-change chip is `{brief(plan.pcm)}`.",
         ],
         items,
     )

@@ -18,7 +18,7 @@ from experiments import paths, plots
 from experiments.budget import budget_arguments, chosen_budget
 from experiments.families import PULSES, chip, families
 from experiments.plots import COLOURS, Panel, band
-from experiments.report import Picture, Report, Section, Table
+from experiments.report import Picture, Report, Section, Table, brief
 from experiments.run import Run
 from experiments.runs import Evaluate, Train
 from experiments.stats import estimate, paired, percent, signed
@@ -142,7 +142,7 @@ class Ablate(Study):
             subtitle=(
                 f"{options.network} on {type(data).__name__}, {count} seed"
                 f"{'s' if count > 1 else ''}, everything but `{options.field}` as in "
-                f"`{base.chip!r}`, trained as `{base.mode!r}`."
+                f"`{brief(base.chip)}`, trained as `{brief(base.mode)}`."
             ),
             summary=[
                 f"Of the values tried, `{best}` reads **{max(means):.1f} %** of the test images "
