@@ -139,10 +139,10 @@ def _sweeps(plan: Plan, store: Store, digital: Estimate) -> Picture:
         title: str, xlabel: str, lines: Mapping[str, Mapping[float, Online]], key: str, scale: float
     ) -> Panel:
         drawn = []
-        for (name, runs), colour in zip(lines.items(), COLOURS, strict=False):
+        for name, runs in lines.items():
             repeats = [store[run].curves["accuracy"] for run in runs.values()]
             x = [scale * value for value in runs]
-            drawn.append(band(name, x, list(zip(*repeats, strict=True)), colour=colour))
+            drawn.append(band(name, x, list(zip(*repeats, strict=True)), colour=colours[name]))
         first = [scale * value for value in next(iter(lines.values()))]
         drawn.append(Line("prototype", first, PROTOTYPE[key], colour=COLOURS[7], dashed=True))
         return Panel(
@@ -159,6 +159,8 @@ def _sweeps(plan: Plan, store: Store, digital: Estimate) -> Picture:
     both = {"stochastic rounding": plan.levels, "nearest rounding": plan.nearest}
     labels = {"opposite labels +a/−a": plan.bent, "equal labels +a/+a": plan.retraced}
     noise = {"stochastic rounding": plan.noise}
+    # panels share one legend, so a name has one colour in all of them
+    colours = dict(zip([*labels, *both], COLOURS, strict=False))
     return Picture(
         "curves",
         plots.panels(
