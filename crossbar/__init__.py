@@ -19,6 +19,8 @@ from crossbar.mapping import Differential as Differential
 from crossbar.mapping import OneSided as OneSided
 from crossbar.mapping import PushPull as PushPull
 from crossbar.mapping import Reference as Reference
+from crossbar.maps import load_maps as load_maps
+from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix
 from crossbar.matrix import matrix as matrix
 from crossbar.model import advance as advance

@@ -15,6 +15,7 @@ from devices.fitting import Fit as Fit
 from devices.fitting import PulseData as PulseData
 from devices.fitting import Unidentified as Unidentified
 from devices.fitting import fit as fit
+from devices.fitting import lookup_device as lookup_device
 from devices.gaussian import GaussianRead as GaussianRead
 from devices.gaussian import ProportionalRead as ProportionalRead
 from devices.gaussian_write import GaussianWrite as GaussianWrite

@@ -254,7 +254,7 @@ def test_what_the_data_cannot_tell_is_named() -> None:
 
 
 def test_true_family_wins_or_is_equivalent() -> None:
-    data = measured(LAWS[2], seed=21, cells=12, cycles=2)
+    data = measured(LAWS[2], seed=21, cells=9, cycles=2)
     found = devices.fit(data, families=[ConstantStep, LinearStep, SoftBounds])
     chosen = found.candidates[0]
     true = next(c for c in found.candidates if c.name == "SoftBounds")
@@ -293,3 +293,28 @@ def coverage(law: Update, seeds: range) -> tuple[int, int]:
             inside += parameter.covers(truth(law, name))
             count += 1
     return inside, count
+
+
+def test_lookup_device_repeats_the_measured_steps() -> None:
+    law = SoftBounds(dg_min=1e-6, up_down=0.2, sigma_c2c=0.3, sigma_d2d=0.2)
+    quiet = Device(**WINDOW, update=law)
+    generator = torch.Generator().manual_seed(9)
+    data = PulseData.measured(quiet, cells=6, cycles=6, pulses=60, generator=generator)
+    made = devices.lookup_device(data)
+    n = 4000
+    g = torch.full((n,), 35e-6, dtype=torch.float64)
+    for up in (1.0, 0.0):
+        pulses = devices.Pulses(torch.full_like(g, up), torch.full_like(g, 1 - up))
+        moments = []
+        for device in (quiet, made):
+            state = device.fabricate((n,), generator=generator, dtype=torch.float64)
+            moved = device.pulse(state._replace(g=g), pulses, generator=generator).g - g
+            moments.append((moved.mean(), moved.std()))
+        # six cells with 20 % spread stand for all of them
+        assert abs(moments[0][0] - moments[1][0]) < 0.25 * moments[0][0].abs()
+        assert moments[1][1] == pytest.approx(float(moments[0][1]), rel=0.3)
+    with pytest.raises(Unidentified, match="no down pulse"):
+        keep = data.polarity >= 0
+        index = keep.nonzero().flatten()
+        columns = (c[index] for c in (data.cycle, data.pulse, data.polarity, data.g))
+        devices.lookup_device(PulseData(tuple(data.cell[i] for i in index.tolist()), *columns))

@@ -12,4 +12,5 @@ from devices.fitting.families import FAMILIES as FAMILIES
 from devices.fitting.families import Family as Family
 from devices.fitting.fit import Fit as Fit
 from devices.fitting.fit import fit as fit
+from devices.fitting.lookup import lookup_device as lookup_device
 from devices.fitting.result import Parameter as Parameter

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from devices.fitting.data import Blocks
-from devices.fitting.engine import Problem, begin, held_out, solve
+from devices.fitting.engine import Problem, Solution, begin, held_out, solve
 from devices.fitting.start import Averages
 
 FOLDS = 3
+FAR = 8.0
 MOST = 60_000
 """Reads that a comparison uses at most."""
 
@@ -38,9 +39,19 @@ def compare(problems: Sequence[Problem], seen: Averages) -> tuple[Candidate, ...
     """
     scores: dict[int, Tensor] = {}
     reasons: dict[int, str] = {}
+    fits: dict[int, Solution] = {}
     for i, problem in enumerate(problems):
         try:
-            scores[i] = predictions(problem, seen)
+            small = limited(problem, MOST)
+            fits[i] = solve(small, begin(small, seen))
+        except RuntimeError as failure:  # no convergence: the law does not suit the data
+            reasons[i] = str(failure)
+    for i in _hopeless(fits):
+        reasons[i] = "describes even the data of its own fit far worse"
+        del fits[i]
+    for i, whole in fits.items():
+        try:
+            scores[i] = predictions(whole)
         except RuntimeError as failure:  # no convergence: the law does not suit the data
             reasons[i] = str(failure)
     if not scores:
@@ -65,14 +76,34 @@ def compare(problems: Sequence[Problem], seen: Averages) -> tuple[Candidate, ...
     return (found[winner], *(found[i] for i in order), *failed)
 
 
-def predictions(problem: Problem, seen: Averages) -> Tensor:
-    """Log-likelihood of every unseen cell (or trace, where cells are few), by cross-validation."""
-    problem = limited(problem, MOST)
+def _hopeless(fits: dict[int, Solution]) -> list[int]:
+    """Families whose own data are worse described than by the best, far beyond the error of that.
+
+    Per cell, by `FAR` standard errors and more than `FAR`² in the logarithm of the likelihood.
+    """
+    if not fits:
+        return []
+    likelihood = {i: s.last.log_likelihood for i, s in fits.items()}
+    best = max(likelihood.values(), key=lambda x: float(x.sum()))
+    out = []
+    for i, own in likelihood.items():
+        difference = own - best
+        error = float(difference.std()) * math.sqrt(len(own)) if len(own) > 1 else 0.0
+        if -float(difference.sum()) > max(FAR * error, FAR**2):
+            out.append(i)
+    return out
+
+
+def predictions(whole: Solution) -> Tensor:
+    """Log-likelihood of every unseen cell (or trace, where cells are few), by cross-validation.
+
+    Every fold starts from the fit to all of the data, which it forgets as it converges.
+    """
+    problem, at = whole.problem, whole.at
     y, kind, cell = problem.blocks
     by_cell = problem.cells >= 2 * FOLDS
     fold = cell % FOLDS if by_cell else torch.arange(len(cell)) % FOLDS
     out = []
-    at = solve(problem, begin(problem, seen)).at  # a start for all folds
     for number in range(FOLDS):
         train, test = _part(problem, fold != number), _part(problem, fold == number, not by_cell)
         kept = torch.unique(cell[fold != number])
