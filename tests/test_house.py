@@ -32,7 +32,7 @@ ROOMS = (
     ("array",),
     ("read",),  # the autograd function
     ("layer", "nn", "optim"),
-    ("matrix", "model"),
+    ("matrix", "model", "maps"),
     ("compensation", "spice"),
 )
 
