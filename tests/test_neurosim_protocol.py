@@ -123,7 +123,7 @@ def test_a_short_study_goes_through_store_and_report(tmp_path, capsys):
     arguments = ["neurosim", "--listed", "--epochs", "1", "--seeds", "1", "--out", str(tmp_path)]
     assert main([*arguments, "--workers", "1"]) == 0
     assert "FAILS" in capsys.readouterr().out
-    page = (tmp_path / "neurosim" / "report.html").read_text()
+    page = (tmp_path / "neurosim" / "report.html").read_text().replace("\u00a0", " ")
     assert all(name in page for name in LISTED)
     assert main(["neurosim", "--epochs", "0", "--out", str(tmp_path)]) == 2
     assert "--epochs must be >= 1, got 0" in capsys.readouterr().err
