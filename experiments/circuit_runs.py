@@ -10,7 +10,7 @@ import crossbar as xb
 from experiments.run import Outcome, Run
 from experiments.runs import Train
 from experiments.store import Store
-from experiments.training import score
+from experiments.training import Recipe, score, train
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,52 @@ class Wired(Run):
                 "error": float(error),
             },
             curves={},
+        )
+
+
+@dataclass(frozen=True)
+class Tuned(Run):
+    """A digitally trained network trained on through the wires, a few epochs at one rate.
+
+    Hardware-aware with Adam, or in situ with pulses; `calibrate` fits the columns beforehand.
+    """
+
+    of: Train
+    chip: xb.Chip
+    mode: xb.Mode
+    lr: float
+    epochs: int = 3
+    calibrate: bool = False
+    seed: int = 0
+
+    def needs(self) -> tuple[Run, ...]:  # noqa: D102
+        return (self.of,)
+
+    def cost(self) -> float:  # noqa: D102
+        exact = self.chip.wires is not None and self.chip.solver is None
+        return self.epochs * (4.0 if exact else 0.5)
+
+    def label(self) -> str:  # noqa: D102
+        return f"tuned {type(self.mode).__name__} seed {self.seed}"
+
+    def execute(self, store: Store) -> Outcome:  # noqa: D102
+        images = self.of.data.load()
+        digital = self.of.trained(store, images)
+        model = xb.convert(digital, self.chip, mode=self.mode, seed=self.seed)
+        if self.calibrate:
+            xb.calibrate_columns(model, [images.x_train[:256]])
+        before = score(model, images.x_test, images.y_test)[0]
+        optimiser: torch.optim.Optimizer
+        if isinstance(self.mode, xb.InSitu):
+            optimiser = xb.InSituSGD(model, lr=self.lr)
+        else:
+            optimiser = torch.optim.Adam(model.parameters(), lr=self.lr)
+        recipe = Recipe(epochs=self.epochs, batch=32, lr=self.lr)
+        curves = train(model, optimiser, images, recipe, self.lr, self.seed)
+        accuracy, loss = score(model, images.x_test, images.y_test)
+        return Outcome(
+            metrics={"accuracy": accuracy, "loss": loss, "before": before},
+            curves={"accuracy": curves.accuracy, "loss": curves.loss},
         )
 
 

@@ -122,8 +122,8 @@ class Wires:
         """κ = N² r ḡ, the one number that says how strong the IR drop is.
 
         For a rectangular array with unequal lines the mean of n² r_wordline ḡ and m² r_bitline ḡ;
-        of several arrays the worst. A uniform N×N array loses about 16 % of its current at 0.2,
-        40 % at 0.8, 66 % at 2 and 90 % at 10.
+        of several arrays the worst. A uniform N×N array, all rows driven, loses 12 % of its
+        current at 0.2, 39 % at 1, 56 % at 2 and 85 % at 10.
         """
         m, n = g.shape[-2:]
         if not g.numel():
