@@ -35,6 +35,9 @@ from devices.part import Pulses
 LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
 
+NEARER = 1e-3
+"""Exponent |B| up to which expm1(B)/B is 1 + B/2 within 2e-7 in single precision."""
+
 NEAR = 0.01
 """Exponent |B| up to which the start of the flow stands for all of it in the noise, within 1 %."""
 
@@ -46,7 +49,10 @@ COARSE = 2e-3
 
 
 class Affine(NamedTuple):
-    """Coefficients per cell (or 0-dim where cells are alike) in siemens and pure numbers."""
+    """Coefficients per cell (or 0-dim where cells are alike) in siemens and pure numbers.
+
+    a and b are those of the flow, λa and λb; dividing by λ gives the single pulse's.
+    """
 
     a_up: Tensor  # [S]
     a_down: Tensor  # [S]
@@ -67,9 +73,12 @@ class Affine(NamedTuple):
         high: Tensor | None,  # [S]
         dtype: torch.dtype,
     ) -> Affine:
-        """The leaf of a law with its rates, in `dtype`."""
-        rate_up = None if b_up is None else log1p_ratio(b_up)
-        rate_down = None if b_down is None else log1p_ratio(-b_down)
+        """The leaf of a law from the coefficients of its single pulse, in `dtype`."""
+        rate_up = rate_down = None
+        if b_up is not None and b_down is not None:
+            rate_up, rate_down = log1p_ratio(b_up), log1p_ratio(-b_down)
+            a_up, b_up = a_up * rate_up, b_up * rate_up
+            a_down, b_down = a_down * rate_down, b_down * rate_down
         parts = (a_up, a_down, b_up, b_down, rate_up, rate_down, low, high)
         return Affine(*(None if t is None else _own(t, dtype) for t in parts))  # type: ignore[arg-type]
 
@@ -120,18 +129,22 @@ def affine_pulse(
         f_up, f_down = up, down
         if coarse and up_var is not None and down_var is not None:
             # second cumulant of the count: β/2 per unit of variance, β = λ b
-            f_up = torch.addcmul(up, up_var, k.rate_up * k.b_up, value=0.5)
-            f_down = torch.addcmul(down, down_var, k.rate_down * k.b_down, value=-0.5)
-        f_up, f_down = f_up * k.rate_up, f_down * k.rate_down
+            f_up = torch.addcmul(up, up_var, k.b_up, value=0.5)
+            f_down = torch.addcmul(down, down_var, k.b_down, value=-0.5)
         bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
         flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
-        size = float(bend.abs().max()) if bend.numel() else 0.0
-        if size <= NEAR and g.dtype != torch.float64:
+        size = largest(bend)
+        narrow = g.dtype != torch.float64  # where polynomials are within the rounding
+        if size <= NEARER and narrow:
+            ratio = None
+            move = torch.addcmul(flow, flow, bend, value=0.5)
+        elif size <= NEAR and narrow:
             ratio = (bend * (1 / 6)).add_(0.5).mul_(bend).add_(1)
+            move = flow.mul_(ratio)
         else:
             bend = bend.clamp_(max=LARGEST_GROWTH)
             ratio = expm1_ratio(bend)
-        move = flow.mul_(ratio)
+            move = flow.mul_(ratio)
         out = g + move
         if sigma_c2c or moments:
             if size <= NEAR:
@@ -142,23 +155,28 @@ def affine_pulse(
             else:
                 exact = coarse and not moments
                 s_up, s_down, damping = _left(g, move, k, bend, up, down, size, exact=exact)
+            if coarse:
+                s_up, s_down = s_up / k.rate_up, s_down / k.rate_down
 
     if not (sigma_c2c or sigma_add or moments):
         return out
 
     cycle = sigma_c2c**2
     variance: Tensor | None = None
+    scale = 1.0  # of the variance, left for the last product
     shared: Tensor | None = None
     if pulses.z is not None and up_var is not None and down_var is not None:
         # devices given the same pulses share the fluctuation of the counts, not of their cycles
         shared = pulses.z * _std(up_var, s_up, down_var, s_down)
         if sigma_c2c:
-            variance = _variance(up * cycle, s_up, down * cycle, s_down)
-    elif sigma_c2c or moments:
-        v_up, v_down = up * cycle, down * cycle
-        if up_var is not None and down_var is not None:
-            v_up, v_down = v_up.add_(up_var), v_down.add_(down_var)
+            variance, scale = _variance(up, s_up, down, s_down), cycle
+    elif up_var is not None and down_var is not None:
+        v_up, v_down = up_var, down_var
+        if sigma_c2c:
+            v_up, v_down = v_up.add(up, alpha=cycle), v_down.add(down, alpha=cycle)
         variance = _variance(v_up, s_up, v_down, s_down)
+    elif sigma_c2c:
+        variance, scale = _variance(up, s_up, down, s_down), cycle
     if damping is not None and shared is not None:
         shared = shared.mul_(damping)
     if damping is not None and variance is not None:
@@ -169,23 +187,32 @@ def affine_pulse(
             extra = extra.mul_(
                 _constant_source(bend, ratio, up, down, exact=coarse and not moments)
             )
-        variance = extra if variance is None else variance.add_(extra)
+        variance = extra if variance is None else extra.add_(variance, alpha=scale)
+        scale = 1.0
     if shared is not None:
         out = out.add_(shared)
     if variance is not None:
         drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-        out = out.addcmul_(drawn, variance.sqrt_())
+        out = out.addcmul_(drawn, variance.sqrt_(), value=scale**0.5)
     return out
 
 
+def largest(t: Tensor) -> float:
+    """Largest magnitude, 0 of nothing."""
+    if not t.numel():
+        return 0.0
+    low, high = torch.aminmax(t)
+    return max(-float(low), float(high))
+
+
 def _constant_source(
-    bend: Tensor, ratio: Tensor, up: Tensor, down: Tensor, *, exact: bool
+    bend: Tensor, ratio: Tensor | None, up: Tensor, down: Tensor, *, exact: bool
 ) -> Tensor:
     """Variance left of a noise that every pulse makes alike, as a part of the variance made.
 
     ∫ e^{2B(1−t)} dt = expm1(2B)/2B, and for n exact pulses Σ (1+b)^{2k}/n, k = 0 … n − 1.
     """
-    left = ratio * (2 + bend * ratio) / 2
+    left = bend + 1 if ratio is None else ratio * (2 + bend * ratio) / 2
     if exact:
         one = bend / (up + down).clamp_(min=1)
         left = left * (1 - one + one.square() / 3)
@@ -215,7 +242,7 @@ def _left(
     assert k.b_up is not None and k.b_down is not None
     if size > FAR:
         end, grow = g + move, 2 * bend
-        own_up, own_down = (1 + k.b_up, 1 - k.b_down) if exact else (1.0, 1.0)
+        own_up, own_down = (k.b_up.exp(), (-k.b_down).exp()) if exact else (1.0, 1.0)
         left_up, left_down = (
             carried(
                 (torch.addcmul(a, b, g) / own).square_(),

@@ -296,5 +296,9 @@ def _clip_move(before: Tensor, after: Tensor, low: Tensor | float, high: Tensor 
         floor = torch.minimum(before, torch.as_tensor(low, dtype=before.dtype))
         ceiling = torch.maximum(before, torch.as_tensor(high, dtype=before.dtype))
     else:
+        bounds = torch.tensor((low, high), dtype=before.dtype, device=before.device)
+        lowest, highest = torch.aminmax(before) if before.numel() else bounds
+        if bool(lowest >= bounds[0]) and bool(highest <= bounds[1]):
+            return after.clamp(low, high)  # no cell lies outside: one pass instead of three
         floor, ceiling = before.clamp(max=low), before.clamp(min=high)
     return torch.clamp(after, floor, ceiling)
