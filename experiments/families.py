@@ -106,7 +106,7 @@ def families() -> dict[str, Family]:
         "exponential": Family(
             "exponential step",
             chip(_cell(ExpStep(dg_min=coarse, **spread))),
-            "filamentary HfO₂: steps that collapse exponentially near the bounds",
+            "nearly equal steps that collapse exponentially just before the bounds, 300 states",
         ),
     }
 
