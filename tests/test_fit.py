@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -57,7 +61,6 @@ LAWS: tuple[Update, ...] = (
     NeuroSim(states_up=64, states_down=50, nl_up=2.0, nl_down=-3.0, sigma_c2c=0.01, sigma_d2d=0.3),
 )
 FAST = LAWS[:3] + LAWS[-1:]
-named = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 fast = pytest.mark.parametrize("law", FAST, ids=lambda law: type(law).__name__)
 
 
@@ -264,35 +267,41 @@ def test_true_family_wins_or_is_equivalent() -> None:
 
 @pytest.mark.slow
 def test_a_million_reads_in_a_minute() -> None:
-    import time
-
     data = measured(LAWS[2], seed=4, cells=100, cycles=20, pulses=250)
     assert len(data) > 1_000_000
-    begin = time.perf_counter()
+    begin = time.process_time()  # one thread; others may use the machine too
     found = fitted(LAWS[2], data)
-    assert time.perf_counter() - begin < 60
+    assert time.process_time() - begin < 60
     assert found.parameters["dg_min"].covers(1e-6)
 
 
 TRIALS = 200
 
 
+def trial(which: tuple[int, int]) -> dict[str, tuple[float, float, float]]:
+    """Estimate and interval of every parameter in one measurement of one law."""
+    index, seed = which
+    torch.set_num_threads(1)
+    law = LAWS[index]
+    found = fitted(law, measured(law, seed, cells=16, cycles=2))
+    return {name: (p.value, p.low, p.high) for name, p in found.parameters.items()}
+
+
 @pytest.mark.slow
-@named
-def test_intervals_cover_the_truth(law: Update) -> None:
-    # each family alone within 91-99 % (its parameters are correlated); pooled below
-    inside, count = coverage(law, range(1000, 1000 + TRIALS))
-    assert 0.91 <= inside / count <= 0.99
-
-
-def coverage(law: Update, seeds: range) -> tuple[int, int]:
+def test_intervals_cover_the_truth_and_are_no_wider_than_the_bootstrap() -> None:
+    # the spread of estimates over repeated measurements is what a parametric bootstrap estimates
     inside = count = 0
-    for seed in seeds:
-        found = fitted(law, measured(law, seed, cells=16, cycles=2, pulses=50))
-        for name, parameter in found.parameters.items():
-            inside += parameter.covers(truth(law, name))
-            count += 1
-    return inside, count
+    seeds = range(1000, 1000 + TRIALS)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for index, law in enumerate(LAWS):
+            found = list(pool.map(trial, [(index, seed) for seed in seeds], chunksize=4))
+            for name in found[0]:
+                value, low, high = torch.tensor([f[name] for f in found]).double().T
+                inside += int(((low <= truth(law, name)) & (truth(law, name) <= high)).sum())
+                count += TRIALS
+                bootstrap = 2 * 1.96 * value.std()
+                assert (high - low).median() <= 1.5 * bootstrap, (type(law).__name__, name)
+    assert 0.93 <= inside / count <= 0.97
 
 
 def test_lookup_device_repeats_the_measured_steps() -> None:

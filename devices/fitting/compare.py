@@ -15,7 +15,10 @@ from devices.fitting.start import Averages
 
 FOLDS = 3
 FAR = 8.0
-MOST = 60_000
+FEWEST = 2
+"""Blocks of every cell that remain where the data are thinned."""
+
+MOST = 40_000
 """Reads that a comparison uses at most."""
 
 
@@ -113,11 +116,18 @@ def predictions(whole: Solution) -> Tensor:
 
 
 def limited(problem: Problem, reads: int) -> Problem:
-    """About `reads` reads at most, by leaving out blocks evenly; every cell keeps its first."""
+    """About `reads` reads: as many random blocks of every cell, at least `FEWEST` of each.
+
+    Random, because blocks cut from long cycles alternate between the polarities.
+    """
     y, kind, cell = problem.blocks
-    every = -(-y.numel() // reads)
-    first = torch.cat([torch.ones(1, dtype=torch.bool), cell.diff() != 0])
-    keep = (torch.arange(len(cell)) % every == 0) | first
+    each = max(FEWEST, reads // (problem.cells * y.shape[0]))
+    draw = torch.rand(len(cell), generator=torch.Generator().manual_seed(0))
+    order = torch.argsort(draw)
+    order = order[torch.argsort(cell[order], stable=True)]  # by cell, random within
+    start = torch.searchsorted(cell, torch.arange(problem.cells))
+    rank = torch.arange(len(cell)) - start[cell]
+    keep = order[rank < each].sort().values
     return replace(problem, blocks=Blocks(y[:, keep], kind[:, keep], cell[keep]))
 
 

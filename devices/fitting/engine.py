@@ -27,7 +27,7 @@ CHUNK = 1 << 21
 ROUNDS = 60
 """Scoring steps after which a fit that still moves has failed."""
 
-SMALL = 1e-3
+SMALL = 1e-2
 """A fit has converged when no parameter moves by more than this part of its standard error."""
 
 COARSE = 0.1
@@ -66,6 +66,11 @@ class Problem:
     proportional: bool  # whether a read's noise is proportional to the conductance
     low: float  # range of the reads
     high: float
+
+    @property
+    def walls(self) -> bool:
+        """Whether pulses can reach the ends of a cell's own range, where they are cut short."""
+        return self.hard or self.family.bounded
 
     @property
     def free(self) -> tuple[Mean, ...]:
@@ -159,15 +164,16 @@ def begin(problem: Problem, seen: Averages) -> Estimate:
     )
 
 
-def solve(problem: Problem, at: Estimate) -> Solution:
-    """Scoring steps from `at` until nothing moves.
+def solve(problem: Problem, at: Estimate, corrections: int = CORRECTIONS) -> Solution:
+    """Scoring steps from `at` until nothing moves, the slope of log det found so many times.
 
     Raises:
         RuntimeError: no convergence.
     """
     names = (*(m.name for m in problem.free), *problem.noises)
     slope = torch.zeros(problem.cells, len(names) + len(problem.random), dtype=torch.float64)
-    corrections, moved, damping = 0, math.inf, 0.0
+    moved, damping = math.inf, 0.0
+    left = corrections if problem.random else 0
     safe, best = (at, look(problem, at)), -math.inf
     for number in range(1, ROUNDS + 1):
         found, screen = look(problem, at) if number > 1 else safe[1]
@@ -182,13 +188,15 @@ def solve(problem: Problem, at: Estimate) -> Solution:
         if damping:
             took = step(found, at.delta, *at.design(problem), slope, damping)
         at, moved = _move(problem, at, took)
-        enough = SMALL if corrections == CORRECTIONS else COARSE
+        enough = COARSE if left else SMALL
         stuck = damping >= MOST_DAMPING  # no step makes it better: this is the end
         if stuck or (1 + damping) * moved < min(enough * max(1.0, (number / PATIENCE) ** 3), LOOSE):
-            if corrections == CORRECTIONS or not problem.random:
+            if not left:
                 return Solution(problem, at, took, screen, names, number)
             slope, best = _slope(problem, at, took, screen), -math.inf
-            corrections += 1
+            left -= 1
+    if moved < LOOSE:  # it only goes to and fro around the estimate
+        return Solution(problem, at, took, screen, names, number)
     raise RuntimeError(
         f"the fit of {problem.family.name} did not converge in {ROUNDS} rounds "
         f"(last move {moved:.3g} standard errors)"
@@ -366,8 +374,8 @@ def _model(
         add,
         read,
         problem.proportional,
-        low if problem.hard else None,
-        high if problem.hard else None,
+        low if problem.walls else None,
+        high if problem.walls else None,
     )
 
 

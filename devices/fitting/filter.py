@@ -32,7 +32,7 @@ FLOOR = 1e-7
 DISTORTS = 2.5
 """Standard deviations from a hard bound within which the prediction is no longer normal."""
 
-FAR = 6.0
+FAR = 4.5
 """Standard deviations from a hard bound beyond which it is not felt."""
 
 
@@ -155,8 +155,8 @@ class _Walk:
         self.variance = (1 + slope).square_().mul_(self.variance).add_(pulse)
         if self.low is not None and self.high is not None:
             low, high = torch.minimum(self.low, before), torch.maximum(self.high, before)
-            self.felt = _near(self.mean, self.variance, low, high) < DISTORTS
-            self.mean, self.variance = _clipped(self.mean, self.variance, low, high)
+            moments = _clipped(self.mean, self.variance, low, high)
+            self.mean, self.variance, self.felt = moments
 
     def update(self, error: Tensor, variance: Tensor, use: Tensor) -> None:
         """Learn from the reads of `use`."""
@@ -172,26 +172,29 @@ class _Walk:
         self.variance = torch.where(where, self._read(), self.variance)
 
 
-def _near(mean: Tensor, variance: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(high - mean, mean - low) / (variance.sqrt() + FLOOR)
-
-
-def _clipped(mean: Tensor, variance: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a normal variable clipped to [low, high]."""
+def _clipped(
+    mean: Tensor, variance: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of normal variables clipped to [low, high], and which are distorted."""
     std = variance.sqrt() + FLOOR
-    a, b = (low - mean) / std, (high - mean) / std
-    near = torch.minimum(b, -a)
-    if not bool((near < FAR).any()):
-        return mean, variance
+    near = torch.minimum(high - mean, mean - low) / std
+    felt = (near < FAR).flatten().nonzero().squeeze(-1)
+    if len(felt):
+        m, d, lo, hi = (t.flatten()[felt] for t in (mean, std, low, high))
+        m, d = _clipped_normal(m, d, lo, hi)
+        mean = mean.flatten().index_copy(0, felt, m).view_as(mean)
+        variance = variance.flatten().index_copy(0, felt, d).view_as(variance)
+    return mean, variance, near < DISTORTS
+
+
+def _clipped_normal(mean: Tensor, std: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of clip(N(mean, std²), low, high)."""
+    # beyond 40 standard deviations the products below vanish
+    a, b = ((low - mean) / std).clamp(-40, 40), ((high - mean) / std).clamp(-40, 40)
     below, above = torch.special.ndtr(a), torch.special.ndtr(-b)
     density_a = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
     density_b = torch.exp(-0.5 * b.square()) / math.sqrt(2 * math.pi)
-    inside = 1 - below - above
-    # moments in units of std about the mean; a and b are limited as their products with tails are
-    a, b = a.clamp(-40, 40), b.clamp(-40, 40)
     first = a * below + b * above + density_a - density_b
-    second = a.square() * below + b.square() * above + inside + a * density_a - b * density_b
-    spread = (second - first.square()).clamp(min=0)
-    felt = near < FAR
-    moved = mean + std * first
-    return torch.where(felt, moved, mean), torch.where(felt, spread * std.square(), variance)
+    second = a.square() * below + b.square() * above + (1 - below - above)
+    second = second + a * density_a - b * density_b
+    return mean + std * first, (second - first.square()).clamp(min=0) * std.square()

@@ -121,6 +121,7 @@ def solved(problem: Problem, seen: Averages, at: Estimate | None = None) -> Solu
         at = begin(problem, seen)
         if reads > 2 * LARGE:
             at = solve(limited(problem, LARGE), at).at
+            return solve(problem, at, corrections=1)
     return solve(problem, at)
 
 

@@ -79,9 +79,10 @@ def _deviation(value: float, variance: float, unit: float, extra: float) -> Para
     if value <= 0:
         return Parameter(0.0, 0.0, math.sqrt(1.96 * math.sqrt(max(variance, 0.0))) / unit)
     freedom = 2 / (variance / value**2 + 4 * extra)
-    low, high = (value * freedom / stats.chi2.ppf(p, freedom) for p in (1 - alpha, alpha))
-    if not math.isfinite(high):
-        high = value + 1.96 * math.sqrt(variance)
+    most, least = (float(stats.chi2.ppf(p, freedom)) for p in (1 - alpha, alpha))
+    low = value * freedom / most
+    # with hardly a degree of freedom the chi-square has no upper end; the normal one has
+    high = value * freedom / least if least > 1e-3 * freedom else value + 1.96 * math.sqrt(variance)
     return Parameter(math.sqrt(value) / unit, math.sqrt(low) / unit, math.sqrt(high) / unit)
 
 
