@@ -299,6 +299,7 @@ def _clip_move(before: Tensor, after: Tensor, low: Tensor | float, high: Tensor 
         bounds = torch.tensor((low, high), dtype=before.dtype, device=before.device)
         lowest, highest = torch.aminmax(before) if before.numel() else bounds
         if bool(lowest >= bounds[0]) and bool(highest <= bounds[1]):
-            return after.clamp(low, high)  # no cell lies outside: one pass instead of three
+            # no cell lies outside: one pass instead of three, with the bounds as cells hold them
+            return after.clamp(float(bounds[0]), float(bounds[1]))
         floor, ceiling = before.clamp(max=low), before.clamp(min=high)
     return torch.clamp(after, floor, ceiling)

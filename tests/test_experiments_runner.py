@@ -172,6 +172,20 @@ if __name__ == "__main__":
 """
 
 
+def started(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A process that Ctrl-C reaches, also where the tests themselves run in the background.
+
+    A shell starts background jobs with SIGINT ignored, which children would inherit.
+    """
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.Signals) -> None:
     script, log = tmp_path / "script.py", tmp_path / "log"
@@ -179,7 +193,7 @@ def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, str(script), str(tmp_path), str(log)]
     environment = {**os.environ, "PYTHONPATH": path}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = started(command, environment)
     deadline = time.monotonic() + 60
     while len(calls(log)) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -210,9 +224,7 @@ def test_the_command_says_what_is_kept_and_how_to_resume(tmp_path: Path) -> None
         "--quick",
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    process = started([*command, "--out", str(tmp_path)], environment)
     deadline = time.monotonic() + 400
     stored = 0
     while not stored and process.poll() is None and time.monotonic() < deadline:
