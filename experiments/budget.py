@@ -50,7 +50,7 @@ BUDGETS = {
     ),
     "default": Budget(
         name="default",
-        seeds=2,
+        seeds=3,
         chips=5,
         families=_SOME,
         tasks={"MLP": Task(MLP(), 25, w_max=0.3), "CNN": Task(CNN(), 10, w_max=1.0)},
