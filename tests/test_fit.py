@@ -291,9 +291,9 @@ def trial(which: tuple[int, int]) -> dict[str, tuple[float, float, float]]:
 def test_intervals_cover_the_truth_and_are_no_wider_than_the_bootstrap() -> None:
     # the spread of estimates over repeated measurements is what a parametric bootstrap estimates
     inside = count = 0
-    seeds = range(1000, 1000 + TRIALS)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for index, law in enumerate(LAWS):
+            seeds = range(1000 * (index + 1), 1000 * (index + 1) + TRIALS)
             found = list(pool.map(trial, [(index, seed) for seed in seeds], chunksize=4))
             for name in found[0]:
                 value, low, high = torch.tensor([f[name] for f in found]).double().T

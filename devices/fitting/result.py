@@ -79,10 +79,11 @@ def _deviation(value: float, variance: float, unit: float, extra: float) -> Para
     if value <= 0:
         return Parameter(0.0, 0.0, math.sqrt(1.96 * math.sqrt(max(variance, 0.0))) / unit)
     freedom = 2 / (variance / value**2 + 4 * extra)
-    most, least = (float(stats.chi2.ppf(p, freedom)) for p in (1 - alpha, alpha))
-    low = value * freedom / most
-    # with hardly a degree of freedom the chi-square has no upper end; the normal one has
-    high = value * freedom / least if least > 1e-3 * freedom else value + 1.96 * math.sqrt(variance)
+    if freedom < 1:  # as good as zero: the chi-square has no upper end there, the normal one has
+        low, high = 0.0, value + 1.96 * math.sqrt(variance)
+    else:
+        most, least = (float(stats.chi2.ppf(p, freedom)) for p in (1 - alpha, alpha))
+        low, high = value * freedom / most, value * freedom / least
     return Parameter(math.sqrt(value) / unit, math.sqrt(low) / unit, math.sqrt(high) / unit)
 
 
