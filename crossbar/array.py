@@ -12,7 +12,14 @@ from crossbar.mapping import OneSided
 from crossbar.operations import Operation
 from crossbar.pulses import Scheme
 from crossbar.streams import FABRICATION, WRITE, Streams
-from crossbar.wires import CellTiles, effective, effective_back, write_efficacy
+from crossbar.wires import (
+    CellTiles,
+    Efficacy,
+    Fired,
+    effective,
+    effective_back,
+    tiled_write_shares,
+)
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 
@@ -277,9 +284,13 @@ class Array(nn.Module):
         generator = self.streams.generator(WRITE, self.g.device)
         pair = [_device(self.state, k) for k in range(2)]
         efficacy = self._efficacy(order)
+        disturbed = efficacy is not None and efficacy.row is not None
         for turn, xs, ds in scheme.turns(op, x, d):
-            pulses = scheme.pulses(turn, xs, ds, lr / dw, generator=generator)
-            pair = self._pulse(pair, pulses, efficacy, generator)
+            if disturbed:
+                pulses, fired = scheme.driven(turn, xs, ds, lr / dw, generator=generator)
+            else:
+                pulses, fired = scheme.pulses(turn, xs, ds, lr / dw, generator=generator), None
+            pair = self._pulse(pair, pulses, fired, efficacy, generator)
         for k, state in enumerate(pair):
             _put(self.state, k, state)
         self.updates += 1
@@ -287,26 +298,30 @@ class Array(nn.Module):
             if int(self.updates) % route.refresh_every == 0:
                 self._refresh(route, generator)
 
-    def _efficacy(self, order: Order | None) -> Tensor | None:
-        """Part of its step that each cell takes under the IR drop of the write pulses."""
-        chip = self.chip
+    def _efficacy(self, order: Order | None) -> Efficacy | None:
+        """Part of its step that each cell takes at the voltages of the write pulses."""
+        chip, update = self.chip, self.chip.device.update
         if chip.write is None:
             return None
-        assert chip.wires is not None
-        cells = self.g
-        if order is not None:
-            cells = cells.index_select(-2, order[0]).index_select(-1, order[1])
-        part = write_efficacy(cells, chip.wires, chip.write, chip.tile)
-        if order is None:
-            return part
-        back = [place.argsort() for place in order]
-        return part.index_select(-2, back[0]).index_select(-1, back[1])
+        assert update is not None
+        if chip.wires is None:
+            shares = self.g.new_full((2,), 0.5)
+        else:
+            cells = self.g
+            if order is not None:
+                cells = cells.index_select(-2, order[0]).index_select(-1, order[1])
+            shares = tiled_write_shares(cells, chip.wires, chip.tile)
+            if order is not None:
+                back = [place.argsort() for place in order]
+                shares = shares.index_select(-2, back[0]).index_select(-1, back[1])
+        return chip.write.efficacy(shares, update, self.state.update)
 
     def _pulse(
         self,
         pair: list[State],
         pulses: Pulses,
-        efficacy: Tensor | None,
+        fired: Fired | None,
+        efficacy: Efficacy | None,
         generator: torch.Generator,
     ) -> list[State]:
         route, device = self.chip.mapping.route, self.chip.device
@@ -314,11 +329,18 @@ class Array(nn.Module):
             up = pulses.up
             z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
             pulses = pulses._replace(z=z)
+        # lines reach the devices of a pair as the coincidences do
+        alone = (
+            ((None, None),) * 2 if fired is None else tuple(zip(*map(route, fired), strict=True))
+        )
         moved = []
         for k, (state, given) in enumerate(zip(pair, route(pulses), strict=True)):
             if given is not None:
-                given = given if efficacy is None else given.weakened(efficacy[k])
-                state = device.pulse(state, given, generator=generator)
+                written = None
+                if efficacy is not None:
+                    written = (given.up > 0) | (given.down > 0)
+                    given = efficacy.of(k).on(given, *alone[k])
+                state = device.pulse(state, given, written=written, generator=generator)
             moved.append(state)
         return moved
 

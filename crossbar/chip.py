@@ -12,6 +12,7 @@ from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, Wires
 from devices import Device, presets
 from devices._check import instance, whole
+from devices.part import Update
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Chip:
             law (`device.iv`) every input vector is solved by itself, wired or not.
         solver: how the wired tiles are solved; None chooses, exactly. `Approximate()` trades
             exactness for speed.
-        write: what the IR drop of the write pulses does to in-situ updates; None: every cell takes
-            its whole step.
+        write: what in-situ updates do where a cell does not see the whole write voltage, through
+            the IR drop or half-selected; None: selected cells take their whole step, others none.
 
     Raises:
         TypeError, ValueError: a field of another kind or out of range.
@@ -54,13 +55,7 @@ class Chip:
         instance("solver", self.solver, Solver)
         instance("write", self.write, ParallelWrite)
         if self.write is not None:
-            if self.wires is None:
-                raise ValueError("write=ParallelWrite(...) needs wires")
-            if self.device.update is not None and self.device.update.whole:
-                raise TypeError(
-                    f"{type(self.device.update).__name__} needs whole pulses and cannot take parts "
-                    "of a step: leave write=None"
-                )
+            self._check_write(self.write)
         if self.wires is not None:
             if self.wires.source is not None:
                 raise ValueError(
@@ -78,6 +73,28 @@ class Chip:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")
             whole("tile rows", self.tile[0], 1)
             whole("tile columns", self.tile[1], 1)
+
+    def _check_write(self, write: ParallelWrite) -> None:
+        if self.wires is None and not write.half_select:
+            raise ValueError("write=ParallelWrite(...) needs wires or half_select=True")
+        if self.wires is not None and self.wires.interleaved and write.half_select:
+            raise ValueError(
+                "half_select=True counts the pulses of arrays of their own, got wires with "
+                "interleaved=True"
+            )
+        update = self.device.update
+        if update is None:
+            return
+        if update.whole:
+            raise TypeError(
+                f"{type(update).__name__} needs whole pulses and cannot take parts of a step: "
+                "leave write=None"
+            )
+        if write.v0 is None and type(update).partial is Update.partial:
+            raise TypeError(
+                f"{type(update).__name__} says nothing of other voltages than its own: give "
+                "ParallelWrite a v0"
+            )
 
 
 class Mode(ABC):

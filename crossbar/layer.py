@@ -91,6 +91,12 @@ class AnalogLayer(nn.Module):
                 f"{type(update).__name__} needs whole pulse counts, which "
                 f"{type(mode.scheme).__name__} does not give: use ExactBits or Deterministic"
             )
+        write = self.chip.write
+        if write is not None and write.half_select and not mode.scheme.parallel:
+            raise TypeError(
+                f"{type(mode.scheme).__name__} does not pulse whole lines, so no cell is "
+                "half-selected: use half_select=False or another scheme"
+            )
 
     def _fabricate(self, matrix: Tensor, w_max: Tensor) -> None:
         wide = matrix.dtype if matrix.dtype == torch.float64 else torch.float32

@@ -10,11 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from crossbar.operations import Operation, Vectors
+from crossbar.wires.disturb import Fired
 from devices import Pulses
 from devices._check import instance, whole
 
@@ -24,6 +26,9 @@ class Scheme(ABC):
 
     counts: bool = True
     """Whether the counts are whole numbers."""
+
+    parallel: bool = False
+    """Whether they are coincidences of pulses of whole rows and columns, see `driven`."""
 
     @abstractmethod
     def pulses(
@@ -37,11 +42,50 @@ class Scheme(ABC):
     ) -> Pulses:
         """Pulses of one update, counts in the shape of the operation's matrix."""
 
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """The same pulses, and those of the lines that made them."""
+        raise TypeError(f"{type(self).__name__} does not pulse whole rows and columns")
+
     def turns(
         self, op: Operation, x: Tensor, d: Tensor
     ) -> Iterator[tuple[Operation, Tensor, Tensor]]:
         """What is updated together, in order: everything at once unless the scheme says other."""
         yield op, x, d
+
+
+class Phases(NamedTuple):
+    """Which signs each vector has, (n, ..., 1) bool: a phase needs a row and a column."""
+
+    plus: Tensor
+    minus: Tensor
+    rise: Tensor  # negative errors, which potentiate where the input is positive
+    fall: Tensor
+
+
+def phases(x: Tensor, d: Tensor) -> Phases:
+    """Of vectors (n, ..., rows) and (n, ..., cols)."""
+    signs = ((x > 0), (x < 0), (d < 0), (d > 0))
+    return Phases(*(sign.any(-1, keepdim=True) for sign in signs))
+
+
+def fired(x: Tensor, d: Tensor, played: Phases, dtype: torch.dtype) -> Fired:
+    """Line pulses of signed counts, of vectors (n, ..., rows) and (n, ..., cols)."""
+
+    def both(a: Tensor, up: Tensor, down: Tensor, dim: int) -> Pulses:
+        # lines of one sign rise with `up`; those of the other sign do where these fall
+        plus, minus = a.clamp(min=0), (-a).clamp(min=0)
+        counts = (
+            torch.where(up, plus, 0) + torch.where(down, minus, 0),
+            torch.where(down, plus, 0) + torch.where(up, minus, 0),
+        )
+        return Pulses(*(count.sum(0).to(dtype).unsqueeze(dim) for count in counts))
+
+    return Fired(
+        both(x, played.rise, played.fall, -1),
+        both(-d, played.plus, played.minus, -2),
+    )
 
 
 def halves(op: Operation, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +106,7 @@ class Expected(Scheme):
     """
 
     counts = False
+    parallel = True
 
     def pulses(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
@@ -69,6 +114,14 @@ class Expected(Scheme):
         """See the class."""
         up, down = halves(op, x, d * rate)
         return Pulses(up, down)
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """By the shortest trains that make the counts: the largest x and δ fire in every slot."""
+        xs, ds = op.vectors(x * (rate * op.peak(d)), d * (rate * op.peak(x)))
+        pulses = self.pulses(op, x, d, rate, generator=generator)
+        return pulses, fired(xs, ds, phases(xs, ds), x.dtype)
 
 
 @dataclass(frozen=True)
@@ -107,6 +160,7 @@ class _Trains(Scheme):
     """
 
     bl: int = 31
+    parallel = True
 
     def __post_init__(self) -> None:
         whole("bl", self.bl, 1, 1024)
@@ -144,7 +198,22 @@ class Aggregated(_Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """See the class."""
+        return self._moments(op, *self._drive(op, x, d, rate), rate)
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """The mean pulses of the lines; a convolution is unfolded for them."""
         x, d, length = self._drive(op, x, d, rate)
+        top_x, top_d = op.peak(x), op.peak(d)
+        # length · p(x), p(x) = |x|/max|x| √(rate max|x| max|δ| / length), and likewise for δ
+        by_x = (rate * length * torch.where(top_x > 0, top_d / top_x, 0.0)).sqrt()
+        by_d = (rate * length * torch.where(top_d > 0, top_x / top_d, 0.0)).sqrt()
+        xs, ds = op.vectors(x * by_x, d * by_d)
+        return self._moments(op, x, d, length, rate), fired(xs, ds, phases(xs, ds), x.dtype)
+
+    @staticmethod
+    def _moments(op: Operation, x: Tensor, d: Tensor, length: Tensor, rate: float) -> Pulses:
         up, down = halves(op, x, d * rate)
         shared_up, shared_down = halves(op, x * x.abs(), d * d.abs() * (rate * rate / length))
         # rounding may leave the difference of two nearly equal sums just below zero
@@ -172,6 +241,27 @@ class ExactBits(_Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """See the class."""
+        bits_x, bits_d, xs, _, _ = self._trains(op, x, d, rate, generator)
+        return Pulses(*_coincide(bits_x, bits_d, bool((xs >= 0).all()), x.dtype))
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """The bits themselves, counted along the lines too."""
+        bits_x, bits_d, xs, ds, slots = self._trains(op, x, d, rate, generator)
+        pulses = Pulses(*_coincide(bits_x, bits_d, bool((xs >= 0).all()), x.dtype))
+        played = Phases(*(sign.index_select(0, slots) for sign in phases(xs, ds)))
+        return pulses, fired(bits_x.movedim(-1, 0), bits_d.movedim(-2, 0), played, x.dtype)
+
+    def _trains(
+        self,
+        op: Operation,
+        x: Tensor,
+        d: Tensor,
+        rate: float,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Signed bits of rows and columns, the vectors they are of, and the vector of each slot."""
         op, (xs, ds) = Vectors(), op.vectors(x, d)  # (n, ..., rows), (n, ..., cols)
         xs, ds, length = self._drive(op, xs, ds, rate)
         length = length.flatten(1).amax(1).long()  # groups of a convolution share a vector's train
@@ -183,8 +273,7 @@ class ExactBits(_Trains):
         pd = ds / torch.where(top_d > 0, top_d, 1) * per_slot
         bits_x = _bits(px.movedim(0, -1), slots, -1, generator)  # (..., rows, slots)
         bits_d = _bits(pd.movedim(0, -2), slots, -2, generator)  # (..., slots, cols)
-        positive = bool((xs >= 0).all())
-        return Pulses(*_coincide(bits_x, bits_d, positive, x.dtype))
+        return bits_x, bits_d, xs, ds, slots
 
 
 def _bits(p: Tensor, slots: Tensor, along: int, generator: torch.Generator | None) -> Tensor:
@@ -249,6 +338,17 @@ class Sequential(Scheme):
     ) -> Pulses:
         """See the class."""
         return self.scheme.pulses(op, x, d, rate, generator=generator)
+
+    @property
+    def parallel(self) -> bool:  # type: ignore[override]
+        """As its scheme."""
+        return self.scheme.parallel
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """As its scheme."""
+        return self.scheme.driven(op, x, d, rate, generator=generator)
 
     def turns(
         self, op: Operation, x: Tensor, d: Tensor

@@ -129,12 +129,23 @@ class Device:
         return part.fabricate(self.window, shape, generator=own, dtype=dtype, device=device)
 
     def pulse(
-        self, state: State, pulses: Pulses, *, generator: torch.Generator | None = None
+        self,
+        state: State,
+        pulses: Pulses,
+        *,
+        written: Tensor | None = None,  # (..., rows, cols) bool
+        generator: torch.Generator | None = None,
     ) -> State:
         """The array after the pulses.
 
         A pulse never moves a cell beyond its own bounds, nor further outside them: it is the move
         that is clipped, as a drifted cell may lie below g_min.
+
+        Args:
+            state: the array.
+            pulses: potentiation and depression pulses of every cell.
+            written: the cells that start a new life by it; None: all that were pulsed.
+            generator: source of the cycle-to-cycle noise.
 
         Raises:
             TypeError: a write-only device.
@@ -152,8 +163,9 @@ class Device:
         g, leaf = blockwise(law, state.g, state.update, pulses)
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
-            touched = (pulses.up > 0) | (pulses.down > 0)
-            state = self._written(state, touched, generator)
+            if written is None:
+                written = (pulses.up > 0) | (pulses.down > 0)
+            state = self._written(state, written, generator)
         return self.stick(state)
 
     def drive(

@@ -59,11 +59,11 @@ class Pulses(NamedTuple):
         z = None if self.z is None else -self.z
         return Pulses(self.down, self.up, self.down_var, self.up_var, z)
 
-    def weakened(self, part: Tensor) -> Pulses:
+    def weakened(self, up: Tensor, down: Tensor) -> Pulses:
         """The same pulses, each of which does only a part (..., rows, cols) of its work."""
-        up_var = None if self.up_var is None else self.up_var * part.square()
-        down_var = None if self.down_var is None else self.down_var * part.square()
-        return Pulses(self.up * part, self.down * part, up_var, down_var, self.z)
+        up_var = None if self.up_var is None else self.up_var * up.square()
+        down_var = None if self.down_var is None else self.down_var * down.square()
+        return Pulses(self.up * up, self.down * down, up_var, down_var, self.z)
 
 
 class Empty(NamedTuple):
@@ -147,6 +147,15 @@ class Update(Part):
     def bounds(self, window: Window, p: Any) -> tuple[Tensor | float, Tensor | float]:
         """Lower and upper conductance a pulse can reach [S], per cell where they are spread."""
         return window.g_min, window.g_max
+
+    def partial(self, p: Any, share: Tensor) -> tuple[Tensor, Tensor]:
+        """What up and down pulses of a share of their voltage do, relative to whole ones.
+
+        `share` is >= 0 and broadcasts to the cells; so do the answers.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is a pulse law and says nothing of other voltages than its own"
+        )
 
     def drive(
         self,

@@ -117,6 +117,11 @@ class VolatileStep(Update):
             move = move * (1 + self.sigma_c2c * drawn)
         return (g + move).clamp(max=torch.finfo(g.dtype).max), p
 
+    def partial(self, p: Excitable, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Ratio of the excitations; what the cell forgets meanwhile is left to the retention."""
+        part = torch.sinh(self.eta * self.v_write * share) / math.sinh(self.eta * self.v_write)
+        return part, part
+
     def pulse(
         self,
         window: Window,

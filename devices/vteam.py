@@ -175,6 +175,14 @@ class VTEAM(Update):
         moved = _conductance(window, x + self._sweep(x, way))
         return torch.where(rate == 0, g, moved), p
 
+    def partial(self, p: Thresholds, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Ratios of the rates, whatever the state: nothing at all below the threshold."""
+        share = share.to(p.v_on.dtype)
+        up = self._rate(p, share * self.v_set) / self._rate(p, share.new_tensor(self.v_set))
+        down = self._rate(p, share * self.v_reset) / self._rate(p, share.new_tensor(self.v_reset))
+        # a cell that not even the whole pulse moves
+        return up.nan_to_num(0.0, posinf=0.0), down.nan_to_num(0.0, posinf=0.0)
+
     def pulse(
         self,
         window: Window,

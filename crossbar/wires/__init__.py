@@ -6,6 +6,8 @@
 
 from crossbar.wires.cells import CellTiles as CellTiles
 from crossbar.wires.disturb import Disturb as Disturb
+from crossbar.wires.disturb import Efficacy as Efficacy
+from crossbar.wires.disturb import Fired as Fired
 from crossbar.wires.disturb import ParallelWrite as ParallelWrite
 from crossbar.wires.disturb import disturb as disturb
 from crossbar.wires.network import Fields as Fields
@@ -23,4 +25,4 @@ from crossbar.wires.settings import SourceLine as SourceLine
 from crossbar.wires.settings import Wires as Wires
 from crossbar.wires.tiles import effective as effective
 from crossbar.wires.tiles import effective_back as effective_back
-from crossbar.wires.tiles import write_efficacy as write_efficacy
+from crossbar.wires.tiles import tiled_write_shares as tiled_write_shares

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossbar.quantise import balanced
-from crossbar.wires.disturb import ParallelWrite
+from crossbar.wires.disturb import write_shares
 from crossbar.wires.interleaved import unweave, weave
 from crossbar.wires.network import Network
 from crossbar.wires.prepare import prepare
@@ -116,21 +116,21 @@ def effective_back(
 
 
 @torch.no_grad()
-def write_efficacy(
+def tiled_write_shares(
     g: Tensor,  # (pair, ..., rows, cols) [S]
     wires: Wires,
-    write: ParallelWrite,
     tile: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Part of its step that every cell of a layer takes in a parallel update, g's shape."""
+    """`write_shares` (2, pair, ..., rows, cols) of every tile of a layer."""
     rows, cols = g.shape[-2:]
-    out = torch.empty_like(g)
+    out = g.new_empty(2, *g.shape)
     single = replace(wires, interleaved=False)
     for places in groups(rows, cols, tile):
         cells = _stacked(g, places)
         if wires.interleaved:
-            woven = write.efficacy(prepare(weave(cells), single))
-            _laid(unweave(woven), places, out)
+            found = unweave(write_shares(prepare(weave(cells), single))).movedim(0, 1)
         else:
-            _laid(write.efficacy(prepare(cells, single)), places, out)
+            found = write_shares(prepare(cells, single))
+        for k, (a, b, c, d) in enumerate(places):
+            out[..., a:b, c:d] = found[:, :, k]
     return out
