@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from crossbar.wires import Approximate, Iterative, Newton, Solver, Wires, prepare
+from crossbar.wires import Approximate, Exact, Iterative, Newton, Solver, Wires, choose, prepare
 from devices import Device, SinhIV, SoftBounds
 
 SIDE = Path(__file__).parent / "badcrossbar_side.py"
@@ -98,6 +98,28 @@ def kinds(repeats: int) -> None:
         print(f"  {name:<44} {fastest(f, repeats) * 1e3:9.2f} ms")
     network = prepare(g, Wires(*OHMS), solver=Approximate())
     print(f"  kappa {network.kappa:.2f}; Approximate states an error of {network.residual:.2%}")
+
+
+def chosen(repeats: int) -> None:
+    """The table of `crossbar.wires.choice`: inputs beyond which elimination is faster."""
+    print("\nInputs beyond which Exact is faster than Iterative, measured (the rule's), 8 at once")
+    sizes, kappas = (64, 128, 256, 512), (0.1, 1.0, 10.0, 100.0)
+    print("  kappa   " + "".join(f"{n:>7} x {n:<7}" for n in sizes))
+    rows: dict[float, str] = dict.fromkeys(kappas, "")
+    for n in sizes:
+        g, x = circuit(n)
+        count = repeats if n < 256 else 1
+        exact = fastest(lambda g=g: prepare(g, Wires(*OHMS)), count)
+        for kappa in kappas:
+            r = kappa / (n * n * float(g.mean()))
+            network = prepare(g, Wires(r, r), solver=Iterative())
+            each = fastest(lambda w=network, x=x: w.mv(x[:8]), count) / 8
+            rule = next(
+                k for k in range(1, 1000) if isinstance(choose(n, n, kappa=kappa, reads=k), Exact)
+            )
+            rows[kappa] += f"{exact / each:9.1f} ({rule - 1:2d})  "
+    for kappa, row in rows.items():
+        print(f"  {kappa:<8g}{row}")
 
 
 def layers(repeats: int) -> None:
@@ -191,6 +213,7 @@ def main() -> None:
         else:
             print("badcrossbar is not given; see the head of this file for how to install it")
         kinds(args.repeats)
+        chosen(args.repeats)
     layers(args.repeats)
     with torch.no_grad():
         if args.large:

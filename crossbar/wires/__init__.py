@@ -5,6 +5,7 @@
 """
 
 from crossbar.wires.cells import CellTiles as CellTiles
+from crossbar.wires.choice import choose as choose
 from crossbar.wires.disturb import Disturb as Disturb
 from crossbar.wires.disturb import Efficacy as Efficacy
 from crossbar.wires.disturb import Fired as Fired

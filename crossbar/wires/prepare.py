@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from crossbar.wires.choice import choose
 from crossbar.wires.gated import Gated
 from crossbar.wires.interleaved import Interleaved
 from crossbar.wires.linear import Approximated, Factored, Iterated
@@ -19,11 +22,8 @@ from crossbar.wires.settings import (
     Solver,
     Wires,
 )
-from devices._check import instance
+from devices._check import instance, whole
 from devices.part import IV
-
-LARGEST_FACTOR = 1 << 22
-"""Cells that the automatic choice factors at once (2 GiB of joints); beyond, it iterates."""
 
 
 def prepare(
@@ -32,6 +32,7 @@ def prepare(
     iv: IV | None = None,
     solver: Solver | None = None,
     floating: Floating | None = None,
+    reads: int | None = None,
 ) -> Network:
     """Solve an array of cells and wires once, to be read many times.
 
@@ -40,9 +41,10 @@ def prepare(
             a large number. Leading dimensions are independent arrays with the same wires.
         wires: resistances and terminals of the lines.
         iv: current of a cell against its voltage; None: ohmic.
-        solver: None chooses: `Newton` for nonlinear cells, otherwise `Exact` up to 4 million
-            cells and `Iterative` beyond. The choice is `network.solver`.
+        solver: None chooses by size, κ, number of reads and device (`choose`), among those that
+            are exact. The choice is `network.solver`, the residual `network.residual`.
         floating: lines connected to nothing; None: every line is driven or sensed.
+        reads: how many inputs the choice reckons with; None: many.
 
     Raises:
         TypeError: g is not a floating tensor, or a solver that cannot solve these cells.
@@ -59,8 +61,10 @@ def prepare(
     instance("iv", iv, IV)
     instance("solver", solver, Solver)
     instance("floating", floating, Floating)
+    if reads is not None:
+        whole("reads", reads, 1)
     if wires.interleaved:
-        return Interleaved(g, wires, iv, solver, floating, prepare)
+        return Interleaved(g, wires, iv, solver, floating, partial(prepare, reads=reads))
     if wires.source is not None:
         if iv is not None or solver is not None or floating is not None:
             raise TypeError("source lines take ohmic cells, solver=None and floating=None")
@@ -71,11 +75,19 @@ def prepare(
         if solver is not None and not isinstance(solver, Newton):
             raise TypeError(f"nonlinear cells need Newton(), got {solver!r}")
         return Nonlinear(g, wires, solver or Newton(), iv)
+    if solver is None and floating is not None:
+        solver = Exact()
+    if solver is None:
+        m, n = g.shape[-2:]
+        solver = choose(
+            m,
+            n,
+            arrays=g.numel() // (m * n),
+            kappa=wires.kappa(g),
+            reads=reads,
+            device=g.device,
+        )
     match solver:
-        case None if g.numel() > LARGEST_FACTOR and floating is None:
-            return Iterated(g, wires, Iterative())
-        case None:
-            return Factored(g, wires, Exact(), floating)
         case Exact():
             return Factored(g, wires, solver, floating)
         case Iterative():

@@ -128,9 +128,9 @@ def tiled_write_shares(
     for places in groups(rows, cols, tile):
         cells = _stacked(g, places)
         if wires.interleaved:
-            found = unweave(write_shares(prepare(weave(cells), single))).movedim(0, 1)
+            found = unweave(write_shares(prepare(weave(cells), single, reads=2))).movedim(0, 1)
         else:
-            found = write_shares(prepare(cells, single))
+            found = write_shares(prepare(cells, single, reads=2))
         for k, (a, b, c, d) in enumerate(places):
             out[..., a:b, c:d] = found[:, :, k]
     return out
