@@ -16,6 +16,7 @@ from crossbar.wires import (
     CellTiles,
     Efficacy,
     Fired,
+    GatedTiles,
     effective,
     effective_back,
     tiled_write_shares,
@@ -44,7 +45,7 @@ class Plane(NamedTuple):
     matrix: Tensor  # (..., rows, cols) (g⁺ − g⁻)/ΔG; with wires, of the effective conductances
     variance: Tensor | None  # () or (..., rows, cols) read-noise variance of the pair / ΔG²
     back: Tensor | None = None  # (..., rows, cols) of the transposed read, where it differs
-    tiles: CellTiles | None = None  # of cells with an I-V law; `matrix` is then their g [S]
+    tiles: CellTiles | None = None  # where no matrix reads the cells; `matrix` is then their g [S]
 
 
 Order = tuple[Tensor, Tensor]
@@ -67,6 +68,9 @@ def plane_of(chip: Chip, state: State, order: Order | None = None) -> Plane:
     if device.iv is not None:
         tiles = CellTiles(seen, std, device.iv, chip.wires, chip.solver, chip.tile)
         return Plane(seen, None, None, tiles)
+    if chip.gate_bits is not None:
+        assert chip.wires is not None
+        return Plane(seen, None, None, GatedTiles(seen, std, chip.wires, chip.tile, chip.gate_bits))
     if chip.wires is not None:
         cells = seen
         seen, other = through_wires(chip, cells, order)

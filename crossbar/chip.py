@@ -9,7 +9,7 @@ from crossbar.converters import Periphery
 from crossbar.mapping import Differential
 from crossbar.pulses import Aggregated, Scheme
 from crossbar.wires.disturb import ParallelWrite
-from crossbar.wires.settings import Newton, Solver, Wires
+from crossbar.wires.settings import Newton, Solver, SourceLine, Wires
 from devices import Device, presets
 from devices._check import instance, whole
 from devices.part import Update
@@ -56,12 +56,8 @@ class Chip:
         instance("write", self.write, ParallelWrite)
         if self.write is not None:
             self._check_write(self.write)
-        if self.wires is not None:
-            if self.wires.source is not None:
-                raise ValueError(
-                    "wires with a source line read one bit at a time, which layers do not: "
-                    "use crossbar.prepare"
-                )
+        if self.wires is not None and self.wires.source is not None:
+            self._check_gates(self.wires.source)
         if self.device.iv is not None and not isinstance(self.solver, Newton | None):
             raise TypeError(
                 f"nonlinear cells (device.iv) need Newton(), got solver={self.solver!r}"
@@ -73,6 +69,33 @@ class Chip:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")
             whole("tile rows", self.tile[0], 1)
             whole("tile columns", self.tile[1], 1)
+
+    @property
+    def gate_bits(self) -> int | None:
+        """Bits of the codes that open the gates of 1T1R tiles; None: passive tiles."""
+        if self.wires is None or self.wires.source is None or self.forward.dac is None:
+            return None
+        return self.forward.dac.bits
+
+    def _check_gates(self, source: SourceLine) -> None:
+        dac = self.forward.dac
+        if dac is None or dac.bits is None or dac.noise:
+            raise ValueError(
+                "wires with a source line open gates bit by bit: forward needs a DAC with bits and "
+                f"noise=0, got dac={dac!r}"
+            )
+        if dac.v_max != source.v:
+            raise ValueError(
+                "v_max of the forward DAC must be the voltage of the source lines, "
+                f"{source.v!r} V, got {dac.v_max!r}"
+            )
+        if self.device.iv is not None or self.solver is not None:
+            raise TypeError("wires with a source line take ohmic cells and solver=None")
+        if self.write is not None:
+            raise ValueError(
+                "gates that are off protect the cells of other rows, and the IR drop of gated "
+                "writes is not modelled: leave write=None"
+            )
 
     def _check_write(self, write: ParallelWrite) -> None:
         if self.wires is None and not write.half_select:

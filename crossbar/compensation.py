@@ -141,6 +141,11 @@ def _ohmic(layer: AnalogLayer) -> None:
             "cells with a current-voltage law (device.iv) have no effective matrix to place or "
             "predistort by; calibrate_columns works"
         )
+    if layer.chip.gate_bits is not None:
+        raise TypeError(
+            "tiles with source lines (1T1R) have no effective matrix to place or predistort by; "
+            "calibrate_columns works"
+        )
 
 
 def _inputs(batches: Iterable[Any]) -> list[Tensor]:

@@ -114,7 +114,7 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
 def cells_vjp(
     x: Tensor, d: Tensor, plane: Plane, gain: Tensor, layer: Reader
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of a read of nonlinear cells with respect to x and to the conductances [S].
+    """Gradients of a read of such cells with respect to x and to the conductances [S].
 
     Taken at the voltages the DAC gives, straight through the converters.
     """
@@ -208,7 +208,7 @@ class DualRead(AnalogRead):
         """Forward-mode derivative of the ideal product with the matrix that was used."""
         x, matrix, gain = ctx.saved_tensors
         if ctx.tiles is not None:
-            raise TypeError("nonlinear cells (device.iv) have no forward-mode derivative")
+            raise TypeError("nonlinear or gated cells have no forward-mode derivative")
         op, rows = ctx.layer.op, matrix.shape[-2]
         parts = []
         if x_t is not None:

@@ -216,7 +216,5 @@ def test_a_parallel_write_moves_far_cells_less() -> None:
 
 
 def test_bad_chips() -> None:
-    with pytest.raises(ValueError, match="one bit at a time"):
-        xb.Chip(wires=xb.Wires(0.0, 1.0, source=xb.SourceLine(0.2)))
     with pytest.raises(TypeError, match="wires must be a Wires"):
         xb.Chip(wires=1.0)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@
 """
 
 from crossbar.wires.cells import CellTiles as CellTiles
+from crossbar.wires.cells import GatedTiles as GatedTiles
 from crossbar.wires.choice import choose as choose
 from crossbar.wires.disturb import Disturb as Disturb
 from crossbar.wires.disturb import Efficacy as Efficacy

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crossbar.wires import krylov
 from crossbar.wires.lines import Lines, lines
-from crossbar.wires.network import Fields, Gradients, Network, State, segments
+from crossbar.wires.network import Fields, Gradients, Network, State, segments, unbroadcast
 from crossbar.wires.settings import Iterative, NotConverged, Wires
 
 
@@ -41,8 +41,18 @@ class Ladders(NamedTuple):
 class Gated(Network):
     """Reads with inputs 0 and ±v, the negative ones in a phase of their own, subtracted.
 
-    `mv_t` is not possible (a gate cannot be sensed), nor is a gradient with respect to inputs.
-    In `fields` the source lines take the place of the wordlines.
+    The transposed read opens one row after another (a gate cannot be sensed): the source lines
+    are driven with d, and the currents of all bitlines are added. Only one cell of a column
+    conducts, in series with the lines up to it, hence with R_i their resistance at row i
+
+        y_i = Σ_j d_j g_ij / (1 + R_i g_ij),
+
+    linear in d, which may be of any size. Away from R g = 0 it is not the transpose of the read,
+    in which the open cells of a column share its lines.
+
+    Gradients with respect to inputs take a gate as conducting in part, g_i x_i/v, at the point of
+    the read (straight through the gates). In `fields` the source lines take the place of the
+    wordlines.
     """
 
     matrix = None
@@ -55,9 +65,8 @@ class Gated(Network):
             + self.rows**2 * wires.source.r_segment * float(g.detach().mean((-2, -1)).max()) / 2
         )
         self.source = wires.source
-        line = lines(
-            self.source.r_segment, self.source.r_driver, wires, False, self.rows, self.stack
-        )
+        with torch.no_grad():
+            line = self._source_line(self.stack)
         self.ladders = Ladders(self.circuit.cols, line, self.source.opposite)
 
     @property
@@ -83,13 +92,39 @@ class Gated(Network):
             raise NotConverged(f"residual {worst:.1e}, wanted 1e-11 (kappa = {self.kappa:.3g})")
         return found
 
+    def mv_t(self, d: Tensor) -> Tensor:
+        """Currents (..., rows) [A] of the rows, opened in turn, with source lines at d [V]."""
+        self._check(d, self.cols, "d", "cols")
+        return (d.to(self.g.dtype) @ self.matrix_t.mT).to(d.dtype)
+
+    @property
+    def matrix_t(self) -> Tensor:
+        """Matrix (..., rows, cols) [S] of the transposed read, mv_t(d) = d @ matrix_tᵀ."""
+        bit = lines(
+            *(self.wires.r_bitline, self.wires.r_sense, self.wires),
+            *(self.wires.both_senses, self.rows, self.g),
+        )
+        series = self.ladders._replace(bit=bit, source=self._source_line(self.g))
+        one = torch.eye(self.rows).to(self.g)[..., None]  # one open row after another
+        path = series.drop(one)[..., 0].diagonal()[:, None]
+        cells = self.g.flip(-2)
+        return (cells / (1 + path * cells)).flip(-2)
+
+    def _source_line(self, like: Tensor) -> Lines:
+        source = self.source
+        return lines(source.r_segment, source.r_driver, self.wires, False, self.rows, like)
+
     def _read(self, x: Tensor) -> Tensor:
         sets, shape = self._sets(x, self.rows)
         v = sets.new_full((1, 1, 1, 1), self.source.v)
-        up, down = self._phases(sets.flip(-1))
-        result = self._gated(up, v).i.sum(-2)
-        if bool(down.any()):
-            result = result - self._gated(down, v).i.sum(-2)
+        parts = []
+        for part in self._parts(sets.shape[1]):
+            up, down = self._phases(sets[:, part].flip(-1))
+            found = self._gated(up, v).i.sum(-2)
+            if bool(down.any()):
+                found = found - self._gated(down, v).i.sum(-2)
+            parts.append(found)
+        result = torch.cat(parts, 1) if parts else sets.new_zeros(*sets.shape[:-1], self.cols)
         return result.reshape(*shape, self.cols).to(x.dtype)
 
     def _state(self, x: Tensor, y: Tensor) -> State:
@@ -138,23 +173,32 @@ class Gated(Network):
         raise TypeError("a gated cell's slope depends on its gate")
 
     def vjp(self, x: Tensor, cotangent: Tensor) -> Gradients:
-        """Gradients with respect to g and the bitline's resistances; none to gated inputs."""
-        sets, _ = self._sets(x.detach(), self.rows)
+        """Gradients: inputs straight through the gates, g, the bitline's resistances."""
+        sets, shape = self._sets(x.detach(), self.rows)
         y, _ = self._sets(cotangent.detach(), self.cols)
         grad_g = torch.zeros_like(self.stack)
+        grad_x = torch.zeros_like(sets)
         ohms = self.stack.new_zeros(4)
         with torch.no_grad():
             v = sets.new_full((1, 1, 1, 1), self.source.v)
-            for sign, on in zip((1, -1), self._phases(sets.flip(-1)), strict=True):
-                read, back = self._gated(on, v), self._gated(on, sign * y[..., None, :])
-                grad_g += (read.u * back.u * on[..., None]).sum(1)
-                a, b = (segments(self.ladders.bit, s.i.mT, None) for s in (read, back))
-                product = -(a[0] * b[0]).flatten(0, -2).sum(0)
-                ends = product[0] - (a[1] * b[1]).sum()
-                ohms[3] += ends
-                ohms[1] += product[1:].sum() + (ends if self.wires.end_segments else 0)
+            sets = sets.flip(-1)
+            for part in self._parts(sets.shape[1]):
+                negative = sets[:, part] < 0
+                phases = zip((1, -1), self._phases(sets[:, part]), strict=True)
+                for sign, on in phases:
+                    read, back = self._gated(on, v), self._gated(on, sign * y[:, part, None, :])
+                    by_cell = read.u * back.u
+                    grad_g += (by_cell * on[..., None]).sum(1)
+                    by_gate = (self.stack[:, None] * by_cell).sum(-1) * (sign / self.source.v)
+                    grad_x[:, part] += torch.where(negative == (sign < 0), by_gate, 0.0)
+                    a, b = (segments(self.ladders.bit, s.i.mT, None) for s in (read, back))
+                    product = -(a[0] * b[0]).flatten(0, -2).sum(0)
+                    ends = product[0] - (a[1] * b[1]).sum()
+                    ohms[3] += ends
+                    ohms[1] += product[1:].sum() + (ends if self.wires.end_segments else 0)
         g = grad_g.flip(-2).reshape(self.g.shape).to(self.g.dtype)
-        return Gradients(torch.full_like(x, torch.nan), g, *ohms)
+        x_grad = grad_x.flip(-1).reshape(*shape, self.rows).to(x.dtype)
+        return Gradients(unbroadcast(x_grad, x.shape), g, *ohms)
 
     def _variance(self, state: State, spread: Tensor, weights: Tensor) -> Tensor:
         on = state.near_rows

@@ -221,7 +221,7 @@ class Network(ABC):
                     grad_x[:, part] = self._live_rows(i_hat.sum(-1))
         g = grad_g.flip(-2).reshape(self.g.shape).to(self.g.dtype)
         x_grad = grad_x.flip(-1).reshape(*shape, self.rows).to(x.dtype)
-        return Gradients(_unbroadcast(x_grad, x.shape), g, *grad_r)
+        return Gradients(unbroadcast(x_grad, x.shape), g, *grad_r)
 
     def pullback(self, cotangent: Tensor) -> Tensor:
         """Gradient with respect to g of sum(cotangent · matrix), both (..., rows, cols)."""
@@ -342,7 +342,7 @@ def segments(lines: Lines, i: Tensor, floating: Tensor | None) -> tuple[Tensor, 
     return lines.currents(i, far), far
 
 
-def _unbroadcast(grad: Tensor, shape: torch.Size) -> Tensor:
+def unbroadcast(grad: Tensor, shape: torch.Size) -> Tensor:
     """Sum over the dimensions along which an input was repeated."""
     return grad.sum_to_size(shape) if grad.shape != shape else grad
 
@@ -363,6 +363,6 @@ class _Read(torch.autograd.Function):
         network, needs = ctx.network, ctx.needs_input_grad
         if network.matrix is not None and not any(needs[2:]):
             grad_x = cotangent.to(network.matrix.dtype) @ network.matrix.mT
-            return None, _unbroadcast(grad_x.to(x.dtype), x.shape), None, None, None, None, None
+            return None, unbroadcast(grad_x.to(x.dtype), x.shape), None, None, None, None, None
         gradients: Sequence[Tensor] = network.vjp(x, cotangent)
         return None, *(v if need else None for v, need in zip(gradients, needs[1:], strict=True))
