@@ -14,17 +14,19 @@ V) move the mean by E[(1+b)^N] ≈ exp(U β + V β²/2), β = log1p(b), the seco
 
 Fluctuations are those of the linearised flow, made by every pulse and damped by those after it,
 
-    var = ∫ e^{2B(1−t)} (V↑' s↑² + V↓' s↓²) dt + n σ_add² expm1(2B)/2B,   V' = V + σ_c2c² · count
+    var = ∫ e^{2B(1−t)} (V↑' n↑² + V↓' n↓²) dt + σ_add² Σ e^{2B(1−t)},   V' = V + σ_c2c² · count
+    n = s for random counts, s/(1 ± b) for exact ones (a pulse does not damp its own noise)
 
-While |B| <= `NEAR` the sources are taken at the start; up to `FAR` at the middle of the flow: with
-h = B/2 · (1 − 1/n) for n exact pulses (B/2 for random counts), e^{2h} times the sources at the
-conductance after the fraction h; beyond it each source is taken to go exponentially from its start
-to its end (`carried`). Both are exact to first order in the noise for pulses of one direction, and
-for mixed ones where the conductance stays.
+While |B| <= `NEAR` the integrals are the sources at the start times 1 + 3B/2, which lies between
+pulses of one direction (e^{2B}) and balanced ones (1 + B); up to `FAR` the sources are taken in the
+middle of the move, as far as half the pulses damp them; beyond it each source is taken to go
+exponentially from its start to its end (`carried`). The last two are exact to first order in the
+noise for pulses of one direction, and for mixed ones where the conductance stays.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -35,17 +37,17 @@ from devices.part import Pulses
 LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
 
-NEARER = 1e-3
-"""Exponent |B| up to which expm1(B)/B is 1 + B/2 within 2e-7 in single precision."""
+NEAR = 0.06
+"""Exponent |B| up to which first order in B stands for it in the noise, within 2 %."""
 
-NEAR = 0.01
-"""Exponent |B| up to which the start of the flow stands for all of it in the noise, within 1 %."""
-
-FAR = 0.4
-"""Exponent |B| up to which the middle of the flow stands for all of it in the noise, within 1 %."""
+FAR = 0.25
+"""Exponent |B| up to which the middle of the move stands for all of it in the noise."""
 
 COARSE = 2e-3
 """Relative step |b| above which the corrections of order b to noise and random counts matter."""
+
+SERIES = 6
+"""Terms beyond which the series of expm1(B)/B takes longer than the function."""
 
 
 class Affine(NamedTuple):
@@ -93,8 +95,18 @@ def log1p_ratio(b: Tensor) -> Tensor:
     return (torch.log1p(b) / b).nan_to_num_(nan=1.0)
 
 
-def expm1_ratio(b: Tensor) -> Tensor:
-    """expm1(b)/b, continuous at 0."""
+def expm1_ratio(b: Tensor, largest: float = math.inf) -> Tensor:
+    """expm1(b)/b, continuous at 0.
+
+    Where |b| <= `largest` is small it is a short series that leaves 1 + expm1(b) within rounding.
+    """
+    rounding = torch.finfo(b.dtype).eps
+    for last in range(1, SERIES):
+        if largest ** (last + 2) <= rounding * math.factorial(last + 2):
+            out = b * (1 / math.factorial(last + 1))
+            for n in range(last, 1, -1):
+                out = out.add_(1 / math.factorial(n)).mul_(b)
+            return out.add_(1)
     return (torch.expm1(b) / b).nan_to_num_(nan=1.0, posinf=torch.inf)
 
 
@@ -114,150 +126,130 @@ def affine_pulse(
     `COARSE` (they change the mean and the noise by less than that).
     """
     pulses = pulses.to(g.dtype)
-    up, down = pulses.up, pulses.down
-    moments = pulses.up_var is not None
-    up_var, down_var = pulses.up_var, pulses.down_var
-    damping: Tensor | None = None
-
-    if k.b_up is None or k.b_down is None:
-        flow = torch.addcmul(up * k.a_up, down, k.a_down, value=-1)
-        out = g + flow
-        bend = None
-        s_up, s_down = k.a_up, k.a_down
-    else:
-        assert k.rate_up is not None and k.rate_down is not None
-        f_up, f_down = up, down
-        if coarse and up_var is not None and down_var is not None:
-            # second cumulant of the count: β/2 per unit of variance, β = λ b
-            f_up = torch.addcmul(up, up_var, k.b_up, value=0.5)
-            f_down = torch.addcmul(down, down_var, k.b_down, value=-0.5)
-        bend = torch.addcmul(f_up * k.b_up, f_down, k.b_down, value=-1)
-        flow = torch.addcmul(f_up * k.a_up, f_down, k.a_down, value=-1).addcmul_(bend, g)
-        size = largest(bend)
-        narrow = g.dtype != torch.float64  # where polynomials are within the rounding
-        if size <= NEARER and narrow:
-            ratio = None
-            move = torch.addcmul(flow, flow, bend, value=0.5)
-        elif size <= NEAR and narrow:
-            ratio = (bend * (1 / 6)).add_(0.5).mul_(bend).add_(1)
-            move = flow.mul_(ratio)
-        else:
-            bend = bend.clamp_(max=LARGEST_GROWTH)
-            ratio = expm1_ratio(bend)
-            move = flow.mul_(ratio)
-        out = g + move
-        if sigma_c2c or moments:
-            if size <= NEAR:
-                s_up, s_down = (
-                    torch.addcmul(k.a_up, k.b_up, g),
-                    torch.addcmul(k.a_down, k.b_down, g),
-                )
-            else:
-                exact = coarse and not moments
-                s_up, s_down, damping = _left(g, move, k, bend, up, down, size, exact=exact)
-            if coarse:
-                s_up, s_down = s_up / k.rate_up, s_down / k.rate_down
-
-    if not (sigma_c2c or sigma_add or moments):
-        return out
-
-    cycle = sigma_c2c**2
+    up, down, up_var, down_var, z = pulses
+    flow = _flow(g, k, pulses, coarse)
+    out = g + flow.move
+    random, cycle = up_var is not None and down_var is not None, sigma_c2c**2
     variance: Tensor | None = None
     scale = 1.0  # of the variance, left for the last product
-    shared: Tensor | None = None
-    if pulses.z is not None and up_var is not None and down_var is not None:
-        # devices given the same pulses share the fluctuation of the counts, not of their cycles
-        shared = pulses.z * _std(up_var, s_up, down_var, s_down)
-        if sigma_c2c:
-            variance, scale = _variance(up, s_up, down, s_down), cycle
-    elif up_var is not None and down_var is not None:
-        v_up, v_down = up_var, down_var
-        if sigma_c2c:
-            v_up, v_down = v_up.add(up, alpha=cycle), v_down.add(down, alpha=cycle)
-        variance = _variance(v_up, s_up, v_down, s_down)
-    elif sigma_c2c:
-        variance, scale = _variance(up, s_up, down, s_down), cycle
-    if damping is not None and shared is not None:
-        shared = shared.mul_(damping)
-    if damping is not None and variance is not None:
-        variance = variance.mul_(damping).mul_(damping)
+    if up_var is not None and down_var is not None:
+        if z is not None:
+            # devices given the same pulses share the fluctuation of the counts, not of their cycles
+            out = out.addcmul_(z, _left(k, flow, up_var, down_var, coarse).sqrt_())
+            if cycle:
+                variance, scale = _left(k, flow, up, down, coarse), cycle
+        else:
+            if cycle:
+                up_var, down_var = up_var.add(up, alpha=cycle), down_var.add(down, alpha=cycle)
+            variance = _left(k, flow, up_var, down_var, coarse)
+    elif cycle:
+        variance, scale = _left(k, flow, up, down, coarse, exact=True), cycle
     if sigma_add:
-        extra = (up + down).mul_(sigma_add**2)
-        if bend is not None:
-            extra = extra.mul_(
-                _constant_source(bend, ratio, up, down, exact=coarse and not moments)
-            )
+        extra = _constant_source(k, flow, up, down, coarse and not random).mul_(sigma_add**2)
         variance = extra if variance is None else extra.add_(variance, alpha=scale)
         scale = 1.0
-    if shared is not None:
-        out = out.add_(shared)
     if variance is not None:
         drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
         out = out.addcmul_(drawn, variance.sqrt_(), value=scale**0.5)
     return out
 
 
+class _Flow(NamedTuple):
+    """The mean of a law's pulses and what it is made of."""
+
+    move: Tensor  # [S]
+    up: Tensor  # [S] pulses of one direction times λ s at the start
+    down: Tensor
+    s_up: Tensor  # [S] λ s at the start
+    s_down: Tensor
+    bend: Tensor | None = None  # B; None: the step does not depend on g
+    ratio: Tensor | None = None  # expm1(B)/B
+    size: float = 0.0  # largest |B|
+
+
+def _flow(g: Tensor, k: Affine, pulses: Pulses, coarse: bool) -> _Flow:
+    up, down = pulses.up, pulses.down
+    if k.b_up is None or k.b_down is None:
+        up, down = up * k.a_up, down * k.a_down
+        return _Flow(up - down, up, down, k.a_up, k.a_down)
+    s_up, s_down = _line(k.a_up, k.b_up, g), _line(k.a_down, k.b_down, g)
+    if coarse and pulses.up_var is not None and pulses.down_var is not None:
+        # second cumulant of the count: β/2 per unit of variance, β = λ b
+        up = torch.addcmul(up, pulses.up_var, k.b_up, value=0.5)
+        down = torch.addcmul(down, pulses.down_var, k.b_down, value=-0.5)
+    bend = torch.addcmul(up * k.b_up, down, k.b_down, value=-1)
+    size = largest(bend)
+    if size > LARGEST_GROWTH:
+        bend = bend.clamp_(max=LARGEST_GROWTH)
+    ratio = expm1_ratio(bend, size)
+    up, down = up * s_up, down * s_down
+    return _Flow((up - down).mul_(ratio), up, down, s_up, s_down, bend, ratio, size)
+
+
+def _line(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    # addcmul leaves its vector path where more than one of its tensors has a single element
+    return torch.addcmul(a, b, x) if a.dim() else (x * b).add_(a)
+
+
+def _left(
+    k: Affine, flow: _Flow, v_up: Tensor, v_down: Tensor, coarse: bool, *, exact: bool = False
+) -> Tensor:
+    """What the flow leaves of the variances v (of exact counts: the counts) in squared steps."""
+    s_up, s_down = flow.s_up, flow.s_down
+    w_up, w_down = (flow.up, flow.down) if exact else (v_up * s_up, v_down * s_down)
+    if flow.bend is None or flow.ratio is None or k.b_up is None or k.b_down is None:
+        return torch.addcmul(w_up * s_up, w_down, s_down)
+    if flow.size <= NEAR:
+        e_up, e_down = s_up, s_down
+    else:
+        e_up = torch.addcmul(s_up, k.b_up, flow.move)
+        e_down = torch.addcmul(s_down, k.b_down, flow.move)
+    if flow.size > FAR:
+        z = 2 * flow.bend
+        w_up, e_up = v_up, carried(s_up * s_up, e_up.mul_(e_up), z)
+        w_down, e_down = v_down, carried(s_down * s_down, e_down.mul_(e_down), z)
+    if coarse:
+        assert k.rate_up is not None and k.rate_down is not None
+        rates = (k.rate_up, k.rate_down)
+        if exact:  # λ (1 ± b): a pulse does not damp its own noise
+            rates = (k.rate_up + k.b_up, k.rate_down - k.b_down)
+        w_up, w_down = w_up / (rates[0] * rates[0]), w_down / (rates[1] * rates[1])
+    made = torch.addcmul(w_up * e_up, w_down, e_down)
+    if flow.size <= NEAR:
+        return made.addcmul_(made, flow.bend, value=1.5)
+    if flow.size <= FAR:
+        # half way the square of an exponential is the product of its ends, which is negative
+        # where a cell crosses the point at which its steps vanish
+        growth = (flow.bend * flow.ratio).add_(1)
+        made = made.mul_(growth).clamp_(min=0)
+    return made
+
+
+def _constant_source(k: Affine, flow: _Flow, up: Tensor, down: Tensor, exact: bool) -> Tensor:
+    """What is left of a unit variance that every pulse makes alike.
+
+    ∫ e^{2B(1−t)} dt = expm1(2B)/2B per pulse, over the same of one pulse where they are counted:
+    Σ e^{2βk} = expm1(2βn)/expm1(2β), k = 0 … n − 1, and 2β/expm1(2β) = 2λ²/(2λ + β) with β = λb.
+    """
+    if flow.bend is None or flow.ratio is None:
+        return up + down
+    if exact:
+        assert k.b_up is not None and k.rate_up is not None
+        assert k.b_down is not None and k.rate_down is not None
+        up = up * (k.rate_up.square() / (k.rate_up + k.b_up / 2))
+        down = down * (k.rate_down.square() / (k.rate_down - k.b_down / 2))
+    made = up + down
+    if flow.size <= NEAR:
+        return made.addcmul_(made, flow.bend)
+    half = flow.ratio / 2
+    return made.mul_(torch.addcmul(flow.ratio, half * flow.ratio, flow.bend))
+
+
 def largest(t: Tensor) -> float:
     """Largest magnitude, 0 of nothing."""
     if not t.numel():
         return 0.0
-    low, high = torch.aminmax(t)
-    return max(-float(low), float(high))
-
-
-def _constant_source(
-    bend: Tensor, ratio: Tensor | None, up: Tensor, down: Tensor, *, exact: bool
-) -> Tensor:
-    """Variance left of a noise that every pulse makes alike, as a part of the variance made.
-
-    ∫ e^{2B(1−t)} dt = expm1(2B)/2B, and for n exact pulses Σ (1+b)^{2k}/n, k = 0 … n − 1.
-    """
-    left = bend + 1 if ratio is None else ratio * (2 + bend * ratio) / 2
-    if exact:
-        one = bend / (up + down).clamp_(min=1)
-        left = left * (1 - one + one.square() / 3)
-    return left
-
-
-def _variance(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
-    return torch.addcmul(v_up * (s_up * s_up), v_down, s_down * s_down)  # square() is a slower pow
-
-
-def _std(v_up: Tensor, s_up: Tensor, v_down: Tensor, s_down: Tensor) -> Tensor:
-    return _variance(v_up, s_up, v_down, s_down).sqrt_()
-
-
-def _left(
-    g: Tensor,
-    move: Tensor,
-    k: Affine,
-    bend: Tensor,
-    up: Tensor,
-    down: Tensor,
-    size: float,
-    *,
-    exact: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Steps up and down as noise sources and their damping, so that s·damping is what is left."""
-    assert k.b_up is not None and k.b_down is not None
-    if size > FAR:
-        end, grow = g + move, 2 * bend
-        own_up, own_down = (k.b_up.exp(), (-k.b_down).exp()) if exact else (1.0, 1.0)
-        left_up, left_down = (
-            carried(
-                (torch.addcmul(a, b, g) / own).square_(),
-                (torch.addcmul(a, b, end) / own).square_(),
-                grow,
-            ).sqrt_()
-            for a, b, own in ((k.a_up, k.b_up, own_up), (k.a_down, k.b_down, own_down))
-        )
-        return left_up, left_down, None
-    middle, damping = _middle(g, move, bend, up, down, exact=exact)
-    return (
-        torch.addcmul(k.a_up, k.b_up, middle),
-        torch.addcmul(k.a_down, k.b_down, middle),
-        damping,
-    )
+    return max(-float(t.amin()), float(t.amax()))  # aminmax takes longer than both
 
 
 def carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
@@ -268,21 +260,3 @@ def carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
     tiny = torch.finfo(start.dtype).tiny
     apart = torch.log((end + tiny) / (start + tiny)) - z
     return torch.maximum(end, start * torch.exp(z)) * expm1_ratio(-apart.abs())
-
-
-def _middle(
-    g: Tensor, move: Tensor, bend: Tensor, up: Tensor, down: Tensor, *, exact: bool
-) -> tuple[Tensor, Tensor]:
-    """Conductance in the middle of the flow, and the damping e^h of noise made there.
-
-    For |B| <= `FAR`, where the shares of move and damping are polynomials within 1 %.
-    """
-    if not exact:
-        h = bend * 0.5
-        share = 0.5 - h * 0.25  # of the move made by half the flow
-    else:
-        half = (up + down).clamp_(min=1).reciprocal_().mul_(-0.5).add_(0.5)
-        h = bend * half
-        share = (h - bend).mul_(0.5).add_(1).mul_(half)
-    damping = (h * 0.5).add_(1).mul_(h).add_(1)
-    return torch.addcmul(g, move, share), damping

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -156,9 +157,9 @@ class Device:
             )
         update = self.update
 
-        def law(g: Tensor, leaf: Any, given: Pulses) -> tuple[Tensor, Any]:
+        def law(g: Tensor, leaf: Any, given: Pulses, out: Tensor | None) -> tuple[Tensor, Any]:
             moved, leaf = update.pulse(self.window, g, leaf, given, generator=generator)
-            return _clip_move(g, moved, *update.bounds(self.window, leaf)), leaf
+            return _clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
 
         g, leaf = blockwise(law, state.g, state.update, pulses)
         state = state._replace(g=g, update=leaf)
@@ -303,15 +304,23 @@ class Device:
         return state._replace(g=torch.where(at.isnan(), state.g, at))
 
 
-def _clip_move(before: Tensor, after: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+@functools.cache
+def _held(value: float, dtype: torch.dtype) -> float:
+    return float(torch.tensor(value, dtype=dtype))
+
+
+def _clip_move(
+    before: Tensor,
+    after: Tensor,
+    low: Tensor | float,
+    high: Tensor | float,
+    out: Tensor | None = None,
+) -> Tensor:
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         floor = torch.minimum(before, torch.as_tensor(low, dtype=before.dtype))
         ceiling = torch.maximum(before, torch.as_tensor(high, dtype=before.dtype))
-    else:
-        bounds = torch.tensor((low, high), dtype=before.dtype, device=before.device)
-        lowest, highest = torch.aminmax(before) if before.numel() else bounds
-        if bool(lowest >= bounds[0]) and bool(highest <= bounds[1]):
-            # no cell lies outside: one pass instead of three, with the bounds as cells hold them
-            return after.clamp(float(bounds[0]), float(bounds[1]))
-        floor, ceiling = before.clamp(max=low), before.clamp(min=high)
-    return torch.clamp(after, floor, ceiling)
+        return torch.clamp(after, floor, ceiling, out=out)
+    low, high = _held(low, before.dtype), _held(high, before.dtype)  # as cells hold them
+    if not before.numel() or (float(before.amin()) >= low and float(before.amax()) <= high):
+        return torch.clamp(after, low, high, out=out)  # no cell lies outside: one pass, not three
+    return torch.clamp(after, before.clamp(max=low), before.clamp(min=high), out=out)
