@@ -38,7 +38,7 @@ LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
 
 NEAR = 0.06
-"""Exponent |B| up to which first order in B stands for it in the noise, within 2 %."""
+"""Exponent |B| up to which first order in B stands for it in the noise, within 1 %."""
 
 FAR = 0.25
 """Exponent |B| up to which the middle of the move stands for all of it in the noise."""
@@ -98,9 +98,9 @@ def log1p_ratio(b: Tensor) -> Tensor:
 def expm1_ratio(b: Tensor, largest: float = math.inf) -> Tensor:
     """expm1(b)/b, continuous at 0.
 
-    Where |b| <= `largest` is small it is a short series that leaves 1 + expm1(b) within rounding.
+    Where |b| <= `largest` is small, a series that leaves 1 + expm1(b) within a few roundings.
     """
-    rounding = torch.finfo(b.dtype).eps
+    rounding = 4 * torch.finfo(b.dtype).eps
     for last in range(1, SERIES):
         if largest ** (last + 2) <= rounding * math.factorial(last + 2):
             out = b * (1 / math.factorial(last + 1))

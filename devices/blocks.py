@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 17
-"""Cells per block: a dozen float32 temporaries of this size fit a 2–4 MiB cache."""
+"""Cells per block: a dozen float32 temporaries fit a core's share of cache; twice as many cells and
+malloc hands every temporary back to the system and fetches it anew."""
 
 Law = Callable[[Tensor, Any, Any, Tensor | None], tuple[Tensor, Any]]
 """Conductances and leaf after the pulses, from those before; into the tensor given, if any."""

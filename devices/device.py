@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
+from devices.clip import clip_move
 from devices.part import (
     IV,
     Faults,
@@ -159,7 +159,7 @@ class Device:
 
         def law(g: Tensor, leaf: Any, given: Pulses, out: Tensor | None) -> tuple[Tensor, Any]:
             moved, leaf = update.pulse(self.window, g, leaf, given, generator=generator)
-            return _clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
+            return clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
 
         g, leaf = blockwise(law, state.g, state.update, pulses)
         state = state._replace(g=g, update=leaf)
@@ -183,7 +183,7 @@ class Device:
         positive("dt", dt, "s")
         g, leaf = self.update.drive(self.window, state.g, state.update, v, dt, generator=generator)
         low, high = self.update.bounds(self.window, leaf)
-        moved = state._replace(g=_clip_move(state.g, g, low, high), update=leaf)
+        moved = state._replace(g=clip_move(state.g, g, low, high), update=leaf)
         if self._rewriting:
             moved = self._written(moved, moved.g != state.g, generator)
         return self.stick(moved)
@@ -302,25 +302,3 @@ class Device:
             return state
         at = self.faults.stuck(state.faults)
         return state._replace(g=torch.where(at.isnan(), state.g, at))
-
-
-@functools.cache
-def _held(value: float, dtype: torch.dtype) -> float:
-    return float(torch.tensor(value, dtype=dtype))
-
-
-def _clip_move(
-    before: Tensor,
-    after: Tensor,
-    low: Tensor | float,
-    high: Tensor | float,
-    out: Tensor | None = None,
-) -> Tensor:
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        floor = torch.minimum(before, torch.as_tensor(low, dtype=before.dtype))
-        ceiling = torch.maximum(before, torch.as_tensor(high, dtype=before.dtype))
-        return torch.clamp(after, floor, ceiling, out=out)
-    low, high = _held(low, before.dtype), _held(high, before.dtype)  # as cells hold them
-    if not before.numel() or (float(before.amin()) >= low and float(before.amax()) <= high):
-        return torch.clamp(after, low, high, out=out)  # no cell lies outside: one pass, not three
-    return torch.clamp(after, before.clamp(max=low), before.clamp(min=high), out=out)

@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from devices.affine import carried, expm1_ratio
+from devices.clip import Bound, clip_move
 from devices.part import Pulses
 
 Step = Callable[[Tensor], Tensor]
@@ -44,8 +45,6 @@ Step = Callable[[Tensor], Tensor]
 
 Noise = Callable[[Tensor, Tensor], Tensor]
 """Standard deviation of one pulse [S] from the conductance and the signed step [S]."""
-
-Bound = Tensor | float
 
 FEW = 4
 """Whole counts up to this sum are applied one pulse at a time."""
@@ -58,14 +57,6 @@ SHORT = 2.0
 
 STEEPEST = -0.95
 """A pulse that would jump past the point it saturates at is taken to stop just short of it."""
-
-
-def clip_move(before: Tensor, after: Tensor, low: Bound, high: Bound) -> Tensor:
-    """`after`, but never beyond the bounds nor, for a cell outside them, further outside."""
-    floor, ceiling = (
-        torch.as_tensor(end, dtype=before.dtype, device=before.device) for end in (low, high)
-    )
-    return torch.clamp(after, torch.minimum(before, floor), torch.maximum(before, ceiling))
 
 
 def flow_pulse(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from devices._check import finite
 from devices.abrupt import whole_counts
-from devices.flow import clip_move
+from devices.clip import clip_move
 from devices.kernel import Kernel
 from devices.part import Pulses, Update, Window
 

@@ -221,4 +221,4 @@ def test_large_arrays_are_walked_in_blocks_of_the_same_law():
         ).g
         for i in range(0, 700, 50)
     ]
-    torch.testing.assert_close(whole[::50], torch.stack(rows), rtol=1e-6, atol=0)
+    torch.testing.assert_close(whole[::50], torch.stack(rows), rtol=0, atol=1e-6 * SPAN)
