@@ -88,6 +88,9 @@ def cases() -> Iterator[Case]:
         g, x = cells(5, 7, 50 + k), volts(5, 50 + k)
         yield Case(f"floating_{k}", g, wires, x, half, floating=floating)
         yield Case(f"floating_both_{k}", g, LINES["both_ends"], x, half, floating=floating)
+        both = LINES[("unequal", "both_ends", "strong")[k]]
+        law = (SinhIV(0.25), CubicIV(b=2.0), SinhIV(0.1))[k]
+        yield Case(f"floating_{type(law).__name__}_{k}", g, both, 2 * x, half, law, floating)
     g, x = cells(8, 7, 60), volts(8, 60)
     yield Case("half_biased", g, wires, (x > 0) * 0.5, -half)
     yield Case("half_biased_sinh", g, wires, (x > 0) * 0.5, -half, iv=SinhIV(0.333333))

@@ -15,6 +15,7 @@ from crossbar.wires import (
     Approximate,
     Exact,
     Fields,
+    Floating,
     Iterative,
     Newton,
     NotConverged,
@@ -164,6 +165,32 @@ def test_nonlinear_cells(d: Draw, iv: IV) -> None:
         prepare(d.g, d.wires, iv, Newton(max_steps=1)).mv(d.x)
     except NotConverged as error:
         assert "residual" in str(error)
+
+
+@few
+@given(arrays(), st.sampled_from([SinhIV(1), SinhIV(0.15), CubicIV(b=3.0)]), st.data())
+def test_nonlinear_cells_on_floating_lines(d: Draw, iv: IV, data: st.DataObject) -> None:
+    """Ohm's and Kirchhoff's laws; a floating line takes the voltage at which it draws nothing."""
+    m, n = d.g.shape
+    rows = data.draw(st.sets(st.integers(0, m - 1), max_size=m))
+    cols = data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1 if m == len(rows) else n))
+    if len(rows) == m and len(cols) == n:
+        return
+    g = d.g.clamp(max=200e-6)
+    network = prepare(g, d.wires, iv, floating=Floating(tuple(rows), tuple(cols)))
+    f = network.fields(d.x, d.y)
+    amp = float(iv.current(g, torch.tensor(1.0, dtype=g.dtype)).abs().max()) * max(g.shape) + 1e-300
+    current = iv.current(g, f.cell_voltage)
+    assert float((f.cell_current - current).abs().max()) < 1e-9 * amp
+    assert f.residual < 1e-10
+    for k in rows:
+        assert abs(float(f.cell_current[k].sum())) < 1e-9 * amp
+    for k in cols:
+        assert abs(float(f.cell_current[:, k].sum())) < 1e-9 * amp
+    # the read from the side, of a law that is a straight line
+    line = prepare(g, d.wires, CubicIV(b=0.0), floating=Floating(tuple(rows), tuple(cols)))
+    exact = prepare(g, d.wires, floating=Floating(tuple(rows), tuple(cols)))
+    assert gap(line.mv_t(d.y), exact.mv_t(d.y), g * 1.0) < 1e-10
 
 
 @few

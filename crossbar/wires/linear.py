@@ -47,14 +47,6 @@ class Ohmic(Network):
         """The same solver on the array seen from the side."""
         return type(self)(*turned(self.g, self.wires), self.solver, self._turned_lines())
 
-    def _turned_lines(self) -> Floating | None:
-        if self.unconnected is None:
-            return None
-        rows, cols = self.unconnected.rows, self.unconnected.cols
-        return Floating(
-            tuple(self.cols - 1 - col for col in cols), tuple(self.rows - 1 - row for row in rows)
-        )
-
     def _adjoint(self, state: State, y: Tensor) -> Tensor:
         return self._state(y.new_zeros(*y.shape[:-1], self.rows), y).u
 

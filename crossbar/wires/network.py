@@ -291,6 +291,15 @@ class Network(ABC):
         shape = wide.shape[:-1] if x.ndim > 1 else wide.shape[:-2]
         return wide.double().reshape(-1, *sets.shape[-2:]), shape
 
+    def _turned_lines(self) -> Floating | None:
+        """The unconnected lines of the array seen from the side."""
+        if self.unconnected is None:
+            return None
+        rows, cols = self.unconnected.rows, self.unconnected.cols
+        return Floating(
+            tuple(self.cols - 1 - col for col in cols), tuple(self.rows - 1 - row for row in rows)
+        )
+
     def _mask(self) -> tuple[Tensor, Tensor]:
         assert self.floating is not None
         return self.floating[0].flip(-1), self.floating[1]

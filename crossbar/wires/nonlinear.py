@@ -10,8 +10,8 @@ from torch import Tensor
 
 from crossbar.wires import krylov
 from crossbar.wires.linear import turned
-from crossbar.wires.network import Network, State
-from crossbar.wires.settings import Newton, NotConverged, Wires
+from crossbar.wires.network import CHUNK, Network, State
+from crossbar.wires.settings import Floating, Newton, NotConverged, Wires
 from crossbar.wires.tree import Tree
 from devices.part import IV
 
@@ -35,18 +35,27 @@ class Nonlinear(Network):
 
     Chord steps put the difference j = i(u) − g₀ u to the ohmic cells as current sources into the
     factored ohmic circuit, one solve for all sets at once. Where they stop paying, Newton steps
-    solve (1 + R i′) δ = −(u − u₀ + R i) by conjugate gradients, each set with its own slopes.
+    solve (1 + R i′) δ = −(u − u₀ + R i) by conjugate gradients, each set with its own slopes;
+    with floating lines, which R knows nothing of, by elimination of the circuit of these slopes.
     """
 
     solver: Newton
     matrix = None
 
-    def __init__(self, g: Tensor, wires: Wires, solver: Newton, iv: IV) -> None:
-        super().__init__(g, wires, solver)
+    def __init__(
+        self,
+        g: Tensor,
+        wires: Wires,
+        solver: Newton,
+        iv: IV,
+        floating: Floating | None = None,
+    ) -> None:
+        super().__init__(g, wires, solver, floating)
         self.iv = iv
+        self.off = None if floating is None else self._mask()
         with torch.no_grad():
             self.ohmic = self._slopes(torch.zeros_like(self.stack[:, None]))[0][:, 0]
-            self.tree = Tree(self.ohmic, self.circuit)
+            self.tree = Tree(self.ohmic, self.circuit, self.off)
 
     @property
     def bilinear(self) -> bool:
@@ -57,7 +66,7 @@ class Nonlinear(Network):
     def transposed(self) -> Network:
         """The array seen from the side; the current through a cell flows the other way."""
         iv = self.iv.law if isinstance(self.iv, Reversed) else Reversed(self.iv)
-        return Nonlinear(*turned(self.g, self.wires), self.solver, iv)
+        return Nonlinear(*turned(self.g, self.wires), self.solver, iv, self._turned_lines())
 
     def _current(self, u: Tensor) -> Tensor:
         return self.iv.current(self.stack[:, None], u)
@@ -70,6 +79,13 @@ class Nonlinear(Network):
         return by_u, by_g
 
     def _state(self, x: Tensor, y: Tensor) -> State:
+        u, i = self._solution(x, y)
+        if self.off is None:
+            return State(u, i, x, y)
+        # floating lines take a voltage of their own
+        return State(u, i, *self.tree.solve(x, y, i - self.ohmic[:, None] * u)[2:])
+
+    def _solution(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         scale = (x[..., :, None].abs() + y[..., None, :].abs()).amax((-2, -1), keepdim=True)
         scale = torch.where(scale > 0, scale, 1.0)
         u, c, _, _ = self.tree.solve(x, y)
@@ -77,23 +93,60 @@ class Nonlinear(Network):
         worst = self._worst(i - c, scale)
         for _ in range(self.solver.max_steps):
             if worst <= self.solver.tolerance:
-                return State(u, i, x, y)
+                return u, i
             next_u, next_c, _, _ = self.tree.solve(x, y, i - self.ohmic[:, None] * u)
             next_i = self._current(next_u)
             reached = self._worst(next_i - next_c, scale)
             if not reached <= worst / 2:
                 break
             u, c, i, worst = next_u, next_c, next_i, reached
-        return self._newton(u, c, scale, x, y)
+        return self._newton(u, c, scale)
 
     def _worst(self, error: Tensor, scale: Tensor) -> float:
         """Largest violation of Kirchhoff's voltage law, relative to the applied voltages.
 
-        With u = u₀ − R c for assumed currents c, that is R (i(u) − c).
+        With u = u₀ − R c for assumed currents c, that is R (i(u) − c); with floating lines, what
+        the ohmic circuit answers to i(u) − c.
         """
-        return float((self.circuit.drop(error).abs() / scale).max()) if error.numel() else 0.0
+        if not error.numel():
+            return 0.0
+        if self.off is None:
+            lost = self.circuit.drop(error)
+        else:
+            lost = self.tree.solve(*self._grounded(error), error)[0]
+        return float((lost.abs() / scale).max())
 
-    def _newton(self, u: Tensor, c: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> State:
+    def _direction(self, slope: Tensor, error: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+        """Newton's change of the currents and the fall of the cell voltages that goes with it."""
+        if self.off is None:
+            root = slope.sqrt()
+            b = torch.where(root > 0, error / root, 0.0)
+            d = root * krylov.system(self.circuit, root, b, tolerance, 5000)[0]
+            return d, self.circuit.drop(d)
+        u, i = self._linear(slope, *self._grounded(error), error)
+        return i, -u
+
+    def _grounded(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Terminal voltages of zero for the sets of `like` (T, k, rows, cols)."""
+        return torch.zeros_like(like[..., 0]), torch.zeros_like(like[..., 0, :])
+
+    def _linear(
+        self, slope: Tensor, x: Tensor, y: Tensor, j: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Voltages and currents of cells i = slope · u + j, each set a circuit of its own."""
+        parts = []
+        step = max(1, CHUNK // (64 * self.stack.numel()))
+        for k in range(0, slope.shape[1], step):
+            sets = slice(k, k + step)
+            values = (slope, x, y) if j is None else (slope, x, y, j)
+            cells, *given = (v[:, sets].flatten(0, 1) for v in values)
+            tree = Tree(cells, self.circuit, self.off)
+            found = tree.solve(*(v[:, None] for v in given))[:2]
+            parts.append([v[:, 0].unflatten(0, (len(self.stack), -1)) for v in found])
+        u, i = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        return u, i
+
+    def _newton(self, u: Tensor, c: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Damped Newton on the assumed currents c, each set with its own step length.
 
         The co-content Φ(c) = Σ ∫ i du + ½ cᵀR c is convex with gradient −R ρ, ρ = i(u) − c, and
@@ -107,11 +160,8 @@ class Nonlinear(Network):
             error = i - c
             worst = self._worst(error, scale)
             if worst <= self.solver.tolerance:
-                return State(u, i, x, y)
-            root = self._slopes(u)[0].sqrt()
-            b = torch.where(root > 0, error / root, 0.0)
-            d = root * krylov.system(self.circuit, root, b, min(1e-4, max(1e-13, worst)), 5000)[0]
-            fall = self.circuit.drop(d)
+                return u, i
+            d, fall = self._direction(self._slopes(u)[0], error, min(1e-4, max(1e-13, worst)))
             start = krylov.dot(error, fall)
             length = torch.ones_like(start)
             while True:
@@ -139,6 +189,8 @@ class Nonlinear(Network):
 
     def _adjoint(self, state: State, y: Tensor) -> Tensor:
         slope = self._slopes(state.u)[0]
+        if self.off is not None:
+            return self._linear(slope, torch.zeros_like(slope[..., 0]), y)[0]
         u0 = self.circuit.open_circuit(y.new_zeros(*y.shape[:-1], self.rows), y)
         found = krylov.solve(self.circuit, slope, u0.expand_as(slope), 1e-13, 5000)
         if not float(found.residual.max()) <= 1e-10:

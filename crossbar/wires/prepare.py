@@ -67,14 +67,14 @@ def prepare(
         return Interleaved(g, wires, iv, solver, floating, partial(prepare, reads=reads))
     if wires.source is not None:
         if iv is not None or solver is not None or floating is not None:
-            raise TypeError("source lines take ohmic cells, solver=None and floating=None")
+            raise TypeError(
+                "wires with a source line take ohmic cells, solver=None and floating=None"
+            )
         return Gated(g, wires)
     if iv is not None:
-        if floating is not None:
-            raise TypeError("floating lines need ohmic cells (iv=None)")
         if solver is not None and not isinstance(solver, Newton):
             raise TypeError(f"nonlinear cells need Newton(), got {solver!r}")
-        return Nonlinear(g, wires, solver or Newton(), iv)
+        return Nonlinear(g, wires, solver or Newton(), iv, floating)
     if solver is None and floating is not None:
         solver = Exact()
     if solver is None:
