@@ -21,11 +21,11 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import fastest
 from torch import nn
 
 import crossbar as xb
@@ -42,16 +42,6 @@ def circuit(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(n)
     g = (torch.rand(n, n, generator=draw, dtype=torch.float64) * 0.99 + 0.01) * 1e-4
     return g, torch.rand(INPUTS, n, generator=draw, dtype=torch.float64)
-
-
-def fastest(f: Callable[[], object], repeats: int) -> float:
-    f()
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        f()
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def against_badcrossbar(python: str, threads: int, repeats: int) -> None:

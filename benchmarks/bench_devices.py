@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from timing import interleaved
 
 from devices import (
     ConstantStep,
@@ -52,17 +53,6 @@ OTHERS: dict[str, Update] = {
     "Querlioz": QuerliozStep(STEP, **SPREAD),
     "tabulated": PiecewiseStep(STEP, up=(1.5, 1, 0.5), down=(0.5, 1, 1.5), **SPREAD),
 }
-
-
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Minimum seconds of every call, taken in turn so that a noisy moment hits all alike."""
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(repeats + 1):
-        for name, f in calls.items():
-            start = time.perf_counter()
-            f()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
 
 
 def pulsing(repeats: int) -> None:

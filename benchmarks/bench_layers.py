@@ -6,27 +6,14 @@ python benchmarks/bench_layers.py [--repeats N]
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
+from timing import interleaved
 from torch import Tensor, nn
 
 import crossbar as xb
 from devices import Device, GaussianRead, SoftBounds, presets
-
-
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Minimum seconds of every call, taken in turn so that a noisy moment hits all alike."""
-    best = dict.fromkeys(calls, float("inf"))
-    for f in calls.values():
-        f()
-    for _ in range(repeats):
-        for name, f in calls.items():
-            start = time.perf_counter()
-            f()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
 
 
 def show(title: str, seconds: dict[str, float], base: str, notes: dict[str, str]) -> None:

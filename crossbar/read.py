@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,9 @@ from crossbar.operations import Conv, Matmul
 from crossbar.quantise import balanced
 from crossbar.streams import Streams
 from crossbar.wires import CellTiles
+
+Currents = tuple[Tensor, Tensor | None]
+"""Currents of one tile and the variance of their read noise, in units of v_max ΔG."""
 
 
 class Reader(Protocol):
@@ -46,32 +50,26 @@ def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
     Currents are in units of v_max ΔG. White read noise is added to each tile's output with its
     exact variance Σ σ²v², instead of drawing every cell for every read.
     """
-    op, port, streams = layer.op, layer.forward_port, layer.streams
+    op, port = layer.op, layer.forward_port
     rows, cols = plane.matrix.shape[-2:]
-    v, scale = port.encode(x, op, streams)
+    v, scale = port.encode(x, op, layer.streams)
     unit = port.settings.v_max * layer.chip.device.window.span
-    total = None
-    for tile, (a, b) in enumerate(balanced(rows, layer.chip.tile and layer.chip.tile[0])):
-        if plane.tiles is None:
-            i = _product(op.mv, v, plane.matrix, a, b)
-            power = None
-            if plane.variance is not None and plane.variance.dim() == 0:
-                power = op.energy(v, a, b, cols) * plane.variance
-            elif plane.variance is not None:
-                power = op.mv(v.square(), plane.variance, a, b)
-        else:
+
+    def currents(a: int, b: int) -> Currents:
+        if plane.tiles is not None:
             volts = op.flat(_wide(v)) * port.settings.v_max
             i = op.unflat(plane.tiles.mv(volts, a), x.shape) / unit
             power = plane.tiles.variance(volts, a, b)
-            power = None if power is None else op.unflat(power, x.shape) / unit**2
-        if power is not None:
-            i = torch.addcmul(i, streams.normal(i), power.sqrt().to(i.dtype))
-        i = port.digitise(
-            i, tile, b - a, unit=unit, span=layer.span, channel=op.channel, streams=streams
-        )
-        total = i if total is None else total + i
-    assert total is not None
-    return _scaled(total, scale, gain)
+            return i, None if power is None else op.unflat(power, x.shape) / unit**2
+        i = _product(op.mv, v, plane.matrix, a, b)
+        if plane.variance is None:
+            return i, None
+        if plane.variance.dim() == 0:
+            return i, op.energy(v, a, b, cols) * plane.variance
+        return i, op.mv(v.square(), plane.variance, a, b)
+
+    tiles = balanced(rows, layer.chip.tile and layer.chip.tile[0])
+    return _scaled(_converted(currents, tiles, port, layer, op.channel), scale, gain)
 
 
 def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Size) -> Tensor:
@@ -79,36 +77,52 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
 
     An ADC digitises every receptive field of a convolution before they are folded together.
     """
-    op, port, streams = layer.op, layer.backward_port, layer.streams
+    op, port = layer.op, layer.backward_port
     matrix = plane.matrix if plane.back is None else plane.back
-    cols = matrix.shape[-1]
-    v, scale = port.encode(d, op, streams)
+    v, scale = port.encode(d, op, layer.streams)
     unit = port.settings.v_max * layer.chip.device.window.span
     noisy, cells = plane.variance is not None, plane.tiles is not None
     by_vector = port.settings.adc is not None or noisy or cells
     product = op.mv_t_vectors if by_vector else op.mv_t
-    total = None
-    for tile, (a, b) in enumerate(balanced(cols, layer.chip.tile and layer.chip.tile[1])):
-        if plane.tiles is None:
-            i = _product(product, v, matrix, a, b, shape)
-            power = None
-            if plane.variance is not None and plane.variance.dim() == 0:
-                power = op.energy_t(v, a, b, shape) * plane.variance
-            elif plane.variance is not None:
-                power = product(v.square(), plane.variance, a, b, shape)
-        else:
+
+    def currents(a: int, b: int) -> Currents:
+        if plane.tiles is not None:
             volts = op.flat_t(_wide(v)) * port.settings.v_max
             i = op.unflat_t(plane.tiles.mv_t(volts, a), d.shape) / unit
             power = plane.tiles.variance_t(volts, a, b)
-            power = None if power is None else op.unflat_t(power, d.shape) / unit**2
+            return i, None if power is None else op.unflat_t(power, d.shape) / unit**2
+        i = _product(product, v, matrix, a, b, shape)
+        if plane.variance is None:
+            return i, None
+        if plane.variance.dim() == 0:
+            return i, op.energy_t(v, a, b, shape) * plane.variance
+        return i, product(v.square(), plane.variance, a, b, shape)
+
+    tiles = balanced(matrix.shape[-1], layer.chip.tile and layer.chip.tile[1])
+    total = _converted(currents, tiles, port, layer, -1)
+    return _scaled(op.gather(total, shape) if by_vector else total, scale, gain)
+
+
+def _converted(
+    currents: Callable[[int, int], Currents],
+    tiles: Sequence[tuple[int, int]],
+    port: Port,
+    layer: Reader,
+    channel: int,
+) -> Tensor:
+    """Digital sum of the currents of all tiles, each with its noise and through its ADC."""
+    unit = port.settings.v_max * layer.chip.device.window.span
+    total = None
+    for tile, (a, b) in enumerate(tiles):
+        i, power = currents(a, b)
         if power is not None:
-            i = torch.addcmul(i, streams.normal(i), power.sqrt().to(i.dtype))
-        i = port.digitise(i, tile, b - a, unit=unit, span=layer.span, channel=-1, streams=streams)
+            i = torch.addcmul(i, layer.streams.normal(i), power.sqrt().to(i.dtype))
+        i = port.digitise(
+            i, tile, b - a, unit=unit, span=layer.span, channel=channel, streams=layer.streams
+        )
         total = i if total is None else total + i
     assert total is not None
-    if by_vector:
-        total = op.gather(total, shape)
-    return _scaled(total, scale, gain)
+    return total
 
 
 def cells_vjp(
