@@ -69,13 +69,14 @@ class Affine(NamedTuple):
     def of(
         a_up: Tensor,  # [S]
         a_down: Tensor,  # [S]
-        b_up: Tensor | None,
-        b_down: Tensor | None,
-        low: Tensor | None,  # [S]
-        high: Tensor | None,  # [S]
-        dtype: torch.dtype,
+        b_up: Tensor | None = None,
+        b_down: Tensor | None = None,
+        low: Tensor | None = None,  # [S]
+        high: Tensor | None = None,  # [S]
+        dtype: torch.dtype | None = None,
     ) -> Affine:
-        """The leaf of a law from the coefficients of its single pulse, in `dtype`."""
+        """The leaf of a law from the coefficients of its single pulse, in `dtype` or theirs."""
+        dtype = dtype or a_up.dtype
         rate_up = rate_down = None
         if b_up is not None and b_down is not None:
             rate_up, rate_down = log1p_ratio(b_up), log1p_ratio(-b_down)

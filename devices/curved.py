@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from devices.flow import Step, flow_pulse
-from devices.nominal import NominalStep
+from devices.nominal import Draw, NominalStep, Steps
 from devices.part import Pulses, Window
 
 
@@ -33,18 +33,8 @@ class CurvedStep(NominalStep):
     by less than a fifth from one pulse to the next.
     """
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Curved:
-        return Curved(up, down, low, high)
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Curved:
+        return Curved(*steps)
 
     @abstractmethod
     def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:

@@ -118,9 +118,7 @@ class NeuroSim(Update):
             a_down * window.span - b_down * window.g_min,
             b_up,
             b_down,
-            None,
-            None,
-            dtype,
+            dtype=dtype,
         )
 
     def pulse(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -31,6 +32,19 @@ def factor(
         return torch.ones((), dtype=dtype, device=device)
     drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
     return drawn.to(dtype).mul_(sigma).add_(1)
+
+
+class Steps(NamedTuple):
+    """Nominal steps and bounds of every cell."""
+
+    up: Tensor  # (..., rows, cols) or () [S]
+    down: Tensor  # (..., rows, cols) or () [S]
+    low: Tensor | None  # [S] None: the window
+    high: Tensor | None
+
+
+Draw = Callable[[float], Tensor]
+"""`factor` for the cells that are being fabricated, of its σ."""
 
 
 @dataclass(frozen=True)
@@ -92,35 +106,25 @@ class NominalStep(Update):
                 f"dg_min must be at most {limit:g} S ({self.largest:g} of g_max - g_min), "
                 f"got {self.dg_min!r}"
             )
-        size = (
-            factor(self.sigma_d2d, shape, generator, dtype, device).clamp_(min=0).mul_(self.dg_min)
-        )
-        tilt = factor(self.sigma_up_down, shape, generator, dtype, device).add_(
-            self.up_down / 2 - 1
-        )
+
+        def draw(sigma: float) -> Tensor:
+            return factor(sigma, shape, generator, dtype, device)
+
+        size = draw(self.sigma_d2d).clamp_(min=0).mul_(self.dg_min)
+        tilt = draw(self.sigma_up_down).add_(self.up_down / 2 - 1)
         up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         low = high = None
         if self.sigma_bounds:
             low, high = (
-                factor(self.sigma_bounds, shape, generator, dtype, device)
+                draw(self.sigma_bounds)
                 .clamp_(min=SMALLEST_HALF)
                 .mul_(side * half)
                 .add_(middle)
                 .clamp_(min=0)
                 for side in (-1, 1)
             )
-        return self._coefficients(window, shape, up, down, low, high, generator, dtype)
+        return self._coefficients(window, Steps(up, down, low, high), draw)
 
     @abstractmethod
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Any: ...
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Any: ...

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from devices._check import at_least
 from devices.curved import Curved, CurvedStep
 from devices.flow import Step
-from devices.nominal import factor
+from devices.nominal import Draw, Steps
 from devices.part import Window
 
 
@@ -54,22 +53,12 @@ class PowStep(CurvedStep):
         for name in ("gamma_up", "gamma_down", "sigma_gamma"):
             at_least(name, getattr(self, name), 0)
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Curved:
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Curved:
         gamma_up, gamma_down = (
-            (factor(self.sigma_gamma, shape, generator, dtype, up.device) + (gamma - 1)).clamp(0)
+            (draw(self.sigma_gamma) + (gamma - 1)).clamp(0)
             for gamma in (self.gamma_up, self.gamma_down)
         )
-        return Curved(up, down, low, high, gamma_up, gamma_down)
+        return Curved(*steps, gamma_up, gamma_down)
 
     def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:
         low = window.g_min if p.low is None else p.low

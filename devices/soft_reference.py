@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from devices._check import at_least, finite
 from devices.affine import Affine
-from devices.nominal import factor
+from devices.nominal import Draw, Steps
 from devices.part import Window
 from devices.stepped import AffineStep
 
@@ -64,26 +63,17 @@ class SoftBoundsReference(AffineStep):
         if not isinstance(self.subtract, bool):
             raise TypeError(f"subtract must be True or False, got {self.subtract!r}")
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+        up, down, low, high = steps
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         above = up.new_tensor(half) if high is None else high - middle
         below = up.new_tensor(half) if low is None else middle - low
         if self.sigma_log:
-            size = torch.exp(factor(self.sigma_log, shape, generator, dtype, up.device) - 1)
+            size = torch.exp(draw(self.sigma_log) - 1)
             up, down = up * size, down * size
         up = torch.minimum(up, 0.999 * above)  # a cell never jumps past the bound it saturates at
         down = torch.minimum(down, 0.999 * below)
-        shift = factor(self.sigma_reference, shape, generator, dtype, up.device) - 1
+        shift = draw(self.sigma_reference) - 1
         shift = (shift + self.reference) * half
         b_up, b_down = -up / above, down / below
         if self.subtract:
@@ -96,5 +86,4 @@ class SoftBoundsReference(AffineStep):
             b_down,
             (base - below).clamp(min=0),
             (base + above).clamp(min=0),
-            dtype,
         )

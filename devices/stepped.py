@@ -10,7 +10,7 @@ from torch import Tensor
 
 from devices._check import at_least, between
 from devices.affine import COARSE, Affine, affine_pulse
-from devices.nominal import NominalStep, factor
+from devices.nominal import Draw, NominalStep, Steps
 from devices.part import Pulses, Window
 
 
@@ -65,18 +65,8 @@ class ConstantStep(AffineStep):
     Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333.
     """
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Affine:
-        return Affine.of(up, down, None, None, low, high, dtype)
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+        return Affine.of(steps.up, steps.down, None, None, steps.low, steps.high)
 
 
 @dataclass(frozen=True)
@@ -119,24 +109,12 @@ class LinearStep(AffineStep):
         between("gamma_down", self.gamma_down, 0, 1)
         at_least("sigma_gamma", self.sigma_gamma, 0)
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
         gamma_up, gamma_down = (
-            (factor(self.sigma_gamma, shape, generator, dtype, up.device) + (gamma - 1)).clamp_(
-                0, 1
-            )
+            (draw(self.sigma_gamma) + (gamma - 1)).clamp_(0, 1)
             for gamma in (self.gamma_up, self.gamma_down)
         )
-        return soft(window, up, down, gamma_up, gamma_down, low, high, dtype)
+        return soft(window, steps, gamma_up, gamma_down)
 
 
 @dataclass(frozen=True)
@@ -167,41 +145,24 @@ class SoftBounds(AffineStep):
 
     largest: ClassVar[float] = 0.5
 
-    def _coefficients(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        up: Tensor,
-        down: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-    ) -> Affine:
-        one = torch.ones((), dtype=dtype, device=up.device)
-        return soft(window, up, down, one, one, low, high, dtype)
+    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+        one = steps.up.new_ones(())
+        return soft(window, steps, one, one)
 
 
-def soft(
-    window: Window,
-    up: Tensor,  # [S] step at mid-window
-    down: Tensor,
-    gamma_up: Tensor,
-    gamma_down: Tensor,
-    low: Tensor | None,
-    high: Tensor | None,
-    dtype: torch.dtype,
-) -> Affine:
+def soft(window: Window, steps: Steps, gamma_up: Tensor, gamma_down: Tensor) -> Affine:
     """Coefficients of s = step · (1 ∓ γ (g − g_mid)/(bound − g_mid)).
 
     A cell whose spread makes its step longer than the way to its bound gets a step just short of
     it: it never jumps past the bound it saturates at.
     """
     middle = (window.g_min + window.g_max) / 2
-    top = window.g_max if high is None else high
-    bottom = window.g_min if low is None else low
-    up = torch.minimum(up, 0.999 * (top - middle) / gamma_up)
-    down = torch.minimum(down, 0.999 * (middle - bottom) / gamma_down)
+    top = window.g_max if steps.high is None else steps.high
+    bottom = window.g_min if steps.low is None else steps.low
+    up = torch.minimum(steps.up, 0.999 * (top - middle) / gamma_up)
+    down = torch.minimum(steps.down, 0.999 * (middle - bottom) / gamma_down)
     b_up = -up * gamma_up / (top - middle)
     b_down = down * gamma_down / (middle - bottom)
-    return Affine.of(up - b_up * middle, down - b_down * middle, b_up, b_down, low, high, dtype)
+    return Affine.of(
+        up - b_up * middle, down - b_down * middle, b_up, b_down, steps.low, steps.high
+    )

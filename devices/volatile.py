@@ -93,9 +93,7 @@ class VolatileStep(Update):
             lost * (height - window.g_min),
             -lost,
             lost,
-            None,
-            None,
-            dtype,
+            dtype=dtype,
         )
         return Excitable(tau, rate, write)
 

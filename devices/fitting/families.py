@@ -19,7 +19,7 @@ from torch import Tensor
 from devices.affine import Affine
 from devices.exp_step import ExpStep
 from devices.neurosim import NeuroSim, _pulse
-from devices.nominal import NominalStep
+from devices.nominal import NominalStep, Steps
 from devices.part import Pulses, Update, Window
 from devices.pow_step import PowStep
 from devices.querlioz import QuerliozStep
@@ -133,7 +133,8 @@ class Nominal(Family):
         if "g_min" in cells:
             low, high = values["g_min"] + cells["g_min"], values["g_max"] + cells["g_max"]
         window = self.window(values)
-        leaf = law._coefficients(window, tuple(up.shape), up, down, low, high, None, up.dtype)
+        alike = up.new_ones(())
+        leaf = law._coefficients(window, Steps(up, down, low, high), lambda sigma: alike)
         return law, leaf
 
     def valid(self, own: dict[str, float]) -> dict[str, float]:
