@@ -143,7 +143,8 @@ class Nominal(Family):
 
     def unit(self, spread: str, values: Values) -> float:  # noqa: D102
         half = (values["g_max"] - values["g_min"]) / 2
-        return {"sigma_d2d": values["dg_min"], "sigma_up_down": 2.0, "sigma_bounds": half}[spread]
+        units = {"sigma_d2d": values["dg_min"], "sigma_up_down": 2.0, "sigma_bounds": half}
+        return float(units[spread])
 
     def add_unit(self, values: Values) -> float:  # noqa: D102
         return float(values["dg_min"])

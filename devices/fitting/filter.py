@@ -29,8 +29,9 @@ from devices.fitting.data import NOTHING, Blocks
 FLOOR = 1e-7
 """Standard deviation of a read below which nothing is resolved, in units of the data's range."""
 
-DISTORTS = 2.5
-"""Standard deviations from a hard bound within which the prediction is no longer normal."""
+DISTORTED, CLEAR = 2.0, 3.0
+"""Standard deviations from a hard bound below which the prediction is not normal, and beyond which
+it as good as is; in between a read counts in part, for the noise, so that no read comes or goes."""
 
 FAR = 4.5
 """Standard deviations from a hard bound beyond which it is not felt."""
@@ -64,50 +65,50 @@ class Model:
 
 
 class Screen(NamedTuple):
-    """Which reads the filter learns from and where it starts anew, (times, blocks) bool each."""
+    """Which reads the filter learns from and where it starts anew, (times, blocks) each."""
 
-    use: Tensor
-    restart: Tensor
-    free: Tensor  # reads whose prediction no hard bound distorts; they alone tell the noise
+    use: Tensor  # 0 ... 1, weight of a read; 0 where there is none
+    restart: Tensor  # bool
+    free: Tensor  # 0 ... 1, how little a hard bound distorts the prediction of a read of the noise
 
 
 def innovations(model: Model, blocks: Blocks, screen: Screen) -> tuple[Tensor, Tensor]:
-    """Prediction error and its variance for every read, (times, K, blocks) each."""
+    """Prediction error and its variance, (times, K, blocks) each; arbitrary without a read."""
     walk = _Walk(model, blocks)
     errors = torch.empty(blocks.y.shape[0], *walk.mean.shape, dtype=blocks.y.dtype)
     variances = torch.empty_like(errors)
     for t in range(blocks.y.shape[0]):
-        y = blocks.y[t]
-        errors[t], variances[t] = walk.predict(t, y)
+        errors[t], variances[t] = walk.predict(t)
         walk.update(errors[t], variances[t], screen.use[t])
-        walk.restart(y, screen.restart[t])
+        walk.restart(t, screen.restart[t])
     return errors, variances
 
 
 def screened(model: Model, blocks: Blocks, threshold: float) -> Screen:
-    """The reads to use under a model (its first parameter set): outliers are left out.
+    """The weights of reads under a model (its first parameter set): outliers are left out.
 
-    A read further than `threshold` standard deviations from its prediction is not used; two of them
-    in a row mean that the cell itself has jumped, and the filter starts anew from the second.
+    A read counts less and less from `threshold` − ½ to `threshold` + ½ standard deviations from its
+    prediction, and not at all beyond: gradually, so that an estimate may settle where a read is on
+    the edge. Two reads in a row beyond `threshold` mean that the cell itself has jumped, and the
+    filter starts anew from the second.
     """
     walk = _Walk(model.first_set(), blocks)
     seen = ~blocks.y.isnan()
-    use, restart = torch.zeros_like(seen), torch.zeros_like(seen)
-    free = torch.ones_like(seen)
+    use, free, restart = torch.zeros_like(blocks.y), torch.ones_like(blocks.y), seen & False
     rejected = torch.zeros_like(seen[0])
     for t in range(blocks.y.shape[0]):
-        y = blocks.y[t]
-        error, variance = walk.predict(t, y)
-        free[t] = ~walk.felt[0] if walk.low is not None else free[t]
-        close = error[0].square() <= threshold**2 * variance[0]
+        error, variance = walk.predict(t)
+        free[t] = walk.free[0]
         if t == 0:
             restart[t] = seen[t]
         else:
-            use[t] = seen[t] & close
-            restart[t] = seen[t] & ~close & rejected
-        rejected = torch.where(seen[t], ~close & ~restart[t], rejected) & (t > 0)
+            weight = (threshold + 0.5 - error[0].abs() * variance[0].rsqrt()).clamp_(0, 1)
+            use[t] = weight * seen[t]
+            far = weight < 0.5
+            restart[t] = seen[t] & far & rejected
+            rejected = torch.where(seen[t], far & ~restart[t], rejected)
         walk.update(error, variance, use[t])
-        walk.restart(y, restart[t])
+        walk.restart(t, restart[t])
     return Screen(use, restart, free)
 
 
@@ -116,7 +117,8 @@ class _Walk:
 
     def __init__(self, model: Model, blocks: Blocks) -> None:
         sets, _, cells, nodes = model.steps.shape
-        self.model, self.blocks = model, blocks
+        self.model, self.kind = model, blocks.kind
+        self.y = blocks.y.nan_to_num(0.0)  # missing reads have no weight
         self.slope = model.steps.diff(dim=-1) / model.spacing
         self.level = model.steps[..., :-1].flatten()
         self.slope = self.slope.flatten()
@@ -127,15 +129,15 @@ class _Walk:
         self.mean = torch.zeros(sets, blocks.cell.numel(), dtype=blocks.y.dtype)
         self.variance = torch.zeros_like(self.mean)
         self.cycle, self.add, self.read = (v[:, None] for v in (model.cycle, model.add, model.read))
-        self.felt = torch.zeros_like(self.mean, dtype=torch.bool)
+        self.free = torch.ones_like(self.mean)
         self.low = None if model.low is None else model.low[:, blocks.cell]
         self.high = None if model.high is None else model.high[:, blocks.cell]
 
-    def predict(self, t: int, y: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, t: int) -> tuple[Tensor, Tensor]:
         """Move on by the pulse before read t; the prediction error of the read and its variance."""
         if t:
-            self._pulse(self.blocks.kind[t])
-        return y - self.mean, self.variance + self._read()
+            self._pulse(self.kind[t])
+        return self.y[t] - self.mean, self.variance + self._read()
 
     def _read(self) -> Tensor:
         noise = self.read * self.mean.square() if self.model.proportional else self.read
@@ -156,26 +158,26 @@ class _Walk:
         if self.low is not None and self.high is not None:
             low, high = torch.minimum(self.low, before), torch.maximum(self.high, before)
             moments = _clipped(self.mean, self.variance, low, high)
-            self.mean, self.variance, self.felt = moments
+            self.mean, self.variance, self.free = moments
 
     def update(self, error: Tensor, variance: Tensor, use: Tensor) -> None:
-        """Learn from the reads of `use`."""
-        gain = torch.where(use, self.variance / variance, 0.0)
-        self.mean = torch.where(use, torch.addcmul(self.mean, gain, error), self.mean)
-        self.variance = self.variance * (1 - gain)
+        """Learn from reads with the weights `use`."""
+        gain = self.variance.div(variance).mul_(use)
+        self.mean = torch.addcmul(self.mean, gain, error)
+        self.variance = torch.addcmul(self.variance, gain, self.variance, value=-1)
 
-    def restart(self, y: Tensor, where: Tensor) -> None:
+    def restart(self, t: int, where: Tensor) -> None:
         """Forget what was known: the read alone says where the cell is."""
         if not bool(where.any()):
             return
-        self.mean = torch.where(where, y, self.mean)
+        self.mean = torch.where(where, self.y[t], self.mean)
         self.variance = torch.where(where, self._read(), self.variance)
 
 
 def _clipped(
     mean: Tensor, variance: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of normal variables clipped to [low, high], and which are distorted."""
+    """Mean and variance of normal variables clipped to [low, high], and how free they are of it."""
     std = variance.sqrt() + FLOOR
     near = torch.minimum(high - mean, mean - low) / std
     felt = (near < FAR).flatten().nonzero().squeeze(-1)
@@ -184,7 +186,7 @@ def _clipped(
         m, d = _clipped_normal(m, d, lo, hi)
         mean = mean.flatten().index_copy(0, felt, m).view_as(mean)
         variance = variance.flatten().index_copy(0, felt, d).view_as(variance)
-    return mean, variance, near < DISTORTS
+    return mean, variance, ((near - DISTORTED) / (CLEAR - DISTORTED)).clamp_(0, 1)
 
 
 def _clipped_normal(mean: Tensor, std: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,12 @@ from torch import Tensor
 from devices.device import Device
 from devices.fitting.compare import Candidate, compare, limited
 from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
-from devices.fitting.engine import Estimate, Problem, Solution, begin, solve
+from devices.fitting.engine import Solution, solve
 from devices.fitting.families import FAMILIES, Family
+from devices.fitting.problem import Problem, begin
 from devices.fitting.result import Parameter, device, parameters
 from devices.fitting.start import Averages, averages
 from devices.part import Update
-
-LARGE = 30_000
-"""Reads from which on a fit begins with a part of the data."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Fit:
     candidates: tuple[Candidate, ...]  # the families that were compared, best first
     reads: int
     left_out: int  # outliers that were not used
-    log_likelihood: float  # of all used reads, conductances in siemens
+    log_likelihood: float  # conductances in siemens; an outlier counts as one at the threshold
     solution: Solution
     scale: float  # [S] unit of the solution
 
@@ -95,34 +93,32 @@ def fit(
         problems.append(Problem(family, blocks, cells, known, hard, proportional_read, low, high))
     if not problems:
         raise ValueError(f"no family has all the fields of fixed={given!r}")
-    candidates = compare(problems, seen) if len(problems) > 1 else ()
-    names = [p.family.name for p in problems]
-    best = problems[0] if not candidates else problems[names.index(candidates[0].name)]
-    solution = solved(best, seen)
+    if len(problems) > 1:
+        candidates, begun = compare(problems, seen)
+    else:
+        part = limited(problems[0])
+        candidates, begun = (), solve(part, begin(part, seen))
+    whole = next(p for p in problems if p.family is begun.problem.family)
+    # A part of the data leads to the neighbourhood of what all of them say. It also gives the slope
+    # of log det(1 + T J): as J grows with the reads of a cell, ½ tr (T⁻¹ + J)⁻¹ dJ hardly changes.
+    if whole.blocks is begun.problem.blocks:
+        solution = begun
+    else:
+        solution = solve(whole, begun.at, corrections=1, slope=begun.slope)
     _check_solution(solution)
-    used = int(solution.screen.use.sum())
-    starts = int(solution.screen.restart.sum())
+    reads = int((~blocks.y.isnan()).sum())
+    fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())
+    predicted = reads - blocks.y.shape[1]  # all but the first of every trace
     return Fit(
         device(solution, scale),
         parameters(solution, scale),
         candidates,
         len(data),
-        int((~blocks.y.isnan()).sum()) - used - starts,
-        float(solution.last.log_likelihood.sum()) - used * math.log(scale),
+        reads - fair,
+        float(solution.last.log_likelihood.sum()) - predicted * math.log(scale),
         solution,
         scale,
     )
-
-
-def solved(problem: Problem, seen: Averages, at: Estimate | None = None) -> Solution:
-    """The solution; with many reads from that of a part of them."""
-    reads = problem.blocks.y.numel()
-    if at is None:
-        at = begin(problem, seen)
-        if reads > 2 * LARGE:
-            at = solve(limited(problem, LARGE), at).at
-            return solve(problem, at, corrections=1)
-    return solve(problem, at)
 
 
 def _family(law: type[Update] | Family) -> Family:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 import torch
-from scipy import stats
+from scipy import optimize, stats
 from torch import Tensor
 
 from devices.device import Device
@@ -35,9 +35,9 @@ def parameters(solution: Solution, scale: float) -> dict[str, Parameter]:
     """Every fitted field of law, window and read noise, with its interval.
 
     Means have Student's interval, whose degrees of freedom are those of the spread between cells as
-    far as that makes their error. Standard deviations have the chi-square interval with the degrees
-    of freedom 2 v²/var(v) of their variance v (Satterthwaite, Biometrics Bull. 2, 110 (1946),
-    doi:10.2307/3002019).
+    far as that makes their error. Noises have the chi-square interval with the degrees of freedom
+    2 v²/var(v) of their variance v (Satterthwaite, Biometrics Bull. 2, 110 (1946),
+    doi:10.2307/3002019), spreads from cell to cell that of the likelihood ratio.
     """
     problem, at = solution.problem, solution.at
     family = problem.family
@@ -66,11 +66,47 @@ def parameters(solution: Solution, scale: float) -> dict[str, Parameter]:
     ):
         if name in problem.noises and field is not None:
             found[field] = _deviation(at.noise[name], variance[name], unit, extra)
-    errors = torch.diagonal(solution.last.spread_variance).tolist()
-    for field, error in zip(problem.spreads, errors, strict=True):
+    for field in problem.spreads:
         extra = {"sigma_d2d": step, "sigma_bounds": bounds}.get(field, 0.0)
-        found[field] = _deviation(at.spread[field], error, 1.0, extra)
+        found[field] = _spread(solution, field, extra)
     return found
+
+
+def _spread(solution: Solution, field: str, extra: float) -> Parameter:
+    """A spread from cell to cell with its likelihood-ratio interval.
+
+    Few cells make the likelihood of a variance skewed, and often largest at zero, where neither a
+    normal nor a chi-square interval holds. The relative variance `extra` of the unit widens it.
+    """
+    fitted = solution.at.spread[field]
+    index = solution.problem.spreads.index(field)
+    error = math.sqrt(max(float(solution.last.spread_variance[index, index]), 1e-24))
+    drop = float(stats.chi2.ppf(CONFIDENCE, 1)) / 2
+
+    def loss(root: float) -> float:
+        return -solution.restricted(field, root * root)
+
+    near = math.sqrt(fitted + error)
+    best = optimize.minimize_scalar(loss, bounds=(0.0, near), method="bounded")
+    top, least = (float(best.x), float(best.fun))
+    if loss(0.0) <= least:
+        top, least = 0.0, loss(0.0)
+
+    def above(root: float) -> float:
+        return loss(root) - least - drop
+
+    low = float(optimize.brentq(above, 0.0, top)) if above(0.0) > 0 else 0.0
+    far = 2 * near
+    while above(far) < 0 and far < 1e3 * near:
+        far *= 2
+    high = float(optimize.brentq(above, top, far)) if above(far) > 0 else far
+    value = math.sqrt(fitted)
+    low, high = min(low, value), max(high, value)
+    if low > 0:  # the unit's own error adds to that of the logarithm
+        reach = 1.96 * math.sqrt(extra)
+        low = value * math.exp(-math.hypot(math.log(value / low), reach))
+        high = value * math.exp(math.hypot(math.log(high / value), reach))
+    return Parameter(value, low, high)
 
 
 def _deviation(value: float, variance: float, unit: float, extra: float) -> Parameter:

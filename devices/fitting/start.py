@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +134,9 @@ def start(
 ) -> dict[str, float]:
     """Values of all means: the known ones, and the free ones that best explain the averages.
 
-    Next to a hard bound the steps are cut short by it and tell nothing of the law.
+    Next to a hard bound the steps are cut short by it and tell nothing of the law. Where the
+    averages leave a direction open, the values stay near ordinary ones (`_width`), from where the
+    likelihood finds its way; from the far end of such a direction it may not.
     """
     span = seen.high - seen.low
     begin: dict[str, float] = {}
@@ -166,11 +169,15 @@ def start(
     use = inside if hard and int(inside.sum()) > 2 * len(free) else torch.ones_like(inside)
     g, step, error, up_kind = (t[use] for t in (seen.g, seen.step, seen.error, seen.kind == UP))
 
+    centre = np.array([begin[m.name] for m in free])
+    width = np.array([_width(m, begin, span) for m in free])
+
     def residual(x: np.ndarray) -> np.ndarray:
         values = begin | {m.name: float(v) for m, v in zip(free, x * scale, strict=True)}
         steps = family.steps(values, {}, g)[:, 0]
         predicted = torch.where(up_kind, steps[0], steps[1])
-        return ((predicted - step) / error).clamp(-1e6, 1e6).numpy()
+        off = ((predicted - step) / error).clamp(-1e6, 1e6).numpy()
+        return np.concatenate([off, (x * scale - centre) / width])
 
     trials = []
     for stretch in STRETCHES:
@@ -186,3 +193,12 @@ def start(
         )
     best = min(trials, key=lambda trial: float(trial.cost))
     return begin | {m.name: float(v) for m, v in zip(free, best.x * scale, strict=True)}
+
+
+def _width(mean: Mean, begin: dict[str, float], span: float) -> float:
+    """How far from its ordinary value a parameter may start at the cost of one standard error."""
+    if mean.name == "dg_min" or mean.whole:
+        return math.inf
+    if mean.name in ("g_min", "g_max"):
+        return 0.1 * span
+    return 0.5 * max(abs(begin[mean.name]), 1.0)
