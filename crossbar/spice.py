@@ -171,7 +171,7 @@ def _lines(
 ) -> tuple[list[tuple[str, str, str, float]], list[tuple[str, float]]]:
     """Resistors of the lines and voltage sources of the terminals that are connected."""
     rows, cols = g.shape
-    off_rows, off_cols = (floating or Floating()).mask(rows, cols)
+    off_rows, off_cols = (floating or Floating()).mask(rows, cols, g.device)
     ends = torch.zeros(cols) if y is None else y
     sense = [(f"s_{j}", float(ends[j])) for j in range(cols) if not off_cols[j]]
     if wires.source is not None:

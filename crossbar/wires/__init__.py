@@ -12,6 +12,7 @@ from crossbar.wires.disturb import Efficacy as Efficacy
 from crossbar.wires.disturb import Fired as Fired
 from crossbar.wires.disturb import ParallelWrite as ParallelWrite
 from crossbar.wires.disturb import disturb as disturb
+from crossbar.wires.disturb import write_shares as write_shares
 from crossbar.wires.network import Fields as Fields
 from crossbar.wires.network import Gradients as Gradients
 from crossbar.wires.network import Network as Network

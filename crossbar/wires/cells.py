@@ -138,7 +138,7 @@ class GatedTiles(CellTiles):
         digits = torch.arange(self.top.bit_length(), device=v.device)
         on = code.abs().long().unsqueeze(-3) >> digits[:, None, None] & 1
         planes = on * code.sign().unsqueeze(-3) * self.v
-        return planes.flatten(-3, -2), 2.0**digits / self.top
+        return planes.flatten(-3, -2), torch.exp2(digits.double()) / self.top
 
     def mv(self, v: Tensor, a: int) -> Tensor:
         """As `CellTiles.mv`."""

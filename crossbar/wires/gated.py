@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from crossbar.wires import krylov
-from crossbar.wires.lines import Lines, lines
+from crossbar.wires.lines import Lines, identity, lines
 from crossbar.wires.network import Fields, Gradients, Network, State, segments, unbroadcast
 from crossbar.wires.settings import Iterative, NotConverged, Wires
 
@@ -105,7 +105,7 @@ class Gated(Network):
             *(self.wires.both_senses, self.rows, self.g),
         )
         series = self.ladders._replace(bit=bit, source=self._source_line(self.g))
-        one = torch.eye(self.rows).to(self.g)[..., None]  # one open row after another
+        one = identity(self.rows, self.g)[..., None]  # one open row after another
         path = series.drop(one)[..., 0].diagonal()[:, None]
         cells = self.g.flip(-2)
         return (cells / (1 + path * cells)).flip(-2)

@@ -196,7 +196,7 @@ class Approximated(Network):
         with torch.enable_grad():
             g = self.g.detach().requires_grad_()
             ohms = [
-                torch.as_tensor(r, dtype=g.dtype).detach().requires_grad_()
+                torch.as_tensor(r, dtype=g.dtype, device=g.device).detach().requires_grad_()
                 for r in self.wires.resistances
             ]
             wires = replace(
@@ -209,9 +209,12 @@ class Approximated(Network):
             inputs = x.detach().to(g.dtype).requires_grad_()
             read = inputs @ self._formula(g, wires)
             found = torch.autograd.grad(
-                read, (inputs, g, *ohms), cotangent.to(read.dtype), allow_unused=True
+                read,
+                (inputs, g, *ohms),
+                cotangent.to(read.dtype).expand_as(read),
+                allow_unused=True,
             )
-        full = [torch.zeros(()).to(g) if v is None else v for v in found[2:]]
+        full = [g.new_zeros(()) if v is None else v for v in found[2:]]
         return Gradients(found[0].to(x.dtype), found[1], *full)
 
     def _state(self, x: Tensor, y: Tensor) -> State:

@@ -76,6 +76,11 @@ class Circuit(NamedTuple):
         return x[..., :, None] + y[..., None, :]
 
 
+def identity(size: int, like: Tensor) -> Tensor:
+    """The unit matrix with the dtype and device of `like`."""
+    return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
 def lines(
     r: Resistance, end: Resistance, wires: Wires, both: bool, nodes: int, like: Tensor
 ) -> Lines:

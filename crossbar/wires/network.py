@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crossbar.wires.lines import Circuit, Lines, circuit
+from crossbar.wires.lines import Circuit, Lines, circuit, identity
 from crossbar.wires.settings import Floating, Solver, Wires
 
 CHUNK = 1 << 23
@@ -72,7 +72,7 @@ class Network(ABC):
         self.rows, self.cols = g.shape[-2:]
         self.kappa = wires.kappa(g)
         self.unconnected = floating
-        self.floating = None if floating is None else floating.mask(self.rows, self.cols)
+        self.floating = None if floating is None else floating.mask(self.rows, self.cols, g.device)
         with torch.no_grad():
             #: (T, rows, cols) float64, canonical orientation
             self.stack = g.detach().double().reshape(-1, self.rows, self.cols).flip(-2)
@@ -124,7 +124,7 @@ class Network(ABC):
     @property
     def matrix_t(self) -> Tensor:
         """Matrix (..., rows, cols) [S] of the transposed read, mv_t(d) = d @ matrix_tᵀ."""
-        return self.mv_t(torch.eye(self.cols).to(self.g)).mT
+        return self.mv_t(identity(self.cols, self.g)).mT
 
     @cached_property
     def transposed(self) -> Network:
@@ -186,7 +186,7 @@ class Network(ABC):
     @cached_property
     def residual(self) -> float:
         """max |Kirchhoff's voltage law| over 1 V when all rows are driven with 1 V."""
-        return self.fields(torch.ones(self.rows).to(self.stack)).residual
+        return self.fields(self.stack.new_ones(self.rows)).residual
 
     # -- sensitivities ----------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Network(ABC):
 
     def pullback(self, cotangent: Tensor) -> Tensor:
         """Gradient with respect to g of sum(cotangent · matrix), both (..., rows, cols)."""
-        return self.vjp(torch.eye(self.rows).to(cotangent), cotangent).g
+        return self.vjp(identity(self.rows, cotangent), cotangent).g
 
     def variance(self, x: Tensor, std: Tensor, outputs: Tensor | None = None) -> Tensor:
         """Variance of the output currents when every cell fluctuates from read to read [A²].
@@ -241,7 +241,7 @@ class Network(ABC):
         self._check(x, self.rows, "x", "rows")
         sets, shape = self._sets(x.detach(), self.rows)
         spread = std.detach().double().expand(self.g.shape).reshape(self.stack.shape).flip(-2)
-        weights = torch.eye(self.cols) if outputs is None else outputs.detach()
+        weights = identity(self.cols, self.stack) if outputs is None else outputs.detach()
         weights = weights.to(self.stack).expand(len(self.stack), -1, -1)
         result = sets.new_zeros(*sets.shape[:-1], weights.shape[1])
         with torch.no_grad():
@@ -305,7 +305,7 @@ class Network(ABC):
         return self.floating[0].flip(-1), self.floating[1]
 
     def _live_rows(self, current: Tensor) -> Tensor:
-        return current if self.floating is None else current * ~self._mask()[0].to(current.device)
+        return current if self.floating is None else current * ~self._mask()[0]
 
     def _response(self) -> Tensor:
         """Canonical effective matrix (T, rows, cols)."""
@@ -314,9 +314,9 @@ class Network(ABC):
     def _merge(self, products: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and cotangents whose outer products add up to `products` (T, rows, cols)."""
         if self.rows <= self.cols:
-            unit = torch.eye(self.rows).to(products)
+            unit = identity(self.rows, products)
             return unit.expand(len(products), -1, -1), products
-        unit = torch.eye(self.cols).to(products)
+        unit = identity(self.cols, products)
         return products.mT, unit.expand(len(products), -1, -1)
 
     def _parts(self, sets: int) -> list[slice]:
@@ -347,7 +347,7 @@ def segments(lines: Lines, i: Tensor, floating: Tensor | None) -> tuple[Tensor, 
     else:
         far = lines.far_current(i)
         if floating is not None:
-            far = far * ~floating.to(far.device)
+            far = far * ~floating
     return lines.currents(i, far), far
 
 

@@ -155,7 +155,7 @@ class Floating:
             for line in lines:
                 whole(name, line, 0)
 
-    def mask(self, rows: int, cols: int) -> tuple[Tensor, Tensor]:
+    def mask(self, rows: int, cols: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Which of the lines float, as two boolean vectors.
 
         Raises:
@@ -165,7 +165,7 @@ class Floating:
         for name, lines, size in (("rows", self.rows, rows), ("cols", self.cols, cols)):
             if any(line >= size for line in lines):
                 raise ValueError(f"floating {name} must be below {size}, got {lines!r}")
-            mask = torch.zeros(size, dtype=torch.bool)
+            mask = torch.zeros(size, dtype=torch.bool, device=device)
             mask[list(lines)] = True
             masks.append(mask)
         return masks[0], masks[1]

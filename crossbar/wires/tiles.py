@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from crossbar.quantise import balanced
 from crossbar.wires.disturb import write_shares
 from crossbar.wires.interleaved import unweave, weave
+from crossbar.wires.lines import identity
 from crossbar.wires.network import Network
 from crossbar.wires.prepare import prepare
 from crossbar.wires.settings import Solver, Wires
@@ -81,7 +82,7 @@ def matrix_of(network: Network) -> Tensor:
     if network.matrix is not None:
         return network.matrix.detach()
     with torch.no_grad():
-        return network.mv(torch.eye(network.rows).to(network.g))
+        return network.mv(identity(network.rows, network.g))
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

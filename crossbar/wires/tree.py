@@ -30,7 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.wires.lines import Circuit
+from crossbar.wires.lines import Circuit, identity
 
 LARGEST_LEAF = 7
 """Sides of a leaf are 1 to 7 cells, whichever pads the array least."""
@@ -134,7 +134,7 @@ def _join(h: Tensor, family: int, before: tuple[int, ...], last: bool) -> tuple[
     ca = torch.cat([a[..., far, source] for source, _, _ in in_a], -1)
     cb = torch.cat([b[..., near, source] for source, _, _ in in_b], -1)
     z, y = -a[..., far, far], b[..., near, near]
-    k = torch.linalg.inv(torch.eye(before[family]).to(y) + y @ z)
+    k = torch.linalg.inv(identity(before[family], y) + y @ z)
     ky, zk, kcb = k @ y, z @ k, k @ cb
     aa, ab, bb = ca.mT @ (ky @ ca), ca.mT @ kcb, cb.mT @ (z @ kcb)
     joined = h.new_empty(*aa.shape[:-2], sum(after), sum(after))
@@ -196,7 +196,7 @@ class Tree:
         (p, q), (tall, wide) = self.side, self.blocks
         # blocks above each other have the same wordline segments, blocks side by side bitline ones
         along, up = rho.view(wide, q).cumsum(-1), sigma.view(tall, p).cumsum(-1)
-        in_row, in_col = torch.eye(p).to(g), torch.eye(q).to(g)
+        in_row, in_col = identity(p, g), identity(q, g)
         row = torch.minimum(along[:, :, None], along[:, None, :])
         col = torch.minimum(up[:, :, None], up[:, None, :])
         drop = (in_row[:, None, :, None] * row[:, None, :, None, :]).reshape(wide, p * q, -1)
@@ -217,10 +217,11 @@ class Tree:
             -1,
         ).flatten(2, 3)
         cells = self._cells(g)
-        d = torch.linalg.inv((cells[..., None] * drop).add_(torch.eye(p * q).to(g)))
+        d = torch.linalg.inv((cells[..., None] * drop).add_(identity(p * q, g)))
         y = d * cells[..., None, :]
         h = c.mT @ (y @ c)
-        near, far = torch.arange(p + q), torch.arange(p + q) + p + q
+        near = torch.arange(p + q, device=g.device)
+        far = near + p + q
         h[..., near, far] += 1
         h[..., far, near] += 1
         ends = torch.cat(
@@ -268,7 +269,7 @@ class Tree:
                 self.held[second.start - near : second.stop - near] = terminals[groups[family]]
         if floating is not None:
             for family, mask in enumerate(floating):
-                lines_off = mask.nonzero()[:, 0].to(root.device)
+                lines_off = mask.nonzero()[:, 0]
                 fixed[groups[family].start + lines_off] = False
                 if self.sizes[2 + family]:
                     dead[groups[2 + family].start + lines_off] = True
@@ -303,15 +304,16 @@ class Tree:
         keep = self._terminals()
         if self.loose_inverse is None:
             return self.root[:, keep][:, :, keep]
-        unit = torch.eye(self.near).to(self.root).expand(len(self.root), -1, -1)
+        unit = identity(self.near, self.root).expand(len(self.root), -1, -1)
         ports = self.ports(unit)
         currents = self.root[:, : self.near] @ ports
         currents = currents.index_add(1, self.held, -ports[:, self.near :])
         return currents[:, keep][:, :, keep]
 
     def _terminals(self) -> Tensor:
-        first, second = torch.arange(self.rows), torch.arange(self.cols) + self.sizes[0]
-        return torch.cat((first, second)).to(self.root.device)
+        device = self.root.device
+        second = torch.arange(self.cols, device=device) + self.sizes[0]
+        return torch.cat((torch.arange(self.rows, device=device), second))
 
     def solve(
         self, x: Tensor, y: Tensor, j: Tensor | None = None
@@ -366,7 +368,7 @@ class Tree:
         keep = self._terminals()
         x = cotangent.new_zeros(len(cotangent), self.near, self.near)
         x[:, keep[:, None], keep] = (cotangent + cotangent.mT) / 2
-        unit = torch.eye(self.near).to(x).expand(len(x), -1, -1)
+        unit = identity(self.near, x).expand(len(x), -1, -1)
         p = self.ports(unit)
         x = (p @ x @ p.mT)[:, None, None]
         for joint in reversed(self.joints):
