@@ -1,21 +1,25 @@
 """What do the wires of a crossbar cost a network, and what gives the accuracy back?
 
 Varied: the strength κ of the IR drop (line resistance), the compensation, and whether training
-went on through the wires. Measured: accuracy on the digits and the error of the logits.
-Compensation that left the logits as wrong as it found them, or training through the exact circuit
-that did no better than none, would prove the circuit's gradients or its matrices wrong.
+went on through the wires; and how steeply cells respond to the voltage that half-selects them
+while lines are pulsed. Measured: accuracy on the digits and the error of the logits. Compensation
+that left the logits as wrong as it found them, or training through the exact circuit that did no
+better than none, would prove the circuit's gradients or its matrices wrong; disturb that steep
+cells feel, or that soft-bounds cells feel no more than linear ones, its counts.
 """
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 
 import crossbar as xb
-from devices import Device, SoftBounds
+from devices import ConstantStep, Device, SoftBounds
+from devices.part import Update
 from experiments.circuit_plots import maps
 from experiments.circuit_runs import Fields, Tuned, Wired
 from experiments.data import Digits
-from experiments.networks import CNN
+from experiments.networks import CNN, MLP
 from experiments.plots import Line, Panel, band, panels
 from experiments.report import Check, Picture, Report, Section, Table
 from experiments.run import Run
@@ -29,6 +33,11 @@ CELL = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
 KAPPAS = (0.2, 1.0, 2.0, 4.0, 8.0, 16.0)
 TUNED = (4.0, 16.0)
 SOLVED = ("exact", "approximate")
+STEEPNESS = (16.0, 12.0, 8.0, 6.0, 4.0)  # v/v₀ of the write pulses
+LAWS: dict[str, Update] = {
+    "constant steps": ConstantStep(0.1e-6),
+    "soft bounds": SoftBounds(0.05e-6),
+}
 METHODS: dict[str, dict[str, bool]] = {
     "none": {},
     "columns calibrated": {"calibrate": True},
@@ -85,6 +94,15 @@ class Circuit(Study):
                     found[f"in situ, columns calibrated, {name}", kappa, seed] = run
         return found
 
+    def disturbed(self, seed: int, law: str, steepness: float | None) -> Train:
+        """In-situ training whose pulses disturb half-selected cells; None: they do not."""
+        write = None
+        if steepness is not None:
+            write = xb.ParallelWrite(v=1.0, v0=1 / steepness, half_select=True)
+        made = xb.Chip(Device(CELL.g_min, CELL.g_max, update=LAWS[law]), write=write)
+        recipe = Recipe(epochs=10, batch=32, lr=0.2)
+        return Train(Digits(), MLP(), recipe, made, xb.InSitu(xb.Aggregated(bl=31)), seed=seed)
+
     def fields(self) -> Fields:
         """The array that is drawn."""
         return Fields(32, 40, xb.Wires(8.0, 8.0, 20.0, 20.0), CELL.g_min, CELL.g_max)
@@ -100,7 +118,15 @@ class Circuit(Study):
             for method in METHODS
         ]
         digital = [self.digital(seed) for seed in range(seeds)]
-        slow = [] if options.quick else list(self.tuned(seeds).values())
+        slow: list[Run] = []
+        if not options.quick:
+            slow += self.tuned(seeds).values()
+            slow += [
+                self.disturbed(seed, law, steepness)
+                for seed in range(seeds)
+                for law in LAWS
+                for steepness in (None, *STEEPNESS)
+            ]
         return [self.fields(), *digital, *wired, *slow]
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
@@ -168,6 +194,9 @@ class Circuit(Study):
             section, more = self._training(seeds, store, none)
             sections.insert(1, section)
             checks += more
+            section, more = self._writing(seeds, store)
+            sections.insert(2, section)
+            checks += more
         return Report(
             title="The circuit",
             subtitle="Line resistance in networks, and what undoes it",
@@ -223,6 +252,54 @@ class Circuit(Study):
             "at such κ, because the wires take most of the signal."
         )
         return Section("Training through wires", [text], [table]), checks
+
+    def _writing(self, seeds: int, store: Store) -> tuple[Section, list[Check]]:
+        def found(law: str, steepness: float | None) -> list[float]:
+            runs = [self.disturbed(seed, law, steepness) for seed in range(seeds)]
+            return [store[run].metrics["accuracy"] for run in runs]
+
+        lines = [
+            band(law, STEEPNESS, [[found(law, s)[k] for s in STEEPNESS] for k in range(seeds)])
+            for law in LAWS
+        ]
+        none = {law: _mean(found(law, None)) for law in LAWS}
+        lost = {law: [none[law] - _mean(found(law, s)) for s in STEEPNESS] for law in LAWS}
+        figure = panels(
+            [Panel("Half-selected cells", "v/v₀", "test accuracy [%]", lines, log_x=True)]
+        )
+        parts = [math.sinh(s / 2) / math.sinh(s) for s in STEEPNESS]
+        table = Table(
+            ["Cells", "undisturbed", *(f"v/v₀ = {s:g}" for s in STEEPNESS)],
+            [
+                ["part of a step at v/2", "", *(f"{part:.2g}" for part in parts)],
+                *(
+                    [law, f"{none[law]:.1f} %", *(f"{none[law] - d:.1f} %" for d in lost[law])]
+                    for law in LAWS
+                ),
+            ],
+            f"Ten epochs in situ; mean of {seeds} networks.",
+        )
+        text = (
+            "Every pulse of a row or column puts half the write voltage on all of its cells, up "
+            "and down alike. Where steps depend on the conductance they do not cancel: the cells "
+            "are drawn to where up and down steps are equal, and with them the weights to zero."
+        )
+        checks = [
+            Check(
+                f"A steep cell is not disturbed (v/v₀ = {STEEPNESS[0]:g})",
+                "accuracy within 1.5 points of undisturbed training",
+                ", ".join(f"{law} {lost[law][0]:+.1f} points lost" for law in LAWS),
+                all(abs(lost[law][0]) <= 1.5 for law in LAWS),
+            ),
+            Check(
+                f"Disturb draws soft-bounds cells to mid-window (v/v₀ = {STEEPNESS[3]:g})",
+                "they lose more accuracy than constant steps",
+                ", ".join(f"{law} {lost[law][3]:+.1f} points lost" for law in LAWS),
+                lost["soft bounds"][3] > lost["constant steps"][3],
+            ),
+        ]
+        picture = Picture("disturb", figure, "Mean and range over the networks.")
+        return Section("Half-selected cells", [text], [picture, table]), checks
 
 
 def _mean(values: list[float]) -> float:
