@@ -236,10 +236,22 @@ def test_limits() -> None:
     errors = [gap(prepare(g, Wires(r, 2 * r)).mv(x), ideal) for r in (1e-2, 1e-4, 1e-6, 1e-8)]
     for one, next_one in zip(errors[:-1], errors[1:], strict=True):
         assert next_one == pytest.approx(one / 100, rel=0.05)
-    for wires in (Wires(1e12, 1.0), Wires(1.0, 1e12), Wires(1.0, 1.0, r_driver=1e12)):
+    for wires in (Wires(1e12, 1.0), Wires(1.0, 1e12)):
         network = prepare(g, wires)
         assert float(network.mv(x).abs().max()) < 1e-12 * len(x)
         assert network.residual < 1e-11
+    # what ends of high resistance cost elimination, as stated, until they are refused
+    for end in (1e4, 1e6, 1e7, 1e8):
+        for ends in ({"r_driver": end}, {"r_sense": end}, {"r_driver": end, "r_sense": end}):
+            wires = Wires(1.0, 1.0, **ends)
+            loose = end * float(torch.maximum(g.sum(0).max(), g.sum(1).max()))
+            wanted = dense(g, wires, x)[0]
+            assert gap(prepare(g, wires).mv(x), wanted) < 1e-13 + 1e-17 * loose**2
+    for ends in ({"r_driver": 1e12}, {"r_sense": 1e12}):
+        with pytest.raises(ValueError, match="all but disconnected"):
+            prepare(g, Wires(1.0, 1.0, **ends))
+        with pytest.raises(ValueError, match="all but disconnected"):
+            prepare(g, Wires(1.0, 1.0, **ends), SinhIV(1.0))
     # a line of r → ∞ divides what is left: one cell, Ohm's law in series
     one = torch.tensor([[1e-5]], dtype=torch.float64)
     current = prepare(one, Wires(1e7, 2e7, 3e7, 4e7)).mv(torch.ones(1, dtype=one.dtype))

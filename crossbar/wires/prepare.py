@@ -25,6 +25,9 @@ from crossbar.wires.settings import (
 from devices._check import instance, whole
 from devices.part import IV
 
+LOOSEST = 1e5
+"""Largest R Σg of a line, R its end and Σg its cells, that elimination takes."""
+
 
 def prepare(
     g: Tensor,
@@ -48,7 +51,8 @@ def prepare(
 
     Raises:
         TypeError: g is not a floating tensor, or a solver that cannot solve these cells.
-        ValueError: g is not an array, or holds a negative or non-finite conductance.
+        ValueError: g is not an array, or holds a negative or non-finite conductance; ends of lines
+            that all but disconnect them.
         NotConverged: raised by the reads of an iterative solver; it carries the residual.
     """
     if not isinstance(g, Tensor) or not g.is_floating_point():
@@ -74,6 +78,7 @@ def prepare(
     if iv is not None:
         if solver is not None and not isinstance(solver, Newton):
             raise TypeError(f"nonlinear cells need Newton(), got {solver!r}")
+        _connected(g, wires)
         return Nonlinear(g, wires, solver or Newton(), iv, floating)
     if solver is None and floating is not None:
         solver = Exact()
@@ -89,9 +94,24 @@ def prepare(
         )
     match solver:
         case Exact():
+            _connected(g, wires)
             return Factored(g, wires, solver, floating)
         case Iterative():
             return Iterated(g, wires, solver, floating)
         case Approximate():
             return Approximated(g, wires, solver, floating)
     raise TypeError(f"ohmic cells need Exact(), Iterative() or Approximate(), got {solver!r}")
+
+
+def _connected(g: Tensor, wires: Wires) -> None:
+    """Refuse ends that take the digits of elimination, about 5e-18 (R Σg)² of the output."""
+    _, _, r_driver, r_sense = wires.ohms
+    for name, end, dim in (("r_driver", r_driver, -1), ("r_sense", r_sense, -2)):
+        if end > 0 and g.numel():
+            loose = end * float(g.detach().sum(dim).max())
+            if loose > LOOSEST:
+                raise ValueError(
+                    f"{name}={end:g} ohm leaves a line all but disconnected (R times its "
+                    f"conductance is {loose:.1e}, at most {LOOSEST:g}): name it in "
+                    "floating=Floating(...)"
+                )

@@ -180,7 +180,11 @@ class Solver(ABC):
 
 @dataclass(frozen=True)
 class Exact(Solver):
-    """Direct elimination in float64, then one matrix product per read. Error about 1e-13."""
+    """Direct elimination in float64, then one matrix product per read.
+
+    Error about 1e-13 of the largest output; more where ends of high resistance R nearly disconnect
+    lines of conductance Σg, 1e-17 (R Σg)²: `prepare` refuses R Σg above 1e5.
+    """
 
 
 @dataclass(frozen=True)

@@ -264,9 +264,7 @@ class Circuit(Study):
         ]
         none = {law: _mean(found(law, None)) for law in LAWS}
         lost = {law: [none[law] - _mean(found(law, s)) for s in STEEPNESS] for law in LAWS}
-        figure = panels(
-            [Panel("Half-selected cells", "v/v₀", "test accuracy [%]", lines, log_x=True)]
-        )
+        figure = panels([Panel("Half-selected cells", "v/v₀", "test accuracy [%]", lines)])
         parts = [math.sinh(s / 2) / math.sinh(s) for s in STEEPNESS]
         table = Table(
             ["Cells", "undisturbed", *(f"v/v₀ = {s:g}" for s in STEEPNESS)],
