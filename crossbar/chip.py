@@ -27,7 +27,8 @@ class Chip:
         tile: largest (rows, columns) of one physical array; a larger matrix is split evenly and
             its partial sums are added digitally, each after its own ADC. None: one array.
         wires: resistances of the lines of every tile; None: ideal lines. With a current–voltage
-            law (`device.iv`) every input vector is solved by itself, wired or not.
+            law (`device.iv`) every input vector is solved by itself, wired or not. With source
+            lines (1T1R) the forward DAC's codes open the gates, one binary digit after another.
         solver: how the wired tiles are solved; None chooses, exactly. `Approximate()` trades
             exactness for speed.
         write: what in-situ updates do where a cell does not see the whole write voltage, through

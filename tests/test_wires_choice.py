@@ -66,6 +66,8 @@ def test_prepare_chooses_by_what_it_is_given() -> None:
     assert prepare(g, weak).solver == Exact()
     assert prepare(g, weak, reads=5).solver == Iterative()
     assert prepare(g, strong, reads=9).solver == Exact()
+    ends = Wires(1.0, 1.0, r_driver=1e5)  # κ is small, R Σg = 40
+    assert prepare(g, ends).kappa < 0.1 and prepare(g, ends, reads=5).solver == Exact()
     assert prepare(g, weak, SinhIV(1.0), reads=1).solver == Newton()
     assert prepare(g, weak, floating=Floating((1,)), reads=1).solver == Exact()
     assert prepare(g, weak, solver=Exact(), reads=1).solver == Exact()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 import crossbar as xb
+from crossbar import spice
 from crossbar.quantise import balanced
 from devices import Device, GaussianRead, SinhIV, SoftBounds
 from tests.circuit_cases import cells, volts
@@ -236,3 +237,26 @@ def test_what_is_refused() -> None:
         chip(wires, write=xb.ParallelWrite(1.0, 0.1))
     with pytest.raises(TypeError, match=r"source lines \(1T1R\) have no effective matrix"):
         xb.reorder(linear(xb.InSitu()))
+
+
+@pytest.mark.skipif(not spice.available(), reason="ngspice is not installed")
+@pytest.mark.parametrize("wires", LINES, ids=["same end", "opposite", "no end segments"])
+def test_ngspice_agrees_on_layers_and_row_scans(wires: xb.Wires) -> None:
+    g = cells(6, 4, 3).clamp(max=200e-6)
+    found = [spice.simulate(g, wires, V * row).output.sum() for row in torch.eye(6).double()]
+    scan = xb.prepare(g, wires).mv_t(V * torch.ones(4).double())
+    assert torch.allclose(scan, torch.stack(found), rtol=1e-9)
+    # inputs at full scale open the gates of every digit alike: one deck a tile and device
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(9, 6, bias=False, dtype=torch.float64))
+    layer = xb.convert(net, chip(wires, tile=(5, 4)), mode=xb.InSitu(), seed=0)[0]  # type: ignore[index]
+    x = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1, 1]).double()
+    total = torch.zeros(6, dtype=torch.float64)
+    for name, deck in spice.decks(layer, V * x).items():
+        answer, c = spice.run(deck), int(name.split("_")[2])
+        count = sum(key.startswith("i(vs_") for key in answer)
+        i = torch.tensor([answer[f"i(vs_{j})"] for j in range(count)], dtype=torch.float64)
+        total[c : c + count] += -i if name.endswith("minus") else i
+    scale = layer.array.w_max / (layer.span * CELL.window.span * V)
+    with torch.no_grad():
+        assert torch.allclose(layer(x), total * scale, rtol=1e-9, atol=1e-12)

@@ -56,7 +56,7 @@ def choose(
         rows: wordlines of one array.
         cols: bitlines.
         arrays: how many are solved together.
-        kappa: `Wires.kappa`, the worst of them.
+        kappa: `Wires.kappa`, the worst of them, and R Σg of the ends of their lines.
         reads: inputs the arrays will be read with before a conductance changes; None: many.
         device: where they are; None: a processor.
         nonlinear: whether the cells have a current-voltage law.

@@ -88,7 +88,7 @@ def prepare(
             m,
             n,
             arrays=g.numel() // (m * n),
-            kappa=wires.kappa(g),
+            kappa=wires.kappa(g) + max(_ends(g, wires).values()),
             reads=reads,
             device=g.device,
         )
@@ -103,15 +103,22 @@ def prepare(
     raise TypeError(f"ohmic cells need Exact(), Iterative() or Approximate(), got {solver!r}")
 
 
+def _ends(g: Tensor, wires: Wires) -> dict[str, float]:
+    """R Σg of the drivers and of the sense amplifiers, the worst line of each."""
+    _, _, r_driver, r_sense = wires.ohms
+    cells = g.detach()
+    return {
+        name: end * float(cells.sum(dim).max()) if end > 0 and g.numel() else 0.0
+        for name, end, dim in (("r_driver", r_driver, -1), ("r_sense", r_sense, -2))
+    }
+
+
 def _connected(g: Tensor, wires: Wires) -> None:
     """Refuse ends that take the digits of elimination, about 5e-18 (R Σg)² of the output."""
-    _, _, r_driver, r_sense = wires.ohms
-    for name, end, dim in (("r_driver", r_driver, -1), ("r_sense", r_sense, -2)):
-        if end > 0 and g.numel():
-            loose = end * float(g.detach().sum(dim).max())
-            if loose > LOOSEST:
-                raise ValueError(
-                    f"{name}={end:g} ohm leaves a line all but disconnected (R times its "
-                    f"conductance is {loose:.1e}, at most {LOOSEST:g}): name it in "
-                    "floating=Floating(...)"
-                )
+    for name, loose in _ends(g, wires).items():
+        if loose > LOOSEST:
+            raise ValueError(
+                f"{name} of {float(getattr(wires, name)):g} ohm leaves a line all but disconnected "
+                f"(times its conductance {loose:.1e}, at most {LOOSEST:g}): name it in "
+                "floating=Floating(...)"
+            )
