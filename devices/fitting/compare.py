@@ -62,7 +62,7 @@ def compare(problems: Sequence[Problem], seen: Averages) -> tuple[tuple[Candidat
         del fits[i]
     for i, coarse in fits.items():
         try:
-            fits[i] = solve(coarse.problem, coarse.at)
+            fits[i] = solve(coarse.problem, coarse.at, small=COARSE)
             scores[i] = predictions(fits[i])
         except RuntimeError as failure:  # no convergence: the law does not suit the data
             reasons[i] = str(failure)

@@ -131,11 +131,11 @@ def _slope(problem: Problem, at: Estimate, took: Step, screen: Screen) -> Tensor
     columns: list[tuple[Estimate, float]] = []
     error = torch.diagonal(took.covariance).clamp(min=0).sqrt().tolist()
     names = (*(m.name for m in problem.free), *problem.noises)
-    top = {m.name: m.high for m in problem.free}
+    means = {m.name: m for m in problem.free}
     for name, width in zip(names, error, strict=True):
         by = WIDE * width + shift(name, at)
-        if name in top and at.values[name] + by > top[name]:
-            by = -by
+        if name in means:
+            by = means[name].inside(at.values[name], by)
         columns.append((_shifted(at, name, by), by))
     width_c = torch.diagonal(took.inner, dim1=1, dim2=2).sqrt().mean(0).tolist()
     for i, (q, width) in enumerate(zip(problem.random, width_c, strict=True)):

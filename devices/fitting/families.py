@@ -41,6 +41,11 @@ class Mean:
     log: bool = False  # fitted, and held in `Values`, as its logarithm
     whole: bool = False  # fitted as a real number, rounded in the device
 
+    def inside(self, value: float, by: float) -> float:
+        """A shift of about the size `by` > 0 that stays in the range, upwards where it can."""
+        by = min(by, (self.high - self.low) / 4)
+        return by if value + by <= self.high else -by
+
     def natural(self, value: float) -> float:
         """The field's value from the fitted one."""
         return math.exp(value) if self.log else value

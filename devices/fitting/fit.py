@@ -13,7 +13,7 @@ from torch import Tensor
 from devices.device import Device
 from devices.fitting.compare import Candidate, compare, limited
 from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
-from devices.fitting.engine import Solution, solve
+from devices.fitting.engine import COARSE, Solution, solve
 from devices.fitting.families import FAMILIES, Family
 from devices.fitting.problem import Problem, begin
 from devices.fitting.result import Parameter, device, parameters
@@ -97,14 +97,11 @@ def fit(
         candidates, begun = compare(problems, seen)
     else:
         part = limited(problems[0])
-        candidates, begun = (), solve(part, begin(part, seen))
+        candidates, begun = (), solve(part, begin(part, seen), small=COARSE)
     whole = next(p for p in problems if p.family is begun.problem.family)
-    # A part of the data leads to the neighbourhood of what all of them say. It also gives the slope
-    # of log det(1 + T J): as J grows with the reads of a cell, ½ tr (T⁻¹ + J)⁻¹ dJ hardly changes.
-    if whole.blocks is begun.problem.blocks:
-        solution = begun
-    else:
-        solution = solve(whole, begun.at, corrections=1, slope=begun.slope)
+    # what a part of the data says leads to the neighbourhood of what all of them say
+    again = 0 if whole.blocks is begun.problem.blocks else 1
+    solution = solve(whole, begun.at, corrections=again, slope=begun.slope)
     _check_solution(solution)
     reads = int((~blocks.y.isnan()).sum())
     fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())

@@ -39,11 +39,13 @@ def look(
     """
     common = [] if only is not None else [*(m.name for m in problem.free), *problem.noises]
     names = [*common, *problem.random]
-    top = {m.name: m.high for m in problem.free}
-    by = torch.tensor([shift(name, at) for name in names], dtype=torch.float64)
-    for i, name in enumerate(common):
-        if name in top and at.values[name] + by[i] > top[name]:
-            by[i] *= -1  # a parameter at the end of its range is moved inwards
+    means = {} if only is not None else {m.name: m for m in problem.free}
+    moves = [shift(name, at) for name in names]
+    moves = [
+        means[n].inside(at.values[n], m) if n in means else m
+        for n, m in zip(names, moves, strict=True)
+    ]
+    by = torch.tensor(moves, dtype=torch.float64)
     y, kind, cell = problem.blocks
     width = max(1, CHUNK // ((1 + len(names)) * y.shape[0]))
     d = len(names)
