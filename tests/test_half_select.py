@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import crossbar as xb
 from crossbar.operations import Conv, Matmul
 from crossbar.quantise import balanced
+from crossbar.wires import tiled_write_shares
 from devices import VTEAM, AbruptReset, ConstantStep, Device, PowerLawDrift, SoftBounds
 from tests.circuit_cases import dense
 
@@ -332,3 +333,32 @@ def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match="half_select must be True or False"):
         xb.ParallelWrite(V, V0, half_select=1)  # type: ignore[arg-type]
     assert eval(repr(HALF), vars(xb)) == HALF
+
+
+def test_interleaved_pairs_share_the_drop_of_their_wordlines() -> None:
+    """Voltages of a write in tiles of alternating bitlines, by the dense nodal solution."""
+    g = torch.stack([torch.rand(5, 4).double() * 1e-4 for _ in range(2)])
+    wires = xb.Wires(60.0, 90.0, interleaved=True)
+    shares = tiled_write_shares(g, wires, (3, 2))
+    for a, b in balanced(5, 3):
+        for c, d in balanced(4, 2):
+            woven = g[:, a:b, c:d].movedim(0, -1).flatten(-2)
+            x, y = torch.ones(b - a).double() / 2, -torch.ones(2 * (d - c)).double() / 2
+            for k, ends in enumerate(((x, 0 * y), (0 * x, y))):
+                wanted = dense(woven, wires, *ends)[1].unflatten(-1, (-1, 2)).movedim(-1, 0)
+                assert torch.allclose(shares[k, :, a:b, c:d], wanted, rtol=1e-9)
+
+
+def test_disturbs_scatter_like_the_part_of_a_pulse_they_are() -> None:
+    """ε of a pulse's hops: mean ε and variance ε σ² of a step each; 5 standard errors."""
+    sigma, count, cols = 0.3, 40.0, 6000
+    law, half = ConstantStep(STEP, sigma_c2c=sigma), float(sinh_law(np.array(V / 2)))
+    net = model(xb.ExactBits(bl=64), HALF, xb.Reference(), law, shape=(1, cols))
+    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
+    d = torch.zeros(1, cols).double()
+    d[0, 0] = -1
+    net[0].update(torch.ones(1, 1).double(), d, rate_to_lr(array, count))  # type: ignore[index]
+    moved = ((array.g - before)[0, 0, 1:] / STEP).numpy()
+    mean, variance = count * half, count * half * sigma**2
+    assert abs(moved.mean() - mean) < 5 * math.sqrt(variance / cols)
+    assert abs(moved.var() / variance - 1) < 5 * math.sqrt(2 / cols)
