@@ -37,8 +37,8 @@ CUDA = torch.device("cuda", 0)
         (Exact(), lambda: choose(64, 64, kappa=10.0, reads=10)),
         (Iterative(), lambda: choose(64, 64, kappa=10.0, reads=3)),
         # a large array pays elimination only for more inputs
-        (Iterative(), lambda: choose(512, 512, kappa=0.1, reads=15)),
-        (Exact(), lambda: choose(512, 64, kappa=0.1, reads=15)),
+        (Iterative(), lambda: choose(512, 512, kappa=0.1, reads=14)),
+        (Exact(), lambda: choose(512, 64, kappa=0.1, reads=14)),
         # whatever does not fit is iterated, with steps enough for its κ
         (Exact(), lambda: choose(1024, 1024, arrays=4)),
         (Iterative(), lambda: choose(1024, 1024, arrays=5)),

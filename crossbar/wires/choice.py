@@ -36,7 +36,7 @@ def choose(
     - Nonlinear cells need `Newton`.
     - `Iterative` where conjugate gradients for every input cost less than one elimination,
 
-          reads · √(1 + κ)  <  10 + min(rows, cols)/50,
+          reads · √(1 + κ)  <  10 + min(rows, cols)/100,
 
       and where the joints of the elimination would not fit the device.
     - `Exact` otherwise: further reads cost nothing more.
@@ -47,10 +47,10 @@ def choose(
     room for larger batches, where CG slows down; `benchmarks/bench_circuit.py` prints the table):
 
         κ        64 × 64      128 × 128    256 × 256    512 × 512
-        0.1      24 (10)      16 (11)      25 (14)      16 (19)
-        1        13  (7)      11  (8)      16 (10)      15 (14)
-        10        7  (3)       6  (3)       7  (4)       8  (6)
-        100       3  (1)       3  (1)       3  (1)       2  (2)
+        0.1      24 (10)      16 (10)      25 (11)      16 (14)
+        1        13  (7)      11  (7)      16  (8)      15 (10)
+        10        7  (3)       6  (3)       7  (3)       8  (4)
+        100       3  (1)       3  (1)       3  (1)       2  (1)
 
     Args:
         rows: wordlines of one array.
@@ -63,7 +63,7 @@ def choose(
     """
     if nonlinear:
         return Newton()
-    few = reads is not None and reads * math.sqrt(1 + kappa) < 10 + min(rows, cols) / 50
+    few = reads is not None and reads * math.sqrt(1 + kappa) < 10 + min(rows, cols) / 100
     if few or arrays * rows * cols > largest_factor(device or torch.device("cpu")):
         # four times the steps it takes, so that a strong IR drop is no reason to give up
         return Iterative(max_steps=max(2000, math.ceil(30 * math.sqrt(1 + kappa))))
