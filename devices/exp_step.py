@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from devices._check import at_least, finite
@@ -84,20 +83,23 @@ class ExpStep(CurvedStep):
         middle = (window.g_min + window.g_max) / 2
         scale = 2 * self.a / (high - low)
 
+        def left(g: Tensor, rate: float, size: float) -> Tensor:
+            z = (g - middle) * (scale * rate)
+            return z.add_(self.b * rate).exp_().mul_(-size).add_(1).clamp_(min=0)
+
         def up(g: Tensor) -> Tensor:
-            rise = torch.exp(self.gamma_up * (scale * (g - middle) + self.b))
-            return p.up * (1 - self.A_up * rise).clamp(min=0)
+            return p.up * left(g, self.gamma_up, self.A_up)
 
         def down(g: Tensor) -> Tensor:
-            fall = torch.exp(-self.gamma_down * (scale * (g - middle) + self.b))
-            return -p.down * (1 - self.A_down * fall).clamp(min=0)
+            return -p.down * left(g, -self.gamma_down, self.A_down)
 
         return up, down
 
     def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
-        state = (g - window.g_min).clamp(min=0)
-        additive = self.sigma_add * self.dg_min
-        return self.sigma_c2c * step.abs() + self.sigma_state * state + additive
+        std = step.abs().mul_(self.sigma_c2c).add_(self.sigma_add * self.dg_min)
+        if not self.sigma_state:
+            return std
+        return std.add_((g - window.g_min).clamp_(min=0), alpha=self.sigma_state)
 
     def _noisy(self) -> bool:
         return bool(self.sigma_c2c or self.sigma_add or self.sigma_state)

@@ -36,7 +36,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from devices.affine import carried, expm1_ratio
+from devices.affine import carried, expm1_ratio, log1p_ratio
 from devices.clip import Bound, clip_move
 from devices.part import Pulses
 
@@ -89,12 +89,13 @@ def flow_pulse(
     if pulses.up_var is None and pulses.down_var is None:
         total = up + down
         few = (total <= FEW) & (up == up.floor()) & (down == down.floor())
-        most = int((total * few).max()) if g.numel() else 0
-        for k in range(most):
-            g = _one(step_up, step_down, g, up * few, total * few, k, low, high, noise, generator)
-        if bool(few.all()):
+        all_few = bool(few.all())
+        given, singly = (up, total) if all_few else (torch.where(few, t, 0) for t in (up, total))
+        for k in range(int(singly.max()) if g.numel() else 0):
+            g = _one(step_up, step_down, g, given, singly, k, low, high, noise, generator)
+        if all_few:
             return g
-        up, down = up * ~few, down * ~few
+        up, down = (torch.where(few, 0, t) for t in (up, down))
     if not g.numel():
         return g
     if float((up + down).max()) <= SHORT:
@@ -139,10 +140,10 @@ def _one(
 def _velocity(step: Step, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Step s, flow velocity v = s log1p(s')/s' and exponent log1p(s') of one pulse at g."""
     s = step(g)
-    slope = (3 * (s - step(g - s / 3)) / s).nan_to_num(0.0, 0.0, 0.0).clamp(min=STEEPEST)
-    exponent = torch.log1p(slope)
-    rate = torch.where(slope.abs() < 1e-6, 1 - slope / 2, exponent / slope)
-    return s, s * rate, exponent
+    change = s - step(torch.sub(g, s, alpha=1 / 3))
+    slope = change.div_(s).mul_(3).nan_to_num_(0.0, 0.0, 0.0).clamp_(min=STEEPEST)
+    rate = log1p_ratio(slope)
+    return s, s * rate, slope.mul_(rate)
 
 
 def _phi3(z: Tensor) -> Tensor:
@@ -181,25 +182,26 @@ def _short(
         flow_up = torch.addcmul(up, pulses.up_var, b_up, value=0.5)
     if pulses.down_var is not None:
         flow_down = torch.addcmul(down, pulses.down_var, b_down, value=0.5)
-    damping = torch.exp((flow_up * b_up + flow_down * b_down) / 2)
-    half = (flow_up * v_up + flow_down * v_down) * damping / 2
-    moved = g + 2 * half
-    counts = _counted(pulses, (v_up + b_up * half) * damping, (v_down + b_down * half) * damping)
+    damping = (flow_up * b_up).addcmul_(flow_down, b_down).mul_(0.5).exp_()
+    half = (flow_up * v_up).addcmul_(flow_down, v_down).mul_(damping).mul_(0.5)
+    moved = torch.add(g, half, alpha=2)
+    by_up, by_down = (torch.addcmul(v, b, half) for v, b in ((v_up, b_up), (v_down, b_down)))
+    counts = _counted(pulses, by_up.mul_(damping), by_down.mul_(damping))
     cycle = None
     if noise is not None:
         made_up, made_down = noise(inside, s_up), noise(inside, s_down)
-        cycle = up * made_up.square() + down * made_down.square()
+        cycle = (up * (made_up * made_up)).addcmul_(down, made_down * made_down)
         if counts is not None:  # exact counts this few are noisier by no more than their damping
-            cycle = cycle * damping.square()
+            cycle = cycle.mul_(damping).mul_(damping)
     return _apart(moved, counts, cycle, pulses)
 
 
 def _counted(pulses: Pulses, by_up: Tensor, by_down: Tensor) -> Tensor | None:
     """Variance that random counts make, from the change of g by one pulse of each kind."""
-    up = None if pulses.up_var is None else pulses.up_var * by_up.square()
+    up = None if pulses.up_var is None else pulses.up_var * (by_up * by_up)
     if pulses.down_var is None:
         return up
-    down = pulses.down_var * by_down.square()
+    down = pulses.down_var * (by_down * by_down)
     return down if up is None else up + down
 
 
