@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from importlib import resources
 
 import pytest
 
 import devices
-from devices import Device, PulseData, SoftBounds
+from devices import Device, LookupStep, PulseData, SoftBounds
 from experiments.cli import main
 from experiments.device_fit import both
 from experiments.pulse_example import CELL, example
+from experiments.studies.device import _fit
 
 EXAMPLE = resources.files("experiments").joinpath("examples/pulses.csv")
 
@@ -40,11 +42,24 @@ def test_bad_options_are_said_before_any_work(tmp_path, capsys) -> None:
     assert main(["device", str(tmp_path / "none.csv"), "--out", str(tmp_path)]) == 2
 
 
-@pytest.mark.slow
-def test_whole_study_writes_its_report(tmp_path) -> None:
+def test_lookup_law_can_be_asked_for(tmp_path) -> None:
     path = tmp_path / "pulses.csv"
     path.write_text(EXAMPLE.read_text(encoding="utf-8"))
-    given = ["device", str(path), "--quick", "--law", "SoftBounds", "--out", str(tmp_path / "out")]
+    options = Namespace(file=path, fix=[], law=["LookupStep"], proportional_read=False)
+    found = _fit(options)
+    assert isinstance(found.device.update, LookupStep)
+    measured, drawn = both(found, PulseData.read_csv(path))
+    worst = max(abs(a - b) for a, b in zip(measured.mean, drawn.mean, strict=True))
+    assert worst < 0.08 * 1e6 * CELL.window.span
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", ["SoftBounds", "LookupStep"])
+def test_whole_study_writes_its_report(tmp_path, law: str) -> None:
+    path = tmp_path / "pulses.csv"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8"))
+    given = ["device", str(path), "--quick", "--law", law, "--out", str(tmp_path / "out")]
     assert main(given) == 0
     page = (tmp_path / "out" / "device-pulses" / "report.html").read_text(encoding="utf-8")
-    assert "SoftBounds(" in page and "sigma_c2c" in page and "data:image/svg" in page
+    assert law in page and "data:image/svg" in page
+    assert (law == "LookupStep") or ("SoftBounds(" in page and "sigma_c2c" in page)

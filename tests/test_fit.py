@@ -20,8 +20,10 @@ from devices import (
     ExpStep,
     GaussianRead,
     LinearStep,
+    LookupStep,
     NeuroSim,
     PowStep,
+    ProportionalRead,
     PulseData,
     QuerliozStep,
     SoftBounds,
@@ -261,6 +263,7 @@ def unseen(found: devices.Fit, data: PulseData) -> Tensor:
     """Log-likelihood of every cell of other data under a fit."""
     blocks = data.blocks()
     blocks = blocks._replace(y=blocks.y / found.scale)
+    assert found.solution is not None
     problem = replace(found.solution.problem, blocks=blocks, cells=len(data.cells))
     return held_out(problem, found.solution.at)
 
@@ -304,7 +307,7 @@ def test_a_million_reads_in_a_minute() -> None:
         assert time.process_time() - begin < 60
     finally:
         torch.set_num_threads(threads)
-    assert found.candidates[0].name == "SoftBounds" and len(found.candidates) == 7
+    assert found.candidates[0].name == "SoftBounds" and len(found.candidates) == 8
     assert found.parameters["dg_min"].covers(1e-6)
 
 
@@ -335,6 +338,81 @@ def test_intervals_cover_the_truth_and_are_no_wider_than_the_bootstrap() -> None
                 bootstrap = 2 * 1.96 * value.std()
                 assert (high - low).median() <= 1.5 * bootstrap, (type(law).__name__, name)
     assert 0.93 <= inside / count <= 0.97
+
+
+def test_scale_and_offset_of_the_exponential_step_are_in_its_other_fields() -> None:
+    # why they are not fitted: another a and b with other A and γ is the same law
+    law = LAWS[5]
+    assert isinstance(law, ExpStep)
+    a, b = 0.5, -0.1
+    up, down = law.gamma_up * law.a / a, law.gamma_down * law.a / a
+    other = replace(
+        law,
+        a=a,
+        b=b,
+        gamma_up=up,
+        gamma_down=down,
+        A_up=law.A_up * math.exp(law.gamma_up * law.b - up * b),
+        A_down=law.A_down * math.exp(-law.gamma_down * law.b + down * b),
+    )
+    g = torch.linspace(10e-6, 60e-6, 101, dtype=torch.float64)
+    moved = []
+    for update in (law, other):
+        quiet = Device(
+            **WINDOW, update=replace(update, sigma_c2c=0.0, sigma_d2d=0, sigma_up_down=0)
+        )
+        state = quiet.fabricate((101,), dtype=torch.float64)
+        for pulses in (devices.Pulses(0 * g + 1, 0 * g), devices.Pulses(0 * g, 0 * g + 1)):
+            moved.append(quiet.pulse(state._replace(g=g), pulses).g)
+    assert torch.allclose(moved[0], moved[2], rtol=1e-12)
+    assert torch.allclose(moved[1], moved[3], rtol=1e-12)
+
+
+def test_proportional_read_noise_is_told_from_constant_noise() -> None:
+    law, sigma = LAWS[2], 0.01
+    device = Device(**WINDOW, update=law, read=ProportionalRead(sigma))
+    generator = torch.Generator().manual_seed(12)
+    data = PulseData.measured(device, cells=12, cycles=3, pulses=50, generator=generator)
+    found = devices.fit(data, families=[SoftBounds], proportional_read=True)
+    assert isinstance(found.device.read, ProportionalRead)
+    read = found.parameters["read"]
+    assert read.covers(sigma) and read.high - read.low < 0.2 * sigma
+    for name in ("dg_min", "sigma_c2c", "g_min", "g_max"):
+        assert found.parameters[name].covers(truth(law, name)), name
+    constant = devices.fit(data, families=[SoftBounds])
+    assert found.log_likelihood is not None and constant.log_likelihood is not None
+    assert found.log_likelihood > constant.log_likelihood + 10
+
+
+def kinked() -> LookupStep:
+    """A law of no family: steps that fall to a fifth and grow noisy in the upper half."""
+    nodes = torch.linspace(10e-6, 60e-6, 26, dtype=torch.float64)
+    z = torch.linspace(-1.5, 1.5, 11, dtype=torch.float64)
+
+    def table(sign: float) -> tuple[tuple[float, ...], ...]:
+        upper = nodes > 35e-6
+        step = torch.where(upper, 0.4e-6, 2e-6) * sign
+        noise = torch.where(upper, 1.0e-6, 0.2e-6)
+        room = 60e-6 - nodes if sign > 0 else nodes - 10e-6
+        step, noise = step * (room / 5e-6).clamp(max=1), noise * (room / 5e-6).clamp(max=1)
+        return tuple(tuple(row) for row in (step[:, None] + noise[:, None] * z).tolist())
+
+    return LookupStep(tuple(nodes.tolist()), (table(1.0),), (table(-1.0),))
+
+
+def test_lookup_device_wins_where_data_follow_no_family() -> None:
+    device = Device(**WINDOW, update=kinked(), read=GaussianRead(0.001))
+    generator = torch.Generator().manual_seed(13)
+    data = PulseData.measured(device, cells=6, cycles=8, pulses=50, generator=generator)
+    laws = [ConstantStep, LinearStep, SoftBounds, LookupStep]
+    found = devices.fit(data, families=laws)
+    assert isinstance(found.device.update, LookupStep) and found.equivalent == ("LookupStep",)
+    assert found.solution is None and found.parameters == {}
+    # and not where one of them made the data
+    mine = devices.fit(measured(LAWS[2], 14, cells=6, cycles=8), families=laws)
+    assert not isinstance(mine.device.update, LookupStep)
+    assert "LookupStep" not in mine.equivalent
+    assert type(devices.fit(data, families=[LookupStep]).device.update) is LookupStep
 
 
 def test_lookup_device_repeats_the_measured_steps() -> None:

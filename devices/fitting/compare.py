@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from devices.fitting.data import NOTHING, Blocks
+from devices.fitting.data import NOTHING, Blocks, Unidentified
 from devices.fitting.engine import COARSE, Solution, held_out, solve
+from devices.fitting.look import OUTLIER
+from devices.fitting.lookup import NODES as LOOKUP_NODES
+from devices.fitting.lookup import QUANTILES as LOOKUP_QUANTILES
+from devices.fitting.lookup import predicted
 from devices.fitting.problem import Problem, begin
 from devices.fitting.start import Averages
+from devices.lookup import LookupStep
 
 FOLDS = 3
 FAR = 8.0
@@ -38,57 +43,70 @@ class Candidate:
     reason: str = ""  # why it could not be fitted, where it could not
 
 
-def compare(problems: Sequence[Problem], seen: Averages) -> tuple[tuple[Candidate, ...], Solution]:
+def compare(
+    problems: Sequence[Problem], seen: Averages, *, lookup: bool
+) -> tuple[tuple[Candidate, ...], Solution | None]:
     """The families, the chosen one first, then by their predictions; and the chosen one's fit.
 
     All of it on at most about `MOST` reads of `limited`. Every family is fitted coarsely; one that
     describes even the data of its own fit worse than the best by `FAR` standard errors is left out
-    (`_hopeless`). The others are fitted well and predict unseen cells.
+    (`_hopeless`). The others are fitted well and predict unseen cells. With `lookup` so does the
+    device of the measured steps themselves, whose parameters are all of its tables; it has no fit.
 
     Raises:
         RuntimeError: none of them could be fitted.
     """
-    scores: dict[int, Tensor] = {}
-    reasons: dict[int, str] = {}
-    fits: dict[int, Solution] = {}
-    for i, problem in enumerate(problems):
-        small = limited(problem)
+    scores: dict[str, Tensor] = {}
+    sizes: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    fits: dict[str, Solution] = {}
+    parts = [limited(problem) for problem in problems]
+    for part in parts:
+        name = part.family.name
+        sizes[name] = len(part.free) + len(part.noises) + len(part.spreads)
         try:
-            fits[i] = solve(small, begin(small, seen), corrections=0, small=COARSE)
+            fits[name] = solve(part, begin(part, seen), corrections=0, small=COARSE)
         except RuntimeError as failure:  # no convergence: the law does not suit the data
-            reasons[i] = str(failure)
-    for i in _hopeless(fits):
-        reasons[i] = "describes even the data of its own fit far worse"
-        del fits[i]
-    for i, coarse in fits.items():
+            reasons[name] = str(failure)
+    for name in _hopeless(fits):
+        reasons[name] = "describes even the data of its own fit far worse"
+        del fits[name]
+    for name, coarse in fits.items():
         try:
-            fits[i] = solve(coarse.problem, coarse.at, small=COARSE)
-            scores[i] = predictions(fits[i])
+            fits[name] = solve(coarse.problem, coarse.at, small=COARSE)
+            scores[name] = predictions(fits[name])
         except RuntimeError as failure:  # no convergence: the law does not suit the data
-            reasons[i] = str(failure)
+            reasons[name] = str(failure)
+    if lookup:
+        name = LookupStep.__name__
+        sizes[name] = 2 * problems[0].cells * LOOKUP_NODES * LOOKUP_QUANTILES
+        try:
+            folds = [(train.blocks, test.blocks) for train, test, _ in _folds(parts[0])]
+            scores[name] = torch.cat([predicted(*fold, OUTLIER) for fold in folds])
+        except Unidentified as failure:
+            reasons[name] = str(failure)
     if not scores:
         raise RuntimeError("; ".join(reasons.values()))
-    sizes = {i: len(p.free) + len(p.noises) + len(p.spreads) for i, p in enumerate(problems)}
-    best = max(scores, key=lambda i: float(scores[i].sum()))
-    reads = int((~fits[best].problem.blocks.y.isnan()).sum())
+    best = max(scores, key=lambda name: float(scores[name].sum()))
+    reads = int((~parts[0].blocks.y.isnan()).sum())
     found = {}
-    for i, score in scores.items():
+    for name, score in scores.items():
         difference = score - scores[best]
         error = float(difference.std()) * math.sqrt(len(difference)) if len(difference) > 1 else 0.0
         total = float(difference.sum())
         same = -total <= error
-        found[i] = Candidate(problems[i].family.name, sizes[i], total / reads, error / reads, same)
-    order = sorted(found, key=lambda i: -found[i].held_out)
-    winner = min((i for i in order if found[i].equivalent), key=lambda i: sizes[i])
+        found[name] = Candidate(name, sizes[name], total / reads, error / reads, same)
+    order = sorted(found, key=lambda name: -found[name].held_out)
+    winner = min((name for name in order if found[name].equivalent), key=lambda name: sizes[name])
     order.remove(winner)
     failed = [
-        Candidate(problems[i].family.name, sizes[i], -math.inf, math.nan, False, reason)
-        for i, reason in reasons.items()
+        Candidate(name, sizes[name], -math.inf, math.nan, False, reason)
+        for name, reason in reasons.items()
     ]
-    return (found[winner], *(found[i] for i in order), *failed), fits[winner]
+    return (found[winner], *(found[name] for name in order), *failed), fits.get(winner)
 
 
-def _hopeless(fits: dict[int, Solution]) -> list[int]:
+def _hopeless(fits: dict[str, Solution]) -> list[str]:
     """Families whose own data are worse described than by the best, far beyond the error of that.
 
     By `FAR` standard errors of the sum over cells, and more than `FAR`² in the logarithm of the
@@ -100,11 +118,11 @@ def _hopeless(fits: dict[int, Solution]) -> list[int]:
     likelihood = {i: s.last.log_likelihood for i, s in fits.items()}
     best = max(likelihood.values(), key=lambda x: float(x.sum()))
     out = []
-    for i, own in likelihood.items():
+    for name, own in likelihood.items():
         difference = own - best
         error = float(difference.std()) * math.sqrt(len(own)) if len(own) > 1 else 0.0
         if -float(difference.sum()) > max(FAR * error, FAR**2):
-            out.append(i)
+            out.append(name)
     return out
 
 
@@ -113,19 +131,23 @@ def predictions(whole: Solution) -> Tensor:
 
     Every fold starts from the fit to all of the data, which it forgets as it converges.
     """
-    problem, at = whole.problem, whole.at
-    y, kind, cell = problem.blocks
-    by_cell = problem.cells >= 2 * FOLDS
-    fold = cell % FOLDS if by_cell else torch.arange(len(cell)) % FOLDS
     out = []
-    for number in range(FOLDS):
-        train, test = _part(problem, fold != number), _part(problem, fold == number, not by_cell)
-        kept = torch.unique(cell[fold != number])
-        begun = replace(at, delta=at.delta[kept], inner=at.inner[kept])
+    for train, test, kept in _folds(whole.problem):
+        begun = replace(whole.at, delta=whole.at.delta[kept], inner=whole.at.inner[kept])
         slope = whole.slope[kept]
         fitted = solve(train, begun, corrections=0, slope=slope, small=COARSE)
         out.append(held_out(test, fitted.at))
     return torch.cat(out)
+
+
+def _folds(problem: Problem) -> Iterator[tuple[Problem, Problem, Tensor]]:
+    """What to fit, what to predict, and the cells of the former; by cell or, if few, by trace."""
+    cell = problem.blocks.cell
+    by_cell = problem.cells >= 2 * FOLDS
+    fold = cell % FOLDS if by_cell else torch.arange(len(cell)) % FOLDS
+    for number in range(FOLDS):
+        train, test = _part(problem, fold != number), _part(problem, fold == number, not by_cell)
+        yield train, test, torch.unique(cell[fold != number])
 
 
 def limited(problem: Problem, reads: int = MOST) -> Problem:

@@ -156,7 +156,15 @@ class Nominal(Family):
 
 
 class Exponential(Nominal):
-    """The exponential step, whose potentiation must not vanish at mid-window."""
+    """The exponential step, whose potentiation must not vanish at mid-window.
+
+    Its scale a and offset b of z = a x + b cannot be identified from any data: with
+
+        A↑ e^{γ↑ z} = (A↑ e^{γ↑ b}) e^{(γ↑ a) x},   A↓ e^{−γ↓ z} = (A↓ e^{−γ↓ b}) e^{−(γ↓ a) x}
+
+    the four numbers A↑, A↓, γ↑, γ↓ give every curve that all six can (for a given a ≠ 0), so a and
+    b stay at the law's defaults, those of the source's fitted ReRAM.
+    """
 
     def valid(self, own: dict[str, float]) -> dict[str, float]:  # noqa: D102
         most = 0.999 * math.exp(-own["gamma_up"] * ExpStep.b)
@@ -223,5 +231,6 @@ FAMILIES: tuple[Family, ...] = (
 """Every family that is compared where the caller names none, and what each law leaves out:
 
 the relative and the additive noise of a constant step cannot be told apart, so it has the relative
-one; the exponential step keeps its scale a and offset b of z, which A and γ contain already.
+one; the exponential step keeps its scale a and offset b (see `Exponential`) and has no additive and
+no state noise; the power step has no spread of its exponents.
 """

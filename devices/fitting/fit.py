@@ -15,23 +15,29 @@ from devices.fitting.compare import Candidate, compare, limited
 from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
 from devices.fitting.engine import COARSE, Solution, solve
 from devices.fitting.families import FAMILIES, Family
+from devices.fitting.lookup import tabulated
 from devices.fitting.problem import Problem, begin
 from devices.fitting.result import Parameter, device, parameters
 from devices.fitting.start import Averages, averages
+from devices.lookup import LookupStep
 from devices.part import Update
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A device fitted to pulse data."""
+    """A device fitted to pulse data.
+
+    Where no family describes them as well as the measured steps themselves, `device` is the lookup
+    device, which has neither parameters with intervals nor a solution.
+    """
 
     device: Device
     parameters: dict[str, Parameter]  # every fitted field with its 95 % interval
     candidates: tuple[Candidate, ...]  # the families that were compared, best first
     reads: int
     left_out: int  # outliers that were not used
-    log_likelihood: float  # conductances in siemens; an outlier counts as one at the threshold
-    solution: Solution
+    log_likelihood: float | None  # conductances in siemens; an outlier counts as at the threshold
+    solution: Solution | None
     scale: float  # [S] unit of the solution
 
     @property
@@ -54,7 +60,12 @@ def fit(
     cell from both. Where several families are given, each predicts cells (or, with fewer than six
     cells, traces) that its fit did not see; of those within one standard error of the best the one
     with the fewest parameters wins. Reads more than 4.5 standard deviations from their prediction
-    are left out.
+    are left out. The lookup device (`lookup_device`) takes part, with all of its tables as its
+    parameters: it is chosen only where it predicts better than every law, because the data follow
+    none (a kink in the response, noise that depends on the conductance).
+
+    More than 40,000 reads are compared, and the fit begun, on as many of them; the chosen family
+    is then fitted to all.
 
     The window is fitted for laws whose steps vanish at its ends (soft bounds, power steps). For the
     others it is a convention: the range that the pulses explored, unless given by `fixed`, where
@@ -62,7 +73,8 @@ def fit(
 
     Args:
         data: reads, or the path of a CSV file in the format of docs/pulse-data.md.
-        families: laws to try (classes); None: all of `devices.fitting.FAMILIES`.
+        families: laws to try (classes); None: all of `devices.fitting.FAMILIES`, and `LookupStep`
+            unless `fixed` names more than the window.
         fixed: fields of the law or the window that are known, e.g. {"g_min": 1e-6, "g_max": 50e-6}
             [S] or {"sigma_d2d": 0.0}.
         proportional_read: whether the noise of a read is proportional to the conductance
@@ -75,13 +87,17 @@ def fit(
     """
     if not isinstance(data, PulseData):
         data = PulseData.read_csv(data)
-    chosen = FAMILIES if families is None else tuple(_family(f) for f in families)
-    if not chosen:
+    given = dict(fixed or {})
+    if families is None:
+        chosen, lookup = FAMILIES, not set(given) - {"g_min", "g_max"}
+    else:
+        chosen = tuple(_family(f) for f in families if f is not LookupStep)
+        lookup = LookupStep in families
+    if not chosen and not lookup:
         raise ValueError("families must name at least one law")
     blocks, cells = data.blocks(), len(data.cells)
     scale = _scale(blocks.y)
     blocks = blocks._replace(y=blocks.y / scale)
-    given = dict(fixed or {})
     seen = _check(blocks, given)
     problems = []
     for family in chosen:
@@ -91,19 +107,27 @@ def fit(
         hard = not family.bounded and "g_min" in given and "g_max" in given
         low, high = min(seen.low, known.get("g_min", 9e9)), max(seen.high, known.get("g_max", 0))
         problems.append(Problem(family, blocks, cells, known, hard, proportional_read, low, high))
-    if not problems:
+    if not problems and not lookup:
         raise ValueError(f"no family has all the fields of fixed={given!r}")
-    if len(problems) > 1:
-        candidates, begun = compare(problems, seen)
-    else:
+    reads = int((~blocks.y.isnan()).sum())
+    candidates: tuple[Candidate, ...] = ()
+    begun: Solution | None = None
+    if len(problems) + lookup > 1:
+        candidates, begun = compare(problems, seen, lookup=lookup)
+    elif problems:
         part = limited(problems[0])
-        candidates, begun = (), solve(part, begin(part, seen), small=COARSE)
+        begun = solve(part, begin(part, seen), small=COARSE)
+    if begun is None:
+        law, kept = tabulated(data.blocks(), data.cells)
+        window = [given.get("g_min", scale * seen.low), given.get("g_max", scale * seen.high)]
+        lost = reads - int((~kept.isnan()).sum())
+        own = Device(max(window[0], 0.0), window[1], update=law)
+        return Fit(own, {}, candidates, len(data), lost, None, None, scale)
     whole = next(p for p in problems if p.family is begun.problem.family)
     # what a part of the data says leads to the neighbourhood of what all of them say
     again = 0 if whole.blocks is begun.problem.blocks else 1
     solution = solve(whole, begun.at, corrections=again, slope=begun.slope)
     _check_solution(solution)
-    reads = int((~blocks.y.isnan()).sum())
     fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())
     predicted = reads - blocks.y.shape[1]  # all but the first of every trace
     return Fit(

@@ -13,8 +13,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import crossbar as xb
 import devices
-from devices import Fit, PulseData
+from devices import Fit, LookupStep, PulseData, Update
 from devices.fitting import FAMILIES
 from devices.fitting.data import DOWN, UP
 from experiments import paths
@@ -30,7 +31,11 @@ from experiments.store import Store
 from experiments.study import Study, provenance
 from experiments.training import Best, Recipe
 
-LAWS = {family.name: family for family in FAMILIES}
+LAWS: dict[str, type[Update]] = {family.name: family.law for family in FAMILIES}
+LAWS[LookupStep.__name__] = LookupStep
+
+WHOLE = xb.InSitu(xb.Deterministic(stochastic=True))
+"""How a law that takes whole counts alone is trained on."""
 
 
 class OwnDevice(Study):
@@ -84,7 +89,7 @@ class OwnDevice(Study):
             title=f"What {options.file.name} says",
             subtitle=f"{len(data.cells)} cells, {found.reads} reads; {law} fits them",
             summary=[
-                f"**{law}** describes the data with {len(found.parameters)} parameters. "
+                f"**{law}** describes the data {_how(found)}. "
                 f"{found.left_out} reads were left out as outliers. Trained in place on such cells "
                 f"the MLP reads **{estimate(own).mean:.1f} %** of the test images right, "
                 f"{signed(paired(digital, own))} points from the digital network."
@@ -94,21 +99,14 @@ class OwnDevice(Study):
                 Fact(f"{estimate(own).mean:.1f} %", "in place", "on the fitted device"),
                 Fact(f"{estimate(digital).mean:.1f} %", "digital"),
             ],
-            table=_parameters(found),
+            table=_parameters(found) if found.parameters else accuracy,
             checks=[_check(measured, fitted)],
             sections=[
                 Section("Measured against fitted", items=[_picture(measured, fitted)]),
-                Section(
-                    "Parameters",
-                    ["95 % confidence intervals. Spreads are from cell to cell unless named c2c."],
-                    [_parameters(found)],
-                ),
+                *([_intervals(found)] if found.parameters else []),
                 *([_families(found)] if found.candidates else []),
                 Section("Training on it", items=[accuracy]),
-                Section(
-                    "The device",
-                    [f"`{found.device!r}`", "This text evaluates to the device (import devices)."],
-                ),
+                _device(found),
             ],
             provenance=provenance(rows, options.command),
         )
@@ -161,8 +159,16 @@ def _trained(options: Namespace) -> dict[str, list[Train]]:
         "fitted device": chip(found.device),
     }.items():
         own = paths.replace(on, "mapping.w_max", task.w_max)
-        out[name] = [replace(run, chip=own, mode=PULSES) for run in digital]
+        update = own.device.update
+        mode = WHOLE if update is not None and update.whole else PULSES
+        out[name] = [replace(run, chip=own, mode=mode) for run in digital]
     return out
+
+
+def _how(found: Fit) -> str:
+    if found.solution is None:
+        return "best: its steps are the measured ones themselves, as no family of laws does as well"
+    return f"with {len(found.parameters)} parameters"
 
 
 def _states(found: Fit) -> float:
@@ -170,11 +176,26 @@ def _states(found: Fit) -> float:
     return found.device.window.span / found.device.update.step(found.device.window)
 
 
+def _device(found: Fit) -> Section:
+    if found.solution is None:
+        return Section("The device", ["`devices.lookup_device(path)` makes it from the same file."])
+    text = "This text evaluates to the device (import devices)."
+    return Section("The device", [f"`{found.device!r}`", text])
+
+
 def _parameters(found: Fit) -> Table:
     rows = []
     for name, p in found.parameters.items():
         rows.append([name, f"{p.value:.4g}", f"{p.low:.4g}", f"{p.high:.4g}", p.unit or "—"])
     return Table(["Parameter", "estimate", "from", "to", "unit"], rows)
+
+
+def _intervals(found: Fit) -> Section:
+    return Section(
+        "Parameters",
+        ["95 % confidence intervals. Spreads are from cell to cell unless named c2c."],
+        [_parameters(found)],
+    )
 
 
 def _families(found: Fit) -> Section:
