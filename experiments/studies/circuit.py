@@ -155,11 +155,12 @@ class Circuit(Study):
             ],
             f"Test accuracy, mean of {seeds} networks; without wires {base:.1f} %.",
         )
+        ticks = {k: f"{k:g}" for k in KAPPAS}
         figure = panels(
             [
                 Panel("Accuracy", "κ", "test accuracy [%]", lines("accuracy"), log_x=True,
-                      level=(base, "without wires")),
-                Panel("Logits", "κ", "relative error", lines("error"), log_x=True),
+                      level=(base, "without wires"), ticks=ticks),
+                Panel("Logits", "κ", "relative error", lines("error"), log_x=True, ticks=ticks),
             ]
         )  # fmt: skip
         sections = [
