@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from devices.fitting.data import NOTHING, Blocks, Unidentified
+from devices.fitting.data import DOWN, NOTHING, UP, Blocks, Unidentified
 from devices.fitting.engine import COARSE, Solution, held_out, solve
 from devices.fitting.look import OUTLIER
 from devices.fitting.lookup import NODES as LOOKUP_NODES
@@ -169,6 +169,23 @@ def limited(problem: Problem, reads: int = MOST) -> Problem:
     rank = torch.arange(len(cell)) - start[cell[order]]
     keep = order[rank < each]
     return replace(problem, blocks=Blocks(y[:, keep], kind[:, keep], cell[keep]))
+
+
+def without_rest(blocks: Blocks, ends: tuple[float, float], near: float) -> Blocks:
+    """The blocks without the reads that rest at a hard end of the window, for a comparison.
+
+    A cell that goes on being pulsed against an end says nothing of any law, but by the number of
+    its reads it weighs how well the normal distribution describes a pulse cut short there. Left are
+    the arrival and the last read before the direction changes; `near` is the distance that read
+    noise makes.
+    """
+    y, kind, cell = blocks
+    y = y.clone()
+    for way, end in ((DOWN, ends[0]), (UP, ends[1])):
+        there = (blocks.y - end).abs() < near
+        pushed = kind == way
+        y[1:-1][there[:-2] & there[1:-1] & pushed[1:-1] & pushed[2:]] = math.nan
+    return Blocks(y, kind, cell)
 
 
 def _cut(blocks: Blocks, rows: int) -> Blocks:

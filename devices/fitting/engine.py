@@ -38,6 +38,9 @@ WORSE = 3.0
 
 MOST_DAMPING = 1e3
 
+PATIENCE = 25
+"""Rounds after which a coarse end is accepted: what moves then are the kinks of tables."""
+
 TURN = 0.5
 """Part of the last step that the next one must take back for the two to count as to and fro."""
 
@@ -112,7 +115,7 @@ def solve(
         turned = float(move @ last) < -TURN * float(last @ last)
         caution = 1 + 2 * caution if turned else 0.7 * caution
         last = move
-        enough = max(COARSE, small) if left else small
+        enough = max(COARSE, small) if left or number > PATIENCE else small
         stuck = damping >= MOST_DAMPING  # no step makes it better: this is the end
         if stuck or (moved if turned else (1 + damping) * moving) < enough:
             if not left:
@@ -126,29 +129,36 @@ def solve(
 
 
 def _slope(problem: Problem, at: Estimate, took: Step, screen: Screen) -> Tensor:
-    """Slope of ½ log det(1 + T J) of every cell along x and δ, (C, X + R)."""
+    """Slope of ½ log det(1 + T J) of every cell along x and δ, (C, X + R).
+
+    A mean whose cells deviate from it has the slope of these deviations: only their sum counts, and
+    the two must agree, for their difference is what moves the mean.
+    """
     here = look(problem, at, screen=screen, only=problem.random)[0].information
-    columns: list[tuple[Estimate, float]] = []
-    error = torch.diagonal(took.covariance).clamp(min=0).sqrt().tolist()
-    names = (*(m.name for m in problem.free), *problem.noises)
-    means = {m.name: m for m in problem.free}
-    for name, width in zip(names, error, strict=True):
-        by = WIDE * width + shift(name, at)
-        if name in means:
-            by = means[name].inside(at.values[name], by)
-        columns.append((_shifted(at, name, by), by))
-    width_c = torch.diagonal(took.inner, dim1=1, dim2=2).sqrt().mean(0).tolist()
-    for i, (q, width) in enumerate(zip(problem.random, width_c, strict=True)):
+
+    def slope(moved: Estimate, by: float) -> Tensor:
+        there = look(problem, moved, screen=screen, only=problem.random)[0].information
+        change = 0.5 * (took.inner * (there - here)).sum((1, 2))
+        return change.clamp(-STEEP, STEEP) / by
+
+    found: dict[str, Tensor] = {}
+    widths = torch.diagonal(took.inner, dim1=1, dim2=2).sqrt().mean(0).tolist()
+    for i, (q, width) in enumerate(zip(problem.random, widths, strict=True)):
         by = WIDE * width + shift(q, at)
         delta = at.delta.clone()
         delta[:, i] += by
-        columns.append((replace(at, delta=delta), by))
-    slopes = []
-    for moved, by in columns:
-        there = look(problem, moved, screen=screen, only=problem.random)[0].information
-        change = 0.5 * (took.inner * (there - here)).sum((1, 2))
-        slopes.append(change.clamp(-STEEP, STEEP) / by)
-    return torch.stack(slopes, 1)
+        found[q] = slope(replace(at, delta=delta), by)
+    deviations = [found[q] for q in problem.random]
+    means = {m.name: m for m in problem.free}
+    names = (*means, *problem.noises)
+    error = torch.diagonal(took.covariance).clamp(min=0).sqrt().tolist()
+    for name, width in zip(names, error, strict=True):
+        if name not in found:
+            by = WIDE * width + shift(name, at)
+            if name in means:
+                by = means[name].inside(at.values[name], by)
+            found[name] = slope(_shifted(at, name, by), by)
+    return torch.stack([*(found[name] for name in names), *deviations], 1)
 
 
 def _shifted(at: Estimate, name: str, by: float) -> Estimate:
@@ -181,7 +191,11 @@ def _move(problem: Problem, at: Estimate, took: Step) -> tuple[Estimate, Tensor]
     for name, by, e in zip(problem.spreads, took.dt.tolist(), error_t, strict=True):
         spread[name] = _variance(spread[name], by, e, 1e-3)
         moves.append((spread[name] - at.spread[name]) / (e + 1e-18))
-    to = Estimate(values, noise, spread, took.delta, took.inner)
+    real = [values[m.name] - at.values[m.name] for m in free]
+    real += [noise[name] - at.noise[name] for name in problem.noises]
+    lack = torch.tensor(real, dtype=torch.float64) - took.dx
+    delta = took.delta + took.follow @ lack  # the cells make up for what x did not move
+    to = Estimate(values, noise, spread, delta, took.inner)
     return to, torch.tensor(moves, dtype=torch.float64)
 
 

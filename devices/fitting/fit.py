@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from devices.device import Device
-from devices.fitting.compare import Candidate, compare, limited
+from devices.fitting.compare import Candidate, compare, limited, without_rest
 from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
 from devices.fitting.engine import COARSE, Solution, solve
 from devices.fitting.families import FAMILIES, Family
@@ -113,7 +113,12 @@ def fit(
     candidates: tuple[Candidate, ...] = ()
     begun: Solution | None = None
     if len(problems) + lookup > 1:
-        candidates, begun = compare(problems, seen, lookup=lookup)
+        moving = blocks
+        if "g_min" in given and "g_max" in given:
+            ends = (given["g_min"] / scale, given["g_max"] / scale)
+            moving = without_rest(blocks, ends, 4 * math.sqrt(seen.read_variance))
+        shown = [replace(problem, blocks=moving) for problem in problems]
+        candidates, begun = compare(shown, seen, lookup=lookup)
     elif problems:
         part = limited(problems[0])
         begun = solve(part, begin(part, seen), small=COARSE)
@@ -125,8 +130,10 @@ def fit(
         return Fit(own, {}, candidates, len(data), lost, None, None, scale)
     whole = next(p for p in problems if p.family is begun.problem.family)
     # what a part of the data says leads to the neighbourhood of what all of them say
-    again = 0 if whole.blocks is begun.problem.blocks else 1
-    solution = solve(whole, begun.at, corrections=again, slope=begun.slope)
+    if whole.blocks is begun.problem.blocks:
+        solution = solve(whole, begun.at, corrections=0, slope=begun.slope)
+    else:
+        solution = solve(whole, begun.at, corrections=1, slope=begun.slope, small=COARSE)
     _check_solution(solution)
     fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())
     predicted = reads - blocks.y.shape[1]  # all but the first of every trace

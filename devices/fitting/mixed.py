@@ -46,7 +46,8 @@ class Step:
     """The next estimate, and what is known of it."""
 
     dx: Tensor  # (X,) change of x
-    delta: Tensor  # (C, R) deviations of the cells
+    delta: Tensor  # (C, R) deviations of the cells if x changes by dx
+    follow: Tensor  # (C, R, X) how they follow another change, −A F_δx
     dt: Tensor  # (M,) change of the spreads' variances
     covariance: Tensor  # (X, X) of x
     spread_variance: Tensor  # (M, M) covariance of the spreads' variances
@@ -190,4 +191,5 @@ def step(
     dt = spread_variance @ score_t / (1 + damping)
     prior = -0.5 * ((new * pull).sum(-1) + m.log_det)
     reached = found.log_likelihood + prior
-    return Step(dx, new, dt, covariance, spread_variance, m.inner, prior, reached)
+    follow = -m.gain[:, :n].mT
+    return Step(dx, new, follow, dt, covariance, spread_variance, m.inner, prior, reached)
