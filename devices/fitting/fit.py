@@ -84,6 +84,7 @@ def fit(
         Unidentified: the data cannot tell a parameter; the message names it and what would help.
         ValueError: data or settings that make no sense.
         FileNotFoundError: no such file.
+        RuntimeError: no family's fit converged.
     """
     if not isinstance(data, PulseData):
         data = PulseData.read_csv(data)
