@@ -288,6 +288,16 @@ def test_choice_is_as_good_as_the_true_family() -> None:
     compared(LAWS[2], 21, [ConstantStep, LinearStep, SoftBounds])
 
 
+def test_a_law_that_the_data_leave_open_is_not_chosen() -> None:
+    # constant steps leave the shape of an exponential open, whatever it predicts
+    law = LAWS[0]
+    assert isinstance(law, ConstantStep)
+    data = measured(law, 31, cells=12, cycles=2)
+    found = devices.fit(data, families=[ConstantStep, ExpStep], fixed=known(law))
+    assert found.candidates[0].name == "ConstantStep"
+    assert "cannot be identified" in found.candidates[1].reason
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [31, 32])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)

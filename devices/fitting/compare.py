@@ -53,8 +53,10 @@ def compare(
     (`_hopeless`). The others are fitted well and predict unseen cells. With `lookup` so does the
     device of the measured steps themselves, whose parameters are all of its tables; it has no fit.
 
+    A family of which the data leave a parameter open does not take part.
+
     Raises:
-        RuntimeError: none of them could be fitted.
+        Unidentified: none of them could be fitted.
     """
     scores: dict[str, Tensor] = {}
     sizes: dict[str, int] = {}
@@ -74,8 +76,9 @@ def compare(
     for name, coarse in fits.items():
         try:
             fits[name] = solve(coarse.problem, coarse.at, small=COARSE)
+            check_identified(fits[name])
             scores[name] = predictions(fits[name])
-        except RuntimeError as failure:  # no convergence: the law does not suit the data
+        except (RuntimeError, Unidentified) as failure:  # the law does not suit the data
             reasons[name] = str(failure)
     if lookup:
         name = LookupStep.__name__
@@ -86,7 +89,7 @@ def compare(
         except Unidentified as failure:
             reasons[name] = str(failure)
     if not scores:
-        raise RuntimeError("; ".join(reasons.values()))
+        raise Unidentified("; ".join(f"{name}: {why}" for name, why in reasons.items()))
     best = max(scores, key=lambda name: float(scores[name].sum()))
     reads = int((~parts[0].blocks.y.isnan()).sum())
     found = {}
@@ -124,6 +127,20 @@ def _hopeless(fits: dict[str, Solution]) -> list[str]:
         if -float(difference.sum()) > max(FAR * error, FAR**2):
             out.append(name)
     return out
+
+
+def check_identified(solution: Solution) -> None:
+    """Raise `Unidentified` for a mean that the data leave open."""
+    error = torch.diagonal(solution.last.covariance).clamp(min=0).sqrt()
+    for name, e, mean in zip(solution.names, error, solution.problem.free, strict=False):
+        size = solution.at.values[name] if name == "dg_min" else 1.0
+        limit = 20.0 if mean.log or mean.name.startswith(("states", "gamma", "beta")) else 1.0
+        if float(e) > limit * size and not mean.whole:
+            raise Unidentified(
+                f"{name} cannot be identified from these data: its standard error, "
+                f"{float(e) * (100 / size):.0f} % of its scale, leaves it open; pulses that cover "
+                f"more of the window would help, or give it by fixed={{{name!r}: ...}}"
+            )
 
 
 def predictions(whole: Solution) -> Tensor:

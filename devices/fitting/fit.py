@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from devices.device import Device
-from devices.fitting.compare import Candidate, compare, limited, without_rest
+from devices.fitting.compare import (
+    Candidate,
+    check_identified,
+    compare,
+    limited,
+    without_rest,
+)
 from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
 from devices.fitting.engine import COARSE, Solution, solve
 from devices.fitting.families import FAMILIES, Family
@@ -84,7 +89,7 @@ def fit(
         Unidentified: the data cannot tell a parameter; the message names it and what would help.
         ValueError: data or settings that make no sense.
         FileNotFoundError: no such file.
-        RuntimeError: no family's fit converged.
+        RuntimeError: the fit of the law does not converge.
     """
     if not isinstance(data, PulseData):
         data = PulseData.read_csv(data)
@@ -135,7 +140,7 @@ def fit(
         solution = solve(whole, begun.at, corrections=0, slope=begun.slope)
     else:
         solution = solve(whole, begun.at, corrections=1, slope=begun.slope, small=COARSE)
-    _check_solution(solution)
+    check_identified(solution)
     fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())
     predicted = reads - blocks.y.shape[1]  # all but the first of every trace
     return Fit(
@@ -247,17 +252,3 @@ def _known(
             f"fit this cell alone with fixed={{{zeros}}}"
         )
     return known
-
-
-def _check_solution(solution: Solution) -> None:
-    """Raise for a mean that the data leave open."""
-    error = torch.diagonal(solution.last.covariance).clamp(min=0).sqrt()
-    for name, e, mean in zip(solution.names, error, solution.problem.free, strict=False):
-        size = solution.at.values[name] if name == "dg_min" else 1.0
-        limit = 20.0 if mean.log or mean.name.startswith(("states", "gamma", "beta")) else 1.0
-        if float(e) > limit * size and not mean.whole:
-            raise Unidentified(
-                f"{name} cannot be identified from these data: its standard error, "
-                f"{float(e) * (100 / size):.0f} % of its scale, leaves it open; pulses that cover "
-                f"more of the window would help, or give it by fixed={{{name!r}: ...}}"
-            )
