@@ -17,9 +17,9 @@ Fluctuations are those of the linearised flow, made by every pulse and damped by
     var = ∫ e^{2B(1−t)} (V↑' n↑² + V↓' n↓²) dt + σ_add² Σ e^{2B(1−t)},   V' = V + σ_c2c² · count
     n = s for random counts, s/(1 ± b) for exact ones (a pulse does not damp its own noise)
 
-While |B| <= `NEAR` the integrals are the sources at the start times 1 + 3B/2, which lies between
-pulses of one direction (e^{2B}) and balanced ones (1 + B); up to `FAR` the sources are taken in the
-middle of the move, as far as half the pulses damp them; beyond it each source is taken to go
+Above `NEGLIGIBLE`, while |B| <= `NEAR`, the integrals are the sources at the start times 1 + 3B/2,
+which lies between pulses of one direction (e^{2B}) and balanced ones (1 + B); up to `FAR` they are
+those in the middle of the move, as far as half the pulses damp them; beyond it each is taken to go
 exponentially from its start to its end (`carried`). The last two are exact to first order in the
 noise for pulses of one direction, and for mixed ones where the conductance stays.
 """
@@ -36,6 +36,9 @@ from devices.part import Pulses
 
 LARGEST_GROWTH = 30.0
 """Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
+
+NEGLIGIBLE = 5e-3
+"""Exponent |B| that changes the noise by less than half a percent."""
 
 NEAR = 0.06
 """Exponent |B| up to which first order in B stands for it in the noise, within 1 %."""
@@ -93,7 +96,7 @@ def _own(t: Tensor, dtype: torch.dtype) -> Tensor:
 
 def log1p_ratio(b: Tensor) -> Tensor:
     """log1p(b)/b, continuous at 0 (a fabricated step of exactly zero is legal)."""
-    return (torch.log1p(b) / b).nan_to_num_(nan=1.0)
+    return torch.log1p(b).div_(b).nan_to_num_(nan=1.0)
 
 
 def expm1_ratio(b: Tensor, largest: float = math.inf) -> Tensor:
@@ -216,6 +219,8 @@ def _left(
             rates = (k.rate_up + k.b_up, k.rate_down - k.b_down)
         w_up, w_down = w_up / (rates[0] * rates[0]), w_down / (rates[1] * rates[1])
     made = torch.addcmul(w_up * e_up, w_down, e_down)
+    if flow.size <= NEGLIGIBLE:
+        return made
     if flow.size <= NEAR:
         return made.addcmul_(made, flow.bend, value=1.5)
     if flow.size <= FAR:

@@ -157,12 +157,10 @@ def soft(window: Window, steps: Steps, gamma_up: Tensor, gamma_down: Tensor) -> 
     it: it never jumps past the bound it saturates at.
     """
     middle = (window.g_min + window.g_max) / 2
-    top = window.g_max if steps.high is None else steps.high
-    bottom = window.g_min if steps.low is None else steps.low
-    up = torch.minimum(steps.up, 0.999 * (top - middle) / gamma_up)
-    down = torch.minimum(steps.down, 0.999 * (middle - bottom) / gamma_down)
-    b_up = -up * gamma_up / (top - middle)
-    b_down = down * gamma_down / (middle - bottom)
-    return Affine.of(
-        up - b_up * middle, down - b_down * middle, b_up, b_down, steps.low, steps.high
-    )
+    above = window.g_max - middle if steps.high is None else steps.high - middle
+    below = middle - window.g_min if steps.low is None else middle - steps.low
+    up = torch.minimum(steps.up, above * (0.999 / gamma_up))
+    down = torch.minimum(steps.down, below * (0.999 / gamma_down))
+    b_up, b_down = up * (gamma_up / -above), down * (gamma_down / below)
+    a_up, a_down = (torch.sub(s, b, alpha=middle) for s, b in ((up, b_up), (down, b_down)))
+    return Affine.of(a_up, a_down, b_up, b_down, steps.low, steps.high)
