@@ -89,16 +89,20 @@ def large(side: int) -> None:
     )
     print(f"\n{side}x{side} cells with spread in rates, bounds, drift exponent and stuck cells")
     target = torch.full((side, side), 20e-6)
+    seconds: dict[str, list[float]] = {}
 
     def timed(name: str, f: Callable[[], State]) -> State:
         start = time.perf_counter()
         out = f()
-        print(f"  {name:<26} {time.perf_counter() - start:8.2f} s")
+        seconds.setdefault(name, []).append(time.perf_counter() - start)
         return out
 
-    fresh = timed("fabricate", lambda: device.fabricate((side, side)))
-    programmed = timed("program", lambda: device.program(fresh, target))
-    timed("advance", lambda: device.advance(programmed, 3600.0))
+    for _ in range(3):  # the first also waits for the system to hand out the memory
+        fresh = timed("fabricate", lambda: device.fabricate((side, side)))
+        programmed = timed("program", lambda s=fresh: device.program(s, target))  # type: ignore[misc]
+        timed("advance", lambda s=programmed: device.advance(s, 3600.0))  # type: ignore[misc]
+    for name, took in seconds.items():
+        print(f"  {name:<26} {min(took):8.2f} s  (first {took[0]:.2f} s)")
 
 
 def main() -> None:
