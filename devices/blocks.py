@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 17
-"""Cells per block: a dozen float32 temporaries fit a core's share of cache; twice as many cells and
+BLOCK = 3 << 15
+"""Cells per block: a dozen float32 temporaries fit a core's share of cache; many more cells and
 malloc hands every temporary back to the system and fetches it anew."""
 
 Law = Callable[[Tensor, Any, Any, Tensor | None], tuple[Tensor, Any]]
