@@ -53,7 +53,7 @@ def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
     op, port = layer.op, layer.forward_port
     rows, cols = plane.matrix.shape[-2:]
     v, scale = port.encode(x, op, layer.streams)
-    unit = port.settings.v_max * layer.chip.device.window.span
+    unit = _unit(layer, port.settings.v_max)
 
     def currents(a: int, b: int) -> Currents:
         if plane.tiles is not None:
@@ -80,7 +80,7 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     op, port = layer.op, layer.backward_port
     matrix = plane.matrix if plane.back is None else plane.back
     v, scale = port.encode(d, op, layer.streams)
-    unit = port.settings.v_max * layer.chip.device.window.span
+    unit = _unit(layer, port.settings.v_max)
     noisy, cells = plane.variance is not None, plane.tiles is not None
     by_vector = port.settings.adc is not None or noisy or cells
     product = op.mv_t_vectors if by_vector else op.mv_t
@@ -103,6 +103,11 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     return _scaled(op.gather(total, shape) if by_vector else total, scale, gain)
 
 
+def _unit(layer: Reader, v_max: float) -> float:
+    """Current that counts as one, v_max ΔG [A]."""
+    return v_max * layer.chip.device.window.span
+
+
 def _converted(
     currents: Callable[[int, int], Currents],
     tiles: Sequence[tuple[int, int]],
@@ -111,7 +116,7 @@ def _converted(
     channel: int,
 ) -> Tensor:
     """Digital sum of the currents of all tiles, each with its noise and through its ADC."""
-    unit = port.settings.v_max * layer.chip.device.window.span
+    unit = _unit(layer, port.settings.v_max)
     total = None
     for tile, (a, b) in enumerate(tiles):
         i, power = currents(a, b)
@@ -136,7 +141,7 @@ def cells_vjp(
     assert plane.tiles is not None
     v, scale = port.encode(x, op, layer.streams)
     v_max = port.settings.v_max
-    unit = v_max * layer.chip.device.window.span
+    unit = _unit(layer, v_max)
     pulled = d * (gain / unit if scale is None else gain / unit * scale)
     volts = op.flat(_wide(v)) * v_max
     by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(_wide(pulled)))

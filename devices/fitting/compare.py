@@ -62,7 +62,8 @@ def compare(
     sizes: dict[str, int] = {}
     reasons: dict[str, str] = {}
     fits: dict[str, Solution] = {}
-    parts = [limited(problem) for problem in problems]
+    blocks = limited(problems[0].blocks, problems[0].cells)
+    parts = [replace(problem, blocks=blocks) for problem in problems]
     for part in parts:
         name = part.family.name
         sizes[name] = len(part.free) + len(part.noises) + len(part.spreads)
@@ -94,9 +95,7 @@ def compare(
     reads = int((~parts[0].blocks.y.isnan()).sum())
     found = {}
     for name, score in scores.items():
-        difference = score - scores[best]
-        error = float(difference.std()) * math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        total = float(difference.sum())
+        total, error = _difference(score, scores[best])
         same = -total <= error
         found[name] = Candidate(name, sizes[name], total / reads, error / reads, same)
     order = sorted(found, key=lambda name: -found[name].held_out)
@@ -122,11 +121,17 @@ def _hopeless(fits: dict[str, Solution]) -> list[str]:
     best = max(likelihood.values(), key=lambda x: float(x.sum()))
     out = []
     for name, own in likelihood.items():
-        difference = own - best
-        error = float(difference.std()) * math.sqrt(len(own)) if len(own) > 1 else 0.0
-        if -float(difference.sum()) > max(FAR * error, FAR**2):
+        total, error = _difference(own, best)
+        if -total > max(FAR * error, FAR**2):
             out.append(name)
     return out
+
+
+def _difference(own: Tensor, best: Tensor) -> tuple[float, float]:
+    """Sum over cells of the difference of two log-likelihoods, and its standard error."""
+    apart = own - best
+    error = float(apart.std()) * math.sqrt(len(apart)) if len(apart) > 1 else 0.0
+    return float(apart.sum()), error
 
 
 def check_identified(solution: Solution) -> None:
@@ -167,25 +172,23 @@ def _folds(problem: Problem) -> Iterator[tuple[Problem, Problem, Tensor]]:
         yield train, test, torch.unique(cell[fold != number])
 
 
-def limited(problem: Problem, reads: int = MOST) -> Problem:
+def limited(blocks: Blocks, cells: int, reads: int = MOST) -> Blocks:
     """About `reads` reads where there are more: random short pieces of the traces of every cell.
 
     Random, because traces alternate between the polarities; short, because a piece takes as long as
     many side by side.
     """
-    y, kind, cell = problem.blocks
-    if y.numel() <= reads:
-        return problem
-    pieces = _cut(problem.blocks, SHORT)
-    each = max(FEWEST, reads // (problem.cells * SHORT))
-    y, kind, cell = pieces
+    if blocks.y.numel() <= reads:
+        return blocks
+    each = max(FEWEST, reads // (cells * SHORT))
+    y, kind, cell = _cut(blocks, SHORT)
     draw = torch.rand(len(cell), generator=torch.Generator().manual_seed(0))
     order = torch.argsort(draw)
     order = order[torch.argsort(cell[order], stable=True)]  # by cell, random within
-    start = torch.searchsorted(cell[order], torch.arange(problem.cells))
+    start = torch.searchsorted(cell[order], torch.arange(cells))
     rank = torch.arange(len(cell)) - start[cell[order]]
     keep = order[rank < each]
-    return replace(problem, blocks=Blocks(y[:, keep], kind[:, keep], cell[keep]))
+    return Blocks(y[:, keep], kind[:, keep], cell[keep])
 
 
 def without_rest(blocks: Blocks, ends: tuple[float, float], near: float) -> Blocks:

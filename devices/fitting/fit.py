@@ -126,7 +126,7 @@ def fit(
         shown = [replace(problem, blocks=moving) for problem in problems]
         candidates, begun = compare(shown, seen, lookup=lookup)
     elif problems:
-        part = limited(problems[0])
+        part = replace(problems[0], blocks=limited(blocks, cells))
         begun = solve(part, begin(part, seen), small=COARSE)
     if begun is None:
         law, kept = tabulated(data.blocks(), data.cells)
