@@ -112,6 +112,11 @@ class Wires:
         return self.r_wordline, self.r_bitline, self.r_driver, self.r_sense
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether a resistance asks for its gradient."""
+        return any(isinstance(r, Tensor) and r.requires_grad for r in self.resistances)
+
+    @property
     def ohms(self) -> tuple[float, ...]:
         """The same four as plain numbers [ohm]."""
         return tuple(

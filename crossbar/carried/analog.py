@@ -1,0 +1,237 @@
+"""The tensor that a forward sees of an analog weight."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from crossbar.carried.tables import CASTS, UNREAD, VIEWS, writes
+from crossbar.directions import Operation, Size
+from crossbar.weight import AnalogWeight
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {}
+"""Functions that multiply by a weight, and how they read it; filled by the rooms beside this."""
+
+plain = torch._C.DisableTorchFunctionSubclass
+
+
+def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a handler; it runs with dispatch off and returns NotImplemented to decline."""
+
+    def register(handler: Callable[..., Any]) -> Callable[..., Any]:
+        PRODUCTS.update({function: handler for function in functions if function is not None})
+        return handler
+
+    return register
+
+
+class Analog(Tensor):
+    """A Parameter whose weight is on arrays, or a view, cast or detached copy of it.
+
+    Functions that multiply by it read the array; views of it stay analog; everything else sees a
+    plain tensor. Operators of other namespaces that are handed one are refused by name.
+    """
+
+    analog: AnalogWeight
+    root: Tensor  # the whole weight, a plain tensor; of a Parameter itself
+    cells: Tensor  # the same view of root's memory, which says what part of the array it is
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """See the class."""
+        kwargs = kwargs or {}
+        with plain():
+            handler = PRODUCTS.get(func)
+            if handler is not None:
+                found = handler(*args, **kwargs)
+                if found is not NotImplemented:
+                    return found
+            elif func in VIEWS:
+                return _viewed(func, args, kwargs)
+            elif writes(func, args, kwargs):
+                _written(args, kwargs)
+            elif func in UNREAD or _namespace(func) not in _OURS:
+                raise TypeError(
+                    f"{getattr(func, '__name__', func)} would read an analog weight digitally, "
+                    "unnoticed: leave the weight digital with convert(..., exclude=[...]), or give "
+                    "it weight.detach().clone()"
+                )
+            return func(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A Parameter of its own on a copy of the array; of a view, a plain copy."""
+        if id(self) in memo:
+            return memo[id(self)]
+        with plain():
+            new: Any = self.detach().clone()
+            if getattr(self, "_is_param", False):
+                new = torch.nn.Parameter(new, self.requires_grad)
+                memo[id(self)] = new
+                carry(new, copy.deepcopy(self.analog, memo))
+            else:
+                new = copy.deepcopy(self.detach(), memo)
+            memo[id(self)] = new
+            return new
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Of a Parameter: its values and its array; of a view: its values."""
+        with plain():
+            values = self.detach().as_subclass(Tensor)
+            if not getattr(self, "_is_param", False):
+                return _same, (values,)
+            return _restored, (values, self.requires_grad, self.analog)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        """As torch's own Parameter."""
+        with plain():
+            values = self.detach().as_subclass(Tensor)
+            text = f"{'Parameter containing:' if self._is_leaf_parameter() else 'analog view of'}"
+            return f"{text}\n{values!r}"
+
+    def _is_leaf_parameter(self) -> bool:
+        return bool(getattr(self, "_is_param", False))
+
+
+_OURS = ("aten", "prim", "prims", "crossbar")
+
+
+def _namespace(func: Any) -> str:
+    name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
+    return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
+
+
+def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
+    """Let a Parameter carry its array: it stays the same object for optimisers and hooks."""
+    if type(parameter) not in (torch.nn.Parameter, Analog):
+        raise TypeError(
+            f"{analog.name} is a {type(parameter).__name__}, which has a dispatch of its own: "
+            "leave it digital with exclude="
+        )
+    with plain():
+        fresh = type(parameter) is not Analog
+        parameter.__class__ = Analog  # type: ignore[assignment]
+        carried: Any = parameter
+        carried._is_param = True
+        carried.analog = analog
+        if fresh or carried.__dict__.get("committed") is not analog:
+            listen(carried)
+
+
+def listen(parameter: Any) -> None:
+    """The hook by which a backward that accumulates into `.grad` counts as training.
+
+    A frozen leaf takes none; it is given one when it is thawed and read.
+    """
+    if parameter.requires_grad and parameter.is_leaf:
+        parameter.register_post_accumulate_grad_hook(_commit)
+        parameter.committed = parameter.analog
+
+
+def _commit(parameter: Any) -> None:
+    analog = getattr(parameter, "analog", None)
+    if analog is not None:
+        analog.commit(parameter)
+
+
+def uncarry(parameter: Any) -> None:
+    """A plain Parameter again."""
+    with plain():
+        for name in ("analog", "root", "cells", "committed", "_is_param"):
+            parameter.__dict__.pop(name, None)
+        parameter._post_accumulate_grad_hooks = None
+        parameter.__class__ = torch.nn.Parameter
+
+
+def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = None) -> Any:
+    """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`."""
+    with plain():
+        found: Any = value.as_subclass(Analog) if type(value) is not Analog else value
+        found.analog = analog
+        found.root = value if root is None else root
+        found.cells = value if cells is None else cells
+        return found
+
+
+def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
+    """Of a handle: its weight, the whole weight as torch sees it, and the view of that."""
+    if getattr(w, "_is_param", False):
+        return w.analog, w, w
+    return w.analog, w.root, w.cells
+
+
+def read(x: Tensor, w: Any, op: Operation, size: Size = (), cells: Tensor | None = None) -> Tensor:
+    """The product of x with a handle; `cells`: the view in the shape that `op` multiplies by."""
+    analog, root, own = parts(w)
+    seen = own if cells is None else cells
+    region = analog.region(seen, root, op)
+    return analog.read(x, w, root, region, op, size)
+
+
+def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if func is Tensor.__iter__:
+        return iter(_viewed(Tensor.unbind, args, kwargs))
+    w = args[0] if args else kwargs.get("input")
+    out = func(*args, **kwargs)
+    if not isinstance(w, Analog) or out is w:
+        return out
+    analog, root, cells = parts(w)
+    if func in CASTS:
+        if isinstance(out, Tensor) and out.shape == cells.shape:
+            return wrapped(out, analog, root, cells)
+        return out
+    with torch.no_grad():
+        again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
+    return _wrapped_all(out, again, analog, root)
+
+
+def _wrapped_all(out: Any, cells: Any, analog: AnalogWeight, root: Any) -> Any:
+    if isinstance(out, (tuple, list)):
+        made = [_wrapped_all(a, b, analog, root) for a, b in zip(out, cells, strict=True)]
+        return type(out)(made)
+    if not isinstance(out, Tensor) or not out.is_floating_point():
+        return out
+    return wrapped(out, analog, root, cells)
+
+
+def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Mark the weights that a function is about to write; refuse an optimiser that cannot."""
+    for thing in (*args, *kwargs.values()):
+        for w in thing if isinstance(thing, (list, tuple)) else (thing,):
+            if isinstance(w, Analog):
+                analog = w.analog
+                analog.dirty = True
+                if analog.mode.written:
+                    _refuse_optimiser(analog)
+
+
+def _refuse_optimiser(analog: AnalogWeight) -> None:
+    frame = sys._getframe(1)
+    while frame is not None:
+        step = frame.f_locals.get("self")
+        if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
+            if not getattr(step, "pulses", False):
+                raise TypeError(
+                    f"{type(step).__name__} would write numbers into {analog.name}, whose cells "
+                    "take pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or "
+                    "convert with mode=HardwareAware() for this optimiser"
+                )
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
+def _restored(values: Tensor, requires_grad: bool, analog: AnalogWeight) -> Any:
+    parameter = torch.nn.Parameter(values, requires_grad)
+    carry(parameter, analog)
+    return parameter

@@ -1,0 +1,122 @@
+"""Which of torch's functions give views of a weight, casts of it, or write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CASTS = {
+    Tensor.float,
+    Tensor.double,
+    Tensor.half,
+    Tensor.bfloat16,
+    Tensor.to,
+    Tensor.type,
+    Tensor.type_as,
+    Tensor.cpu,
+    Tensor.cuda,
+    Tensor.contiguous,
+}
+"""Copies, where they copy, that stand for the same part of the weight."""
+
+VIEWS = CASTS | {
+    Tensor.T.__get__,
+    Tensor.mT.__get__,
+    Tensor.H.__get__,
+    Tensor.mH.__get__,
+    Tensor.data.__get__,
+    Tensor.detach,
+    torch.detach,
+    Tensor.t,
+    torch.t,
+    Tensor.transpose,
+    torch.transpose,
+    Tensor.swapaxes,
+    torch.swapaxes,
+    Tensor.swapdims,
+    torch.swapdims,
+    Tensor.permute,
+    torch.permute,
+    Tensor.movedim,
+    torch.movedim,
+    Tensor.moveaxis,
+    torch.moveaxis,
+    Tensor.adjoint,
+    torch.adjoint,
+    Tensor.view,
+    Tensor.view_as,
+    Tensor.reshape,
+    torch.reshape,
+    Tensor.flatten,
+    torch.flatten,
+    Tensor.unflatten,
+    Tensor.squeeze,
+    torch.squeeze,
+    Tensor.unsqueeze,
+    torch.unsqueeze,
+    Tensor.expand,
+    Tensor.expand_as,
+    Tensor.__getitem__,
+    Tensor.narrow,
+    torch.narrow,
+    Tensor.select,
+    torch.select,
+    Tensor.chunk,
+    torch.chunk,
+    Tensor.split,
+    torch.split,
+    Tensor.tensor_split,
+    torch.tensor_split,
+    Tensor.unbind,
+    torch.unbind,
+    Tensor.__iter__,
+}
+"""Functions whose result is, or may be, a part of the weight's memory."""
+
+_IN_PLACE = {
+    Tensor.__setitem__,
+    Tensor.data.__set__,
+    Tensor.set_,
+    Tensor.__iadd__,
+    Tensor.__isub__,
+    Tensor.__imul__,
+    Tensor.__itruediv__,
+    Tensor.__ipow__,
+}
+_NO_WRITE = {"requires_grad_", "retain_grad_", "share_memory_", "__", "rename_"}
+
+
+def writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a function writes into one of its arguments."""
+    if func in _IN_PLACE or kwargs.get("out") is not None:
+        return True
+    name = getattr(func, "__name__", "")
+    if name.startswith(("_fused_", "_foreach_")):
+        return name.startswith("_fused_") or name.endswith("_")
+    return name.endswith("_") and not name.endswith("__") and name not in _NO_WRITE
+
+
+UNREAD = {
+    torch.bilinear,
+    torch.chain_matmul,
+    torch.linalg.multi_dot,
+    torch.baddbmm,
+    Tensor.baddbmm,
+    torch.addbmm,
+    Tensor.addbmm,
+    torch.addr,
+    torch.kron,
+    torch.lstm,
+    torch.gru,
+    torch.rnn_tanh,
+    torch.rnn_relu,
+    torch.lstm_cell,
+    torch.gru_cell,
+    torch.rnn_tanh_cell,
+    torch.rnn_relu_cell,
+    torch.nn.functional.bilinear,
+    torch.nn.functional.embedding_bag,
+}
+"""Products that no handler reads yet: an analog weight that reaches one is refused by name."""

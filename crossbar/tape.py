@@ -1,0 +1,147 @@
+"""What backward passes leave for an in-situ update, and whether a gradient is still theirs.
+
+Entries wait under the graph task they were made in and are committed by the weight's
+post-accumulate hook: only a backward that accumulates into `.grad` trains. At the step the
+gradient is compared with the entries by content, never by version or identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossbar.directions import Operation
+from crossbar.regions import Form, Region
+
+ROUNDINGS = 400
+"""Roundings, of the entries' dtype, by which a sum of outer products may miss its gradient."""
+
+
+class Entry(NamedTuple):
+    """The inputs and errors of one read: the gradient of its part of the weight is Σ x δ."""
+
+    op: Operation
+    x: Tensor
+    d: Tensor
+    region: Region
+
+    def scaled(self, c: float) -> Entry:
+        """The same with errors c δ, in float32 at least: a scaler's 2^16 is divided out."""
+        d = self.d if c == 1 else self.d.to(torch.promote_types(self.d.dtype, torch.float32)) * c
+        return self._replace(d=d)
+
+    def sketch(self, v: Tensor) -> Tensor:
+        """vᵀ Σ x δ of the region, (..., cols of the region), for v (..., rows of the matrix)."""
+        part = v[..., self.region.rows]
+        if self.op.form.groups is not None and part.dim() == 1:
+            part = part.unsqueeze(0)
+        x, d = (t.to(v.dtype) for t in (self.x, self.d))
+        if self.region.transposed:
+            return self.op.backward.dot(d, part).unsqueeze(-2).matmul(self.op.forward.lines(x))
+        return self.op.forward.dot(x, part).unsqueeze(-2).matmul(self.op.backward.lines(d))
+
+
+def judge(
+    grad: Tensor, form: Form, old: Sequence[Entry], new: Sequence[Entry] = ()
+) -> float | None:
+    """c with grad = c Σ old + Σ new, or None: it is something else.
+
+    One random vector is multiplied from the left; a change of a single entry shows. `form` says
+    how the weight is a matrix.
+    """
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    m = form.matrix(grad.detach().to(wide))
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(m.shape[:-1], generator=generator, dtype=wide).to(m.device)
+    got = (v.unsqueeze(-2) @ m).squeeze(-2)  # (..., cols)
+
+    def summed(entries: Sequence[Entry]) -> Tensor:
+        total = torch.zeros_like(got)
+        for entry in entries:
+            found = entry.sketch(v)
+            part = total[..., entry.region.cols]
+            part += found.reshape(part.shape)
+        return total
+
+    first, second = summed(old), summed(new)
+    rest = got - second
+    power = (first * first).sum()
+    c = (rest * first).sum() / power
+    eps = max(torch.finfo(e.d.dtype).eps for e in (*old, *new))
+    eps = max(eps, torch.finfo(grad.dtype).eps)
+    error = (rest - c * first).abs().amax()
+    bound = ROUNDINGS * eps * torch.maximum(got.abs().amax(), second.abs().amax())
+    numbers = torch.stack([c, error, bound, power, rest.abs().amax()]).tolist()  # one sync
+    c_, error_, bound_, power_, rest_ = numbers
+    if power_ == 0 or c_ != c_:
+        return 1.0 if rest_ <= bound_ else None
+    if error_ > bound_:
+        return None
+    # a factor within rounding of one is one: pulses then see δ as it was
+    return 1.0 if abs(c_ - 1) <= ROUNDINGS * eps else c_
+
+
+@dataclass
+class Tape:
+    """The entries of one weight; copies and pickles start empty, as `.grad` does."""
+
+    form: Form
+    waiting: dict[int, list[Entry]] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    version: int | None = None
+
+    def note(self, entry: Entry) -> None:
+        """An entry of the backward that runs."""
+        task = torch._C._current_graph_task_id()
+        if task not in self.waiting:
+            self.waiting[task] = []
+            if task != -1:  # whatever nobody committed is dropped when the backward ends
+                engine = torch.autograd.Variable._execution_engine
+                engine.queue_callback(lambda: self.waiting.pop(task, None))
+        self.waiting[task].append(entry)
+
+    def commit(self, parameter: Tensor) -> None:
+        """The weight's gradient was accumulated: what waited under this backward counts."""
+        new = self.waiting.pop(torch._C._current_graph_task_id(), [])
+        grad = parameter.grad
+        if grad is None:
+            self.entries += new
+            return
+        if self.entries and self.version is not None and grad._version != self.version + 1:
+            # something lay between two backward passes: a factor (0: forgotten), or numbers
+            c = judge(grad, self.form, self.entries, new)
+            if c is not None:
+                self.entries = [e.scaled(c) for e in self.entries] if c else []
+        self.entries = self.entries + new
+        self.version = grad._version
+
+    def take(self, grad: Tensor | None, without: bool) -> list[Entry] | Tensor | None:
+        """What a step applies, once: entries, or a gradient that is not theirs; None: nothing.
+
+        `without`: the weight has no gradient by its own choice; entries stand for themselves.
+        """
+        entries = self.entries
+        self.clear()
+        if grad is None:
+            return entries if without and entries else None
+        if not entries:
+            return grad
+        c = judge(grad, self.form, entries)
+        if c is None:
+            return grad
+        return [e.scaled(c) for e in entries] if c else None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.waiting, self.entries, self.version = {}, [], None
+
+    def __getstate__(self) -> dict[str, Form]:
+        return {"form": self.form}
+
+    def __setstate__(self, state: dict[str, Form]) -> None:
+        self.form = state["form"]
+        self.clear()
