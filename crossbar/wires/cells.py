@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from crossbar.quantise import balanced
-from crossbar.wires.network import CHUNK, Network
+from crossbar.wires.network import Network
 from crossbar.wires.prepare import prepare
 from crossbar.wires.settings import Solver, Wires
+from crossbar.wires.solved import CHUNK
 from devices.part import IV
 
 IDEAL = Wires(0.0, 0.0)
