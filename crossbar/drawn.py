@@ -10,7 +10,7 @@ from torch import Tensor
 from crossbar.cells import Order, Planes, planes_of
 from crossbar.chip import Chip
 from crossbar.handles import handle_of, held_by
-from crossbar.streams import EVALUATION, WRITE, Streams
+from crossbar.streams import EVALUATION, WRITE, Streams, advanced
 from devices.part import Read
 
 
@@ -54,18 +54,20 @@ class Rehearsal:
         `order` is where wires find the cells. Differentiable in the matrix where wires are, or a
         current-voltage law is; else without a gradient.
         """
+        state = self.streams.state
         if self.wired:
-            return self._draw(matrix, w_max, order, quiet)
+            return self.draw(matrix, w_max, order, quiet, state)
         compiled = torch.compiler.is_compiling()
         if compiled or torch._C._functorch.is_functorch_wrapped_tensor(matrix):
-            seen, variance = _drawn(matrix.detach(), w_max, self.streams.state, self.handle, quiet)
+            seen, variance = _drawn(matrix.detach(), w_max, state, self.handle, quiet)
             return seen, Planes(seen, variance if self.chip.device.read is not None else None)
         with torch.no_grad():
-            return self._draw(matrix, w_max, order, quiet)
+            return self.draw(matrix, w_max, order, quiet, state)
 
-    def _draw(
-        self, matrix: Tensor, w_max: Tensor, order: Order | None, quiet: bool
+    def draw(
+        self, matrix: Tensor, w_max: Tensor, order: Order | None, quiet: bool, state: Tensor
     ) -> tuple[Tensor, Planes]:
+        """The same with the counters `state`, which an operator is given and must advance."""
         device = self.chip.device
         places = matrix / w_max
         # clipped straight through, as without wires: their gradients have one limit
@@ -85,7 +87,7 @@ def _drawn(
     matrix: Tensor, w_max: Tensor, state: Tensor, handle: int, quiet: bool
 ) -> tuple[Tensor, Tensor]:
     rehearsal: Rehearsal = held_by(handle)
-    _, found = rehearsal._draw(matrix, w_max, None, quiet)
+    _, found = rehearsal.draw(matrix, w_max, None, quiet, state)
     shape = (*found.matrix.shape[:1], *matrix.shape)
     variance = matrix.new_zeros(()) if found.variance is None else found.variance
     return found.matrix.contiguous(), variance.expand(shape).contiguous()

@@ -126,11 +126,17 @@ class Matrix(nn.Module):
         return self.written.weight
 
     @property
+    def predistorted(self) -> bool:
+        """Whether the cells hold other weights than they compute with."""
+        return self.column_gain is not None and self.column_offset is None
+
+    @property
     def meant(self) -> Tensor:
         """The weights to take elsewhere: what predistorted cells compute, else what cells hold."""
-        if self.column_gain is None or self.column_offset is not None:
+        if not self.predistorted:
             return self.weight
         seen = self.chip.layout.logical(self.written.planes().matrix, self.chip.floor)
+        assert self.column_gain is not None
         return seen * self.written.w_max * self.column_gain.unsqueeze(-2)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Writer, writing
+from crossbar.cells import Cells, Writer, writing
 from crossbar.chip import Chip
 from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
@@ -102,7 +102,7 @@ class Placed(nn.Module):
         """
         chip = chip or self.chip
         self.check(mode, chip)
-        old, was = list(self.matrices), self.mode
+        old, was = [matrix for _, matrix in self.all()], self.mode
         if was.written and not parameter.is_meta:
             self.sync(parameter)
             meant = _sum(g * m.meant for g, m in self.all() if g)
@@ -114,19 +114,20 @@ class Placed(nn.Module):
         self.tape.clear()
         self._ask_gradient(parameter, was)
         if moved or len(mode.slots()) != len(old):
-            self._build(mode, () if moved else old)  # type: ignore[arg-type]
+            self._build(mode, () if moved else old)
         elif alike and mode.slots() == was.slots():
             self.show(parameter)
             return  # nothing to write
         if not mode.written:
             self.matrix.cells = None
         elif not parameter.is_meta:
-            kept = old[-1].cells
+            last = old[-1]
+            kept = last.cells if was.written else None
             if scale is None and alike and kept is not None and chip.mapping.w_max is None:
-                scale = kept.w_max if isinstance(kept.w_max, Tensor) else None
-            self._write(parameter, scale, writer, kept if was.written else None)  # type: ignore[arg-type]
+                scale = kept.w_max
+            self._write(parameter, scale, writer, kept, keep=not last.predistorted)
         else:
-            self._write(parameter, torch.ones((), device="meta"), None, None)
+            self._write(parameter, torch.ones((), device="meta"))
 
     def check(self, mode: Mode, chip: Chip) -> None:
         """Refuse what cannot be right."""
@@ -149,8 +150,14 @@ class Placed(nn.Module):
             parameter.requires_grad_(True if self.trainable is None else self.trainable)
 
     def _write(
-        self, parameter: Tensor, scale: Tensor | None, writer: Writer | None, old: Any
+        self,
+        parameter: Tensor,
+        scale: Tensor | None,
+        writer: Writer | None = None,
+        old: Cells | None = None,
+        keep: bool = True,
     ) -> None:
+        """Make cells and write the weight; leaves, and cells to `keep`, are those of `old`."""
         with writing(), torch._C.DisableTorchFunctionSubclass():
             w = self.form.matrix(parameter.detach())
             w = w if w.dtype == torch.float64 else w.float()
@@ -159,10 +166,9 @@ class Placed(nn.Module):
             for _, matrix in self.all():
                 matrix.fabricate(scale, w.dtype, w.device)
                 if not w.is_meta:
-                    kept = matrix is self.matrix and old is not None
-                    if not (kept and matrix.written.adopt(old)):
-                        whole = matrix is self.matrix
-                        matrix.program(w if whole else torch.zeros_like(w), writer)
+                    own = matrix is self.matrix
+                    if not (own and old is not None and matrix.written.adopt(old) and keep):
+                        matrix.program(w if own else torch.zeros_like(w), writer)
             self._start_rule()
         self.show(parameter)
 
@@ -221,7 +227,7 @@ class Placed(nn.Module):
                     getattr(getattr(self.matrix, name), scales).copy_(value)
         del held
         if scale is not None:
-            self._write(parameter, scale, None, None)
+            self._write(parameter, scale)
 
     # ---- the Parameter -----------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Streams:
 
     def generator(self, stream: int, device: torch.device) -> torch.Generator:
         """The next generator of a stream, on the device of the tensors it will fill."""
-        return _next(self.state, stream, device)
+        return advanced(self.state, stream, device)
 
     def normal(self, like: Tensor, stream: int) -> Tensor:
         """Standard normals in the shape, dtype and device of `like`.
@@ -95,7 +95,8 @@ def seeded(name: str, device: torch.device) -> torch.Generator:
     return generator
 
 
-def _next(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
+def advanced(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
+    """The next generator of a stream with the counters `state`, which go on."""
     values = state.tolist()
     # through numpy: a functional transform would refuse to see a captured tensor written
     state.numpy()[stream] += 1
@@ -108,7 +109,7 @@ def _next(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
 
 
 def _draw(like: Tensor, state: Tensor, stream: int) -> Tensor:
-    generator = _next(state, stream, like.device)
+    generator = advanced(state, stream, like.device)
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 

@@ -18,6 +18,7 @@ from crossbar.modes import InSitu
 from crossbar.placed import Placed
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.rules import Job
+from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
 
 
@@ -35,7 +36,6 @@ class AnalogWeight(Placed):
     def _forget(self) -> None:
         """What belongs to this object alone, not to a copy of it."""
         self.handle = handle_of(self)
-        self.calls: list[Call] = []  # of compiled regions, by number
         self._scale: Any = None
 
     # ---- reads -------------------------------------------------------------------------------
@@ -197,13 +197,11 @@ class AnalogWeight(Placed):
         if call.flipped:
             x, d = d, x
         if torch.compiler.is_compiling():
-            if call not in self.calls:
-                self.calls.append(call)
-            noted: Tensor = _noted(x, d, w, self.handle, self.calls.index(call))
+            noted: Tensor = _noted(x, d, w, self.handle, spelled(call.op, call.region))
             return noted
         if torch._C._functorch.peek_interpreter_stack() is None:
             self.tape.note(Entry(call.op, x.detach(), d.detach(), call.region))
-        return outer(x, d, w, call) if mode.gradient else None
+        return outer(x, d, w, call.op) if mode.gradient else None
 
     def commit(self, parameter: Tensor) -> None:
         """The leaf's post-accumulate hook: what waited under this backward counts."""
@@ -250,7 +248,7 @@ class AnalogWeight(Placed):
     # ---- torch's conventions -----------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "calls": [], "_scale": None, "handle": 0}
+        return {**self.__dict__, "_scale": None, "handle": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -261,14 +259,14 @@ class AnalogWeight(Placed):
         return f"{self.shape}, mode={self.mode!r}, chip={self.chip!r}"
 
 
-def outer(x: Tensor, d: Tensor, w: Tensor, call: Call) -> Tensor:
+def outer(x: Tensor, d: Tensor, w: Tensor, op: Operation) -> Tensor:
     """Σ x δ in the shape and dtype of w."""
     kind = x.device.type
     off = torch.autocast(kind, enabled=False)
     with off if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
         if x.dtype != w.dtype:
             x, d = x.to(w.dtype), d.to(w.dtype)
-        return call.op.form.weight(call.op.outer(x, d), tuple(w.shape))
+        return op.form.weight(op.outer(x, d), tuple(w.shape))
 
 
 def _together(entries: list[Entry]) -> list[Entry]:
@@ -286,14 +284,14 @@ def _together(entries: list[Entry]) -> list[Entry]:
 
 
 @torch.library.custom_op("crossbar::noted", mutates_args=())
-def _noted(x: Tensor, d: Tensor, w: Tensor, handle: int, number: int) -> Tensor:
+def _noted(x: Tensor, d: Tensor, w: Tensor, handle: int, spec: list[int]) -> Tensor:
     """The gradient of a read in a compiled region; leaves its entry, of copies."""
     weight: AnalogWeight = held_by(handle)
-    call = weight.calls[number]
-    weight.tape.note(Entry(call.op, x.clone(), d.clone(), call.region))
-    return outer(x, d, w, call).contiguous().clone()
+    op, region = read_back(spec)
+    weight.tape.note(Entry(op, x.clone(), d.clone(), region))
+    return outer(x, d, w, op).contiguous().clone()
 
 
 @_noted.register_fake
-def _(x: Tensor, d: Tensor, w: Tensor, handle: int, number: int) -> Tensor:
+def _(x: Tensor, d: Tensor, w: Tensor, handle: int, spec: list[int]) -> Tensor:
     return w.new_empty(w.shape)

@@ -32,15 +32,13 @@ def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 class Analog(Tensor):
-    """A Parameter whose weight is on arrays, or a view, cast or detached copy of it.
+    """A Parameter whose weight is on arrays; `AnalogView`: a view, cast or detached copy of it.
 
     Functions that multiply by it read the array; views of it stay analog; everything else sees a
     plain tensor. Operators of other namespaces that are handed one are refused by name.
     """
 
     analog: AnalogWeight
-    root: Tensor  # the whole weight, a plain tensor; of a Parameter itself
-    cells: Tensor  # the same view of root's memory, which says what part of the array it is
 
     @classmethod
     def __torch_function__(
@@ -72,12 +70,10 @@ class Analog(Tensor):
             return memo[id(self)]
         with plain():
             new: Any = self.detach().clone()
-            if getattr(self, "_is_param", False):
+            if type(self) is Analog:
                 new = torch.nn.Parameter(new, self.requires_grad)
                 memo[id(self)] = new
                 carry(new, copy.deepcopy(self.analog, memo))
-            else:
-                new = copy.deepcopy(self.detach(), memo)
             memo[id(self)] = new
             return new
 
@@ -85,7 +81,7 @@ class Analog(Tensor):
         """Of a Parameter: its values and its array; of a view: its values."""
         with plain():
             values = self.detach().as_subclass(Tensor)
-            if not getattr(self, "_is_param", False):
+            if type(self) is not Analog:
                 return _same, (values,)
             return _restored, (values, self.requires_grad, self.analog)
 
@@ -93,11 +89,15 @@ class Analog(Tensor):
         """As torch's own Parameter."""
         with plain():
             values = self.detach().as_subclass(Tensor)
-            text = f"{'Parameter containing:' if self._is_leaf_parameter() else 'analog view of'}"
+            text = "Parameter containing:" if type(self) is Analog else "Part of an analog weight:"
             return f"{text}\n{values!r}"
 
-    def _is_leaf_parameter(self) -> bool:
-        return bool(getattr(self, "_is_param", False))
+
+class AnalogView(Analog):
+    """What a forward makes of a Parameter, or finds in its place."""
+
+    root: Tensor  # the whole weight, as torch sees it
+    cells: Tensor  # the same view of root's memory, which says what part of the array it is
 
 
 _OURS = ("aten", "prim", "prims", "crossbar")
@@ -144,7 +144,7 @@ def _commit(parameter: Any) -> None:
 def uncarry(parameter: Any) -> None:
     """A plain Parameter again."""
     with plain():
-        for name in ("analog", "root", "cells", "committed", "_is_param"):
+        for name in ("analog", "committed", "_is_param"):
             parameter.__dict__.pop(name, None)
         parameter._post_accumulate_grad_hooks = None
         parameter.__class__ = torch.nn.Parameter
@@ -153,7 +153,7 @@ def uncarry(parameter: Any) -> None:
 def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = None) -> Any:
     """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`."""
     with plain():
-        found: Any = value.as_subclass(Analog) if type(value) is not Analog else value
+        found: Any = value.as_subclass(AnalogView)
         found.analog = analog
         found.root = value if root is None else root
         found.cells = value if cells is None else cells
@@ -162,7 +162,7 @@ def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = 
 
 def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
     """Of a handle: its weight, the whole weight as torch sees it, and the view of that."""
-    if getattr(w, "_is_param", False):
+    if type(w) is Analog:
         return w.analog, w, w
     return w.analog, w.root, w.cells
 

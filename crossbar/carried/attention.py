@@ -23,16 +23,16 @@ def _packed(q: Tensor, k: Tensor, v: Tensor, w: Any, b: Tensor | None = None) ->
     """Projections of q, k and v by one packed weight; those of one input are one read."""
     e = q.size(-1)
     if q is k and k is v:
-        return linear(q, w, b).chunk(3, -1)
+        return tuple(t.contiguous() for t in linear(q, w, b).chunk(3, -1))
     if k is v:
-        kv = _slice(k, w, b, e, 3 * e)
-        return _slice(q, w, b, 0, e), *kv.chunk(2, -1)
+        kv = (t.contiguous() for t in _slice(k, w, b, e, 3 * e).chunk(2, -1))
+        return _slice(q, w, b, 0, e), *kv
     return tuple(_slice(t, w, b, n * e, (n + 1) * e) for n, t in enumerate((q, k, v)))
 
 
 def _slice(x: Tensor, w: Any, b: Tensor | None, first: int, last: int) -> Tensor:
     bias = None if b is None else b[first:last]
-    if type(w) is not Analog:
+    if not isinstance(w, Analog):
         return F.linear(x, w[first:last], bias)
     analog, root, _ = parts(w)
     region = Region(cols=slice(first, last))

@@ -42,7 +42,7 @@ def _convolution(n: int) -> Callable[..., Any]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Any:
-        if type(weight) is not Analog:
+        if not isinstance(weight, Analog):
             return NotImplemented
         kernel = tuple(weight.shape[2:])
         spread, cut = _sizes(dilation, n), (0,) * n
@@ -77,7 +77,7 @@ def _transposed(n: int) -> Callable[..., Any]:
         groups: int = 1,
         dilation: Any = 1,
     ) -> Any:
-        if type(weight) is not Analog:
+        if not isinstance(weight, Analog):
             return NotImplemented
         kernel = tuple(weight.shape[2:])
         window = Window(kernel, _sizes(stride, n), _sizes(padding, n), _sizes(dilation, n), groups)

@@ -22,7 +22,8 @@ class Owner:
     @property
     def analog(self) -> nn.ModuleDict:
         """The analog weights by parameter name; `module.analog["weight"]`."""
-        return self.__dict__["_modules"][CHILD]  # type: ignore[no-any-return]
+        fields = self.__dict__
+        return fields.get("_shown", fields["_modules"])[CHILD]  # type: ignore[no-any-return]
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -157,17 +158,15 @@ def _property(name: str) -> property:
                 value = below.fget(module)  # type: ignore[misc]
             else:
                 value = fields[name]
-        if type(value) is Analog and "root" not in value.__dict__:  # the Parameter itself
-            if analog.mode.written:
+        if type(value) is Analog:  # the Parameter itself
+            if analog.mode.written and not torch.compiler.is_compiling():
                 with plain():
                     if analog.dirty or value._version != analog.seen:
                         analog.sync(value)
                     if value.__dict__.get("committed") is not analog:
                         listen(value)
             return value
-        if value is None or not isinstance(value, Tensor):
-            return value
-        return stand_in(value, analog)
+        return stand_in(value, analog) if isinstance(value, Tensor) else value
 
     def put(module: Any, value: Any) -> None:
         module.__dict__[name] = value

@@ -17,12 +17,12 @@ MATMUL = Matmul()
 
 def digital(t: Any) -> Any:
     """A tensor as itself; of two analog weights in one product the second is read digitally."""
-    return t.as_subclass(Tensor) if type(t) is Analog else t
+    return t.as_subclass(Tensor) if isinstance(t, Analog) else t
 
 
 @product(F.linear)
 def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # noqa: A002
-    if type(weight) is not Analog:
+    if not isinstance(weight, Analog):
         return NotImplemented
     if weight.dim() == 1:
         cells = parts(weight)[2]
@@ -69,9 +69,9 @@ def _by(x: Tensor, w: Any) -> Any:
 
 
 def _matmul(a: Any, b: Any) -> Any:
-    if type(b) is Analog and not (type(a) is Analog and not isinstance(b, Analog)):
+    if isinstance(b, Analog):
         return _by(digital(a), b)
-    if type(a) is not Analog:
+    if not isinstance(a, Analog):
         return NotImplemented
     if b.dim() == 1:
         analog, root, cells = parts(a)
@@ -106,7 +106,7 @@ def _product_right(self: Any, other: Any) -> Any:
 
 @product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot)
 def _inner(input: Any, other: Any) -> Any:  # noqa: A002
-    if type(other) is not Analog:
+    if not isinstance(other, Analog):
         input, other = other, input  # noqa: A001
     if other.dim() == 1:
         return _by(digital(input), other)
@@ -129,7 +129,7 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     if not isinstance(equation, str):
         return NotImplemented
     operands = tuple(operands[0]) if isinstance(operands[0], (list, tuple)) else operands
-    which = [k for k, t in enumerate(operands) if type(t) is Analog]
+    which = [k for k, t in enumerate(operands) if isinstance(t, Analog)]
     if len(which) != 1:
         return NotImplemented
     inputs, _, output = equation.replace(" ", "").partition("->")
@@ -194,7 +194,7 @@ def _embedding(
     sparse: bool = False,
 ) -> Any:
     """A table that is tied to an analog weight: its rows are columns of the array."""
-    if type(weight) is not Analog:
+    if not isinstance(weight, Analog):
         return NotImplemented
     analog, root, _ = parts(weight)
     if not analog.mode.written:
