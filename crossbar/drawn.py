@@ -76,10 +76,10 @@ class Rehearsal:
         g = self.chip.mapping.places(clipped, device) * window.span + window.g_min
         generator = None
         if device.write is not None or device.draws_reads:
-            generator = self.streams.generator(EVALUATION if quiet else WRITE, g.device)
+            generator = advanced(state, EVALUATION if quiet else WRITE, g.device)
         g = g + (g.clamp(min=0) - g).detach()  # a rounding below 0
-        state = device.rehearse(g, generator=generator)
-        return device.seen(state), planes_of(self.chip, state, order)
+        cells = device.rehearse(g, generator=generator)
+        return device.seen(cells), planes_of(self.chip, cells, order)
 
 
 @torch.library.custom_op("crossbar::drawn", mutates_args=("state",))

@@ -110,7 +110,7 @@ class AnalogWeight(Placed):
 
     def _cells(self, x: Tensor, w: Tensor, call: Call) -> Tensor:
         wires = self.chip.wires
-        adjoint = wires is not None and wires.requires_grad and torch.is_grad_enabled()
+        adjoint = wires is not None and wires.differentiated and torch.is_grad_enabled()
         total: Tensor | None = None
         for gain, matrix in self.all():
             if gain == 0:

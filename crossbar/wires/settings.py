@@ -122,11 +122,6 @@ class Wires:
         return any(isinstance(r, Tensor) and r.requires_grad for r in self.resistances)
 
     @property
-    def requires_grad(self) -> bool:
-        """Whether a resistance asks for its gradient."""
-        return any(isinstance(r, Tensor) and r.requires_grad for r in self.resistances)
-
-    @property
     def ohms(self) -> tuple[float, ...]:
         """The same four as plain numbers [ohm]."""
         return tuple(
