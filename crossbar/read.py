@@ -142,9 +142,10 @@ def cells_vjp(
     v, scale = port.encode(x, op, layer.streams)
     v_max = port.settings.v_max
     unit = _unit(layer, v_max)
-    pulled = d * (gain / unit if scale is None else gain / unit * scale)
+    factor = _wide(gain) / unit  # beyond float16
+    pulled = _wide(d) * (factor if scale is None else factor * _wide(scale))
     volts = op.flat(_wide(v)) * v_max
-    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(_wide(pulled))[None])
+    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(pulled)[None])
     grad = op.gather(op.unflat_t(by_volts, d.shape), x.shape) * v_max
     return grad if scale is None else grad / scale, by_g
 
