@@ -6,7 +6,14 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from devices import IV, ConstantStep, GaussianRead, Retention, Update, Write
+from devices import (
+    IV,
+    ConstantStep,
+    GaussianRead,
+    Retention,
+    Update,
+    Write,
+)
 from devices.testing import check
 
 
@@ -17,31 +24,31 @@ class Base(Update):
     def step(self, window):
         return self.dg
 
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g + self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 @dataclass(frozen=True)
 class Reversed(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g - self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 @dataclass(frozen=True)
 class InPlace(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g.add_(self.dg * (pulses.up - pulses.down).to(g.dtype)), p
 
 
 @dataclass(frozen=True)
 class Promoting(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g.double() + self.dg * (pulses.up - pulses.down), p
 
 
 @dataclass(frozen=True)
 class Unseeded(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         count = (pulses.up - pulses.down).to(g.dtype)
         return g + self.dg * (count + count.abs() * torch.randn_like(g)), p
 
@@ -50,10 +57,9 @@ class Unseeded(Base):
 class NoisyAsOne(Base):
     """Noise of n pulses as large as n times that of one: right only one at a time."""
 
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         count = (pulses.up - pulses.down).to(g.dtype)
-        draw = torch.randn(g.shape, generator=generator, dtype=g.dtype)
-        return g + self.dg * count * (1 + 0.5 * draw), p
+        return g + self.dg * count * (1 + 0.5 * draw.normal(g.shape)), p
 
 
 class Shared(NamedTuple):
@@ -63,8 +69,8 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True)
 class SharedStorage(Base):
-    def fabricate(self, window, shape, *, generator, dtype, device):
-        ones = torch.ones(shape, dtype=dtype)
+    def fabricate(self, window, shape, draw):
+        ones = torch.ones(shape, dtype=draw.dtype)
         return Shared(ones, ones)
 
 
@@ -72,7 +78,7 @@ class SharedStorage(Base):
 class Forgetful(Retention):
     """Two short periods forget less than the long one."""
 
-    def advance(self, window, g, p, age, dt, *, temperature, generator):
+    def advance(self, window, g, p, age, dt, draw, *, temperature):
         return g * (1 - 1e-9 * dt**2) ** 2 if dt < 1e3 else g * 0.5, p
 
 
@@ -84,7 +90,7 @@ class Rectifying(IV):
 
 @dataclass(frozen=True)
 class Breaking(Write):
-    def program(self, window, target, *, generator):
+    def program(self, window, target, draw):
         return target / (target - window.g_min)
 
 
