@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from devices._check import finite
+from devices._check import finite, verbs
 from devices.draw import Draw
 
 
@@ -92,6 +92,11 @@ class Part(ABC):
 
     ages: ClassVar[bool] = False
     """Whether the part needs the age of every single cell (drift, 1/f noise)."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse verbs that a device could not call, such as those of version 0.1."""
+        super().__init_subclass__(**kwargs)
+        verbs(cls, __name__)
 
     def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw what differs from cell to cell, once.

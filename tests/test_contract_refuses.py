@@ -9,9 +9,14 @@ import torch
 from devices import (
     IV,
     ConstantStep,
+    Draw,
+    Faults,
     GaussianRead,
+    Pulses,
+    Read,
     Retention,
     Update,
+    Window,
     Write,
 )
 from devices.testing import check
@@ -122,6 +127,70 @@ def test_a_repr_that_does_not_evaluate_back_is_refused():
 
     with pytest.raises(AssertionError, match="rebuilt by its repr"):
         check(Local())
+
+
+def old_laws():
+    """A class for every verb, each with the signature that verb had in 0.1."""
+
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g, p
+
+    def drive(self, window, g, p, v, dt, *, generator):
+        return g, p
+
+    def fabricate(self, window, shape, *, generator, dtype, device):
+        return Shared(*torch.randn(2, *shape, generator=generator, dtype=dtype, device=device))
+
+    def written(self, window, g, p, mask, *, generator):
+        return p
+
+    def step(self, window, p, dt, *, generator: torch.Generator | None) -> tuple:
+        return p
+
+    def advance(self, window, g, p, age, dt, *, temperature, generator):
+        return g, p
+
+    def program(self, window, target, generator=None):
+        return target
+
+    update = [pulse, drive, fabricate, written]
+    kinds = [(Update, v) for v in update] + [(Read, step), (Retention, advance), (Write, program)]
+    return [*kinds, (ConstantStep, pulse), (Faults, fabricate)]
+
+
+@pytest.mark.parametrize("kind,verb", old_laws(), ids=lambda x: x.__name__)
+def test_a_law_written_for_0_1_is_told_what_changed(kind, verb):
+    name = verb.__name__
+    words = {
+        "pulse": "pulse(window, g, p, pulses, draw, at=None)",
+        "drive": "drive(window, g, p, v, dt, draw)",
+        "fabricate": "fabricate(window, shape, draw)",
+        "written": "written(window, g, p, mask, draw)",
+        "step": "step(window, p, dt, draw)",
+        "advance": "advance(window, g, p, age, dt, draw, *, temperature)",
+        "program": "program(window, target, draw)",
+    }
+    with pytest.raises(TypeError) as refused:
+        type("MyLaw", (kind,), {name: verb})
+    said = str(refused.value)
+    assert said.startswith(f"MyLaw.{name} has the signature of 0.1, {name}(window, ")
+    assert said.endswith(f"; since 0.2 it is {words[name]}, see devices.Draw")
+
+
+def test_a_law_that_could_not_be_called_is_refused_where_it_is_defined():
+    with pytest.raises(TypeError, match=r"NoPlace.pulse cannot be called as a device does, pulse"):
+
+        class NoPlace(Base):
+            def pulse(self, window, g, p, pulses, draw):
+                return g, p
+
+    class Loose(Base):
+        def pulse(self, *given, **named):
+            return super().pulse(*given, **named)
+
+    g = torch.zeros(3)
+    moved, _ = Loose().pulse(Window(0.0, 1.0), g, None, Pulses(g + 1, g), Draw.like(g))
+    assert moved.tolist() == pytest.approx([0.5e-6] * 3)
 
 
 def test_a_window_of_ones_own():
