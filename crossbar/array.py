@@ -48,6 +48,9 @@ class Plane(NamedTuple):
     tiles: CellTiles | None = None  # where no matrix reads the cells; `matrix` is then their g [S]
 
 
+PAIR = ((1, -1),)
+"""The one column of a differential pair."""
+
 Order = tuple[Tensor, Tensor]
 """Logical row and column at each physical place, (rows,) and (cols,), tile by tile."""
 
@@ -66,11 +69,12 @@ def plane_of(chip: Chip, state: State, order: Order | None = None) -> Plane:
     std = device.std(state)
     back = None
     if device.iv is not None:
-        tiles = CellTiles(seen, std, device.iv, chip.wires, chip.solver, chip.tile)
+        tiles = CellTiles(seen, std, device.iv, chip.wires, chip.solver, chip.tile, PAIR)
         return Plane(seen, None, None, tiles)
     if chip.gate_bits is not None:
         assert chip.wires is not None
-        return Plane(seen, None, None, GatedTiles(seen, std, chip.wires, chip.tile, chip.gate_bits))
+        gated = GatedTiles(seen, std, chip.wires, chip.tile, chip.gate_bits, PAIR)
+        return Plane(seen, None, None, gated)
     if chip.wires is not None:
         cells = seen
         seen, other = through_wires(chip, cells, order)

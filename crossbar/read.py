@@ -58,9 +58,9 @@ def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
     def currents(a: int, b: int) -> Currents:
         if plane.tiles is not None:
             volts = op.flat(_wide(v)) * port.settings.v_max
-            i = op.unflat(plane.tiles.mv(volts, a), x.shape) / unit
+            i = op.unflat(plane.tiles.mv(volts, a)[0], x.shape) / unit
             power = plane.tiles.variance(volts, a, b)
-            return i, None if power is None else op.unflat(power, x.shape) / unit**2
+            return i, None if power is None else op.unflat(power[0], x.shape) / unit**2
         i = _product(op.mv, v, plane.matrix, a, b)
         if plane.variance is None:
             return i, None
@@ -88,9 +88,9 @@ def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Si
     def currents(a: int, b: int) -> Currents:
         if plane.tiles is not None:
             volts = op.flat_t(_wide(v)) * port.settings.v_max
-            i = op.unflat_t(plane.tiles.mv_t(volts, a), d.shape) / unit
+            i = op.unflat_t(plane.tiles.mv_t(volts, a)[0], d.shape) / unit
             power = plane.tiles.variance_t(volts, a, b)
-            return i, None if power is None else op.unflat_t(power, d.shape) / unit**2
+            return i, None if power is None else op.unflat_t(power[0], d.shape) / unit**2
         i = _product(product, v, matrix, a, b, shape)
         if plane.variance is None:
             return i, None
@@ -142,9 +142,10 @@ def cells_vjp(
     v, scale = port.encode(x, op, layer.streams)
     v_max = port.settings.v_max
     unit = _unit(layer, v_max)
-    pulled = d * (gain / unit if scale is None else gain / unit * scale)
+    factor = _wide(gain) / unit  # beyond float16
+    pulled = _wide(d) * (factor if scale is None else factor * _wide(scale))
     volts = op.flat(_wide(v)) * v_max
-    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(_wide(pulled)))
+    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(pulled)[None])
     grad = op.gather(op.unflat_t(by_volts, d.shape), x.shape) * v_max
     return grad if scale is None else grad / scale, by_g
 

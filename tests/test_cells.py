@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 import crossbar as xb
+from crossbar.wires import CellTiles, GatedTiles
 from devices import Device, GaussianRead, SinhIV, SoftBounds
+from tests.circuit_cases import cells, volts
 
 V0 = 0.1
 WINDOW = (1e-6, 50e-6)
@@ -141,3 +143,119 @@ def test_the_wrong_solver_is_refused():
         xb.Chip(device, wires=xb.Wires(1.0, 1.0), solver=xb.Exact())
     with pytest.raises(TypeError, match="nonlinear cells"):
         xb.Chip(wires=xb.Wires(1.0, 1.0), solver=xb.Newton())
+
+
+SIGNS = ((1, -1, 0), (0, 1, 1))
+
+
+@pytest.mark.parametrize("tile", [None, (4, 3)])
+@pytest.mark.parametrize("kind", ["law", "law and wires", "gates"])
+def test_columns_are_signed_sums_over_devices(kind, tile):
+    """Three devices a weight in two columns, against every device in an array of its own."""
+    g = torch.stack([cells(7, 5, k).clamp(1e-6, 1e-4) for k in range(3)])
+    std, signs = 1e-6 * (1 + torch.arange(3.0).double().view(3, 1, 1)).expand_as(g), SIGNS
+    if kind == "gates":
+        wires = xb.Wires(0.0, 20.0, source=xb.SourceLine(0.2))
+        made = [GatedTiles(g, std, wires, tile, 3, signs)]
+        made += [
+            GatedTiles(g[k : k + 1], std[k : k + 1], wires, tile, 3, ((1,),)) for k in range(3)
+        ]
+        v = torch.randint(-3, 4, (4, 7)).double() / 3 * 0.2
+    else:
+        wires = xb.Wires(20.0, 30.0, 50.0, 10.0) if "wires" in kind else None
+        made = [CellTiles(g, std, LAW, wires, None, tile, signs)]
+        made += [
+            CellTiles(g[k : k + 1], std[k : k + 1], LAW, wires, None, tile, ((1,),))
+            for k in range(3)
+        ]
+        v = torch.stack([volts(7, k) for k in range(4)]) * 0.4
+    tiles, single = made[0], made[1:]
+    d, s = torch.stack([volts(5, k) for k in range(4)]) * 0.4, torch.tensor(SIGNS).double()
+    a, c = (0, 0) if tile is None else (3, 2)
+    for ask, power in (
+        (lambda t: t.mv(v, a), 1),
+        (lambda t: t.mv_t(d, c), 1),
+        (lambda t: t.variance(v, a, 7), 2),
+        (lambda t: t.variance_t(d, c, 5), 2),
+    ):
+        wanted = torch.einsum("ck,k...->c...", s**power, torch.cat([ask(t) for t in single]))
+        assert torch.allclose(ask(tiles), wanted, rtol=1e-9, atol=1e-20)
+    bar = torch.stack([torch.stack([volts(5, 4 * k + n) for n in range(4)]) for k in range(2)])
+    by_v, by_g = tiles.vjp(v, bar)
+    parts = [
+        t.vjp(v, torch.einsum("c,c...->...", s[:, k], bar)[None]) for k, t in enumerate(single)
+    ]
+    assert torch.allclose(by_v, sum(p[0] for p in parts), rtol=1e-9, atol=1e-18)
+    assert torch.allclose(by_g, torch.cat([p[1] for p in parts]), rtol=1e-9, atol=1e-14)
+
+
+def test_an_interleaved_pair_is_one_column():
+    g = torch.stack([cells(7, 5, k).clamp(1e-6, 1e-4) for k in range(2)])
+    wires = xb.Wires(20.0, 30.0, 50.0, 10.0, interleaved=True)
+    tiles, whole = CellTiles(g, None, LAW, wires, None, None, ((1, -1),)), xb.prepare(g, wires, LAW)
+    v, d = (0.4 * torch.stack([volts(n, k) for k in range(4)]) for n in (7, 5))
+    plus, minus = whole.mv(v)
+    assert torch.equal(tiles.mv(v, 0), (plus - minus)[None])
+    assert torch.equal(tiles.mv_t(d, 0), whole.mv_t(torch.stack([d, -d]))[None])
+    by_v, by_g = tiles.vjp(v, d[None])
+    found = whole.vjp(v, torch.stack([d, -d]))
+    assert torch.equal(by_v, found.x) and torch.equal(by_g, found.g)
+    for devices, signs in ((2, ((1, 1),)), (2, ((1, 0), (0, 1))), (3, ((1, -1),))):
+        with pytest.raises(ValueError, match="signs"):
+            CellTiles(g[0].expand(devices, 7, 5), None, LAW, wires, None, None, signs)
+
+
+def answers(tiles, v, d, bar):
+    yield from (tiles.mv(v, 0), tiles.mv_t(d, 0), *tiles.vjp(v, bar))
+    yield from (tiles.variance(v, 0, 7), tiles.variance_t(d, 0, 5))
+
+
+@pytest.mark.parametrize("wires", [None, xb.Wires(20.0, 30.0), "interleaved", "gates"])
+def test_no_vectors_and_half_precision(wires):
+    g = torch.stack([cells(7, 5, k).clamp(1e-6, 1e-4) for k in range(2)]).float()
+    std, v, d = 0.02 * g, torch.zeros(3, 7), 0.1 * torch.rand(3, 5)
+    v[:, ::2], v[:, 1] = 0.125, -0.125  # a level of the gates, and no rounding in bfloat16
+    if wires == "gates":
+        gates = xb.Wires(0.0, 20.0, source=xb.SourceLine(0.125))
+        tiles = GatedTiles(g, std, gates, None, 3, ((1, -1),))
+    else:
+        if wires == "interleaved":
+            wires = xb.Wires(20.0, 30.0, interleaved=True)
+        tiles = CellTiles(g, std, LAW, wires, None, None, ((1, -1),))
+    for dtype in (torch.float16, torch.bfloat16):
+        lows = [t.to(dtype) for t in (v, d, d[None])]
+        wanted = answers(tiles, *(t.float() for t in lows))
+        for mine, right in zip(answers(tiles, *lows), wanted, strict=True):
+            assert mine.dtype == torch.float32 and torch.equal(mine, right)
+    none = answers(tiles, v[:0], d[:0], d[None, :0])
+    shapes = [(1, 0, 5), (1, 0, 7), (0, 7), g.shape, (1, 0, 5), (1, 0, 7)]
+    for mine, shape in zip(none, shapes, strict=True):
+        assert mine.shape == shape and not mine.any()
+
+
+@pytest.mark.parametrize("mode", [xb.InSitu(xb.Expected()), xb.HardwareAware()])
+@pytest.mark.parametrize("kind", ["law", "wires", "law and wires", "gates"])
+def test_a_layer_takes_an_empty_batch(kind, mode):
+    wires = xb.Wires(20.0, 30.0) if "wires" in kind else None
+    made = chip(iv=LAW if "law" in kind else None, wires=wires, tile=(4, 3))
+    if kind == "gates":
+        dac = xb.Periphery(dac=xb.DAC(4, v_max=0.2))
+        made = chip(None, xb.Wires(0.0, 20.0, source=xb.SourceLine(0.2)), forward=dac)
+    layer = xb.convert(nn.Linear(7, 5), made, mode=mode, seed=0)
+    x = torch.zeros(0, 7, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == (0, 5) and x.grad.shape == (0, 7) and not layer.weight.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_layers_have_the_gradients_of_float(dtype):
+    found = []
+    for kind in (dtype, torch.float32):
+        torch.manual_seed(0)
+        layer = xb.convert(nn.Linear(6, 4, bias=False), chip(), seed=0).to(dtype).to(kind)
+        x = (torch.arange(12.0).view(2, 6) / 8 - 0.5).to(kind).requires_grad_()
+        layer(x).sum().backward()
+        found.append((x.grad.float(), layer.weight.grad.float()))
+    for mine, right in zip(*found, strict=True):
+        assert float((mine - right).abs().max() / right.abs().max()) < 4 * torch.finfo(dtype).eps

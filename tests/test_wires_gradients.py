@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from crossbar.wires import Approximate, Floating, Iterative, SourceLine, Wires, prepare
-from devices import CubicIV, SinhIV
+import crossbar as xb
+from crossbar.wires import (
+    Approximate,
+    Floating,
+    Iterative,
+    Readable,
+    Solvable,
+    Solver,
+    SourceLine,
+    Wires,
+    effective,
+    prepare,
+)
+from crossbar.wires.settings import Resistance
+from devices import CubicIV, Device, SinhIV
 from devices.part import IV
 from tests.circuit_cases import cells, volts
 
@@ -146,3 +162,104 @@ def test_variance_is_what_repeated_reads_scatter() -> None:
     reads = prepare((g + std * noise).clamp_min(0), wires).mv(x)
     wanted = prepare(g, wires).variance(x, std)
     assert torch.all((reads.var(0) / wanted - 1).abs() < 5 * (2 / 2000) ** 0.5)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("tile", [None, (4, 5)])
+@pytest.mark.parametrize("shape", [(9, 6), (5, 11)])
+@pytest.mark.parametrize("solver", [None, Iterative(1e-14), Approximate()], ids=repr)
+def test_resistances_of_a_layer(
+    solver: Solver | None,
+    shape: tuple[int, int],
+    tile: tuple[int, int] | None,
+    interleaved: bool,
+) -> None:
+    """All four against central differences, with the weight trained along and frozen."""
+    torch.manual_seed(0)
+    weight, x = torch.randn(shape[::-1]).double() / 4, torch.randn(3, shape[0]).double()
+    values = (20.0, 35.0, 100.0, 40.0)
+
+    def layer(r: Sequence[Resistance]) -> xb.AnalogLinear:
+        cell, perfect = Device(1e-6, 100e-6), xb.Periphery(dac=None, adc=None)
+        wires = Wires(*r, both_senses=True, interleaved=interleaved)
+        chip = xb.Chip(cell, forward=perfect, wires=wires, tile=tile, solver=solver)
+        made = xb.AnalogLinear(*shape, chip=chip, bias=False, seed=0, dtype=torch.float64)
+        made.weight.data.copy_(weight)
+        return made
+
+    def loss(r: Sequence[Resistance]) -> Tensor:
+        return layer(r)(x).square().sum()
+
+    r = ohms(*values)
+    model, frozen, plain = layer(r), layer(r).requires_grad_(False), layer(values)
+    for each in (model, plain):
+        each(x).square().sum().backward()
+    again = torch.autograd.grad(frozen(x).square().sum(), r)
+    assert torch.allclose(model.weight.grad, plain.weight.grad, rtol=1e-9, atol=0)
+    for k, value in enumerate(values):
+        up, down = ([*values[:k], value * (1 + h), *values[k + 1 :]] for h in (1e-4, -1e-4))
+        with torch.no_grad():
+            wanted = float(loss(up) - loss(down)) / (2e-4 * value)
+        assert float(r[k].grad) == pytest.approx(wanted, rel=1e-5), k
+        assert float(again[k]) == pytest.approx(wanted, rel=1e-5), k
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_chips_stacked_by_vmap_share_resistances(interleaved: bool) -> None:
+    chips = torch.stack([torch.stack([cells(9, 7, k), cells(9, 7, k + 5)]) for k in range(3)])
+    found = []
+    for stacked in (True, False):
+        r, g = ohms(2.0, 3.0, 5.0, 4.0), chips.clone().requires_grad_()
+        wires = Wires(*r, interleaved=interleaved)
+
+        def seen(g: Tensor, wires: Wires = wires) -> Tensor:
+            return effective(g, wires, None, (5, 4))
+
+        matrices = torch.func.vmap(seen)(g) if stacked else torch.stack([seen(one) for one in g])
+        (1e6 * matrices).square().sum().backward()
+        found.append((matrices, g.grad, *(v.grad for v in r)))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-30)
+
+
+def test_resistances_of_cells_without_a_matrix_are_refused() -> None:
+    """No gradient reaches them in a layer: better said than left out."""
+    gates = xb.Periphery(xb.DAC(4, v_max=0.2), None)
+    r, x = ohms(2.0)[0], torch.randn(2, 5)
+    for chip in (
+        xb.Chip(Device(1e-6, 5e-5, iv=SinhIV(0.2)), wires=Wires(r, 1.0)),
+        xb.Chip(Device(1e-6, 5e-5), forward=gates, wires=Wires(0.0, r, source=SourceLine(0.2))),
+    ):
+        layer = xb.AnalogLinear(5, 3, chip=chip, seed=0)
+        with pytest.raises(TypeError, match="get no gradient in a layer"):
+            layer(x)
+        with torch.no_grad():
+            assert layer(x).shape == (2, 3)
+
+
+def test_gated_noise_and_gradient_of_rows_one_by_one() -> None:
+    source, g = SourceLine(0.2, 300.0, 100.0), cells(5, 4, 1).clamp(1e-6)
+    wires, x = Wires(0.0, 200.0, 0.0, 50.0, source=source), 0.2 * (volts(5, 1) > 0).double()
+    network, std = prepare(g, wires), 0.05 * cells(5, 4, 7)
+    jacobian = torch.autograd.functional.jacobian(lambda v: prepare(v, wires).mv(x), g)
+    wanted = (jacobian * std).square().sum((-2, -1))
+    assert torch.allclose(network.variance(x, std), wanted, rtol=1e-10, atol=0)
+    assert network.residual < 1e-10
+    leaf, bar = g.clone().requires_grad_(), cells(5, 4, 3) * 1e4
+    rows = prepare(leaf, wires).mv(0.2 * torch.eye(5).double()) / 0.2
+    (by_g,) = torch.autograd.grad(rows, leaf, bar)
+    assert torch.allclose(network.pullback(bar), by_g, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_formula_knows_no_voltages(interleaved: bool) -> None:
+    g, wires = torch.stack([cells(5, 4, 1), cells(5, 4, 2)]), Wires(1.0, 1.0)
+    wires = replace(wires, interleaved=interleaved)
+    exact, rough = prepare(g, wires), prepare(g, wires, solver=Approximate())
+    assert isinstance(exact, Solvable) and not isinstance(rough, Solvable)
+    assert isinstance(rough, Readable) and not hasattr(rough, "fields")
+    for ask in (lambda: rough.variance(volts(5, 1), 1e-7 * g), lambda: rough.fields(volts(5, 1))):
+        with pytest.raises(TypeError, match=r"Approximate\(\) knows no voltages .* use Exact"):
+            ask()
+    with pytest.raises(AttributeError, match="no attribute 'voltages'"):
+        _ = rough.voltages

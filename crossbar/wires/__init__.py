@@ -1,7 +1,7 @@
 """Wires: arrays with line resistance, solved.
 
-`prepare(g, wires)` gives a `Network`; what it answers is in `network`, how it is solved in `tree`
-(direct), `krylov` (iterative) and `nonlinear`.
+`prepare(g, wires)` gives a network; what it answers is in `network`, what solutions share in
+`solved`, how it is solved in `tree` (direct), `krylov` (iterative) and `nonlinear`.
 """
 
 from crossbar.wires.cells import CellTiles as CellTiles
@@ -16,6 +16,8 @@ from crossbar.wires.disturb import write_shares as write_shares
 from crossbar.wires.network import Fields as Fields
 from crossbar.wires.network import Gradients as Gradients
 from crossbar.wires.network import Network as Network
+from crossbar.wires.network import Readable as Readable
+from crossbar.wires.network import Solvable as Solvable
 from crossbar.wires.prepare import prepare as prepare
 from crossbar.wires.settings import Approximate as Approximate
 from crossbar.wires.settings import Exact as Exact

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from crossbar.quantise import balanced
-from crossbar.wires.network import CHUNK, Network
+from crossbar.wires.network import Readable
 from crossbar.wires.prepare import prepare
 from crossbar.wires.settings import Solver, Wires
+from crossbar.wires.solved import CHUNK
 from devices.part import IV
 
 IDEAL = Wires(0.0, 0.0)
+Signs = tuple[tuple[int, ...], ...]
+"""How the currents of K devices make C columns: C tuples of K numbers −1, 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -25,65 +27,80 @@ class Tile:
     b: int
     c: int
     d: int
-    network: Network
+    network: Readable
 
 
 class CellTiles:
-    """Reads of differential pairs of cells with a current–voltage law, tile by tile.
+    """Reads of K devices a weight whose cells have a current–voltage law, tile by tile.
 
-    Vectors are (..., k, lines) with the leading dimensions of one device of the pair; currents are
-    in amperes at voltages in volts, already subtracted in the pair.
+    A layout has C columns a weight, column c the sum Σ_k signs[c][k] · current of device k: one
+    differential pair is K = 2, C = 1, signs ((1, −1),), as interleaved wires need it. Vectors are
+    (..., k, lines) [V] with the leading dimensions of one device, currents [A] in float32 or wider.
     """
 
     def __init__(
         self,
-        g: Tensor,  # (2, ..., rows, cols) [S]
+        g: Tensor,  # (K, ..., rows, cols) [S]
         std: Tensor | None,  # () or g's shape [S], white read noise of each cell
         iv: IV | None,
         wires: Wires | None,
         solver: Solver | None,
         tile: tuple[int, int] | None,
+        signs: Signs,  # C tuples of K
     ) -> None:
-        self.g, self.std, self.iv = g.detach(), std, iv
-        self.interleaved = wires is not None and wires.interleaved
-        rows, cols = g.shape[-2:]
+        wires = wires or IDEAL
+        if any(len(column) != len(g) for column in signs):
+            raise ValueError(f"signs must hold {len(g)} devices a column, got {signs!r}")
+        if wires.interleaved and signs != ((1, -1),):
+            raise ValueError(f"interleaved wires need signs ((1, -1),), got {signs!r}")
+        if wires.differentiated and torch.is_grad_enabled():
+            raise TypeError(
+                "resistances of cells read vector by vector (a current-voltage law, 1T1R) get no "
+                "gradient in a layer; give them as numbers, or use prepare(...)"
+            )
+        self.g, self.std, self.iv, self.signs = g.detach(), std, iv, signs
+        self.interleaved = wires.interleaved
         self.tiles = [
-            Tile(a, b, c, d, prepare(self.g[..., a:b, c:d], wires or IDEAL, iv, solver))
-            for a, b in balanced(rows, tile and tile[0])
-            for c, d in balanced(cols, tile and tile[1])
+            Tile(a, b, c, d, prepare(self.g[..., a:b, c:d], wires, iv, solver))
+            for a, b in balanced(g.shape[-2], tile and tile[0])
+            for c, d in balanced(g.shape[-1], tile and tile[1])
         ]
 
     def mv(self, v: Tensor, a: int) -> Tensor:
-        """Column currents (..., k, cols) [A] of the row tile that begins at a; v (..., k, rows)."""
+        """Currents (C, ..., k, cols) [A] of the row tile beginning at a; v (..., k, rows) [V]."""
+        v = wide(v)
         parts = [t.network.mv(v[..., t.a : t.b]) for t in self.tiles if t.a == a]
-        pair = torch.cat(parts, -1)
-        return pair[0] - pair[1]
+        return self._columns(torch.cat(parts, -1))
 
     def mv_t(self, v: Tensor, c: int) -> Tensor:
-        """Row currents (..., k, rows) [A] of the column tile that begins at c; v (..., k, cols)."""
-        parts = []
-        for t in self.tiles:
-            if t.c == c:
-                d = v[..., t.c : t.d]
-                if self.interleaved:
-                    parts.append(t.network.mv_t(torch.stack([d, -d])))
-                else:
-                    pair = t.network.mv_t(d)
-                    parts.append(pair[0] - pair[1])
-        return torch.cat(parts, -1)
+        """Currents (C, ..., k, rows) [A] of the column tile beginning at c; v (..., k, cols) [V].
+
+        Every device's bitline is driven with v, those of an interleaved pair with ±v at once.
+        """
+        v = wide(v)
+        parts = [(t.network, v[..., t.c : t.d]) for t in self.tiles if t.c == c]
+        if self.interleaved:
+            return torch.cat([n.mv_t(torch.stack([d, -d])) for n, d in parts], -1)[None]
+        return self._columns(torch.cat([n.mv_t(d) for n, d in parts], -1))
 
     def vjp(self, v: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of Σ cotangent · current with respect to v and g, by the adjoint circuit."""
+        """Gradients of Σ cotangent · current of all row tiles, by the adjoint circuit.
+
+        v (..., k, rows) [V] and cotangents (C, ..., k, cols) give those of v, in float32 or wider,
+        and of g (K, ..., rows, cols).
+        """
+        v, cotangent = wide(v), wide(cotangent)
         grad_v, grad_g = torch.zeros_like(v), torch.zeros_like(self.g)
-        pair = torch.stack([cotangent, -cotangent])
+        devices = self._weights(cotangent).transpose(0, 1)
+        pulled = (devices * cotangent).sum(1)
         for t in self.tiles:
-            found = t.network.vjp(v[..., t.a : t.b], pair[..., t.c : t.d])
+            found = t.network.vjp(v[..., t.a : t.b], pulled[..., t.c : t.d])
             grad_v[..., t.a : t.b] += found.x
             grad_g[..., t.a : t.b, t.c : t.d] = found.g
         return grad_v, grad_g
 
     def variance(self, v: Tensor, a: int, b: int) -> Tensor | None:
-        """Noise Σ (∂i/∂g σ)² (..., k, cols) [A²] of rows a…b; None without read noise.
+        """Noise Σ (∂i/∂g σ)² (C, ..., k, cols) [A²] of rows a…b; None without read noise.
 
         Slopes are taken at the applied voltages: exact with ideal lines, with wires too high by
         the square of the voltage share that the lines keep from a cell.
@@ -91,7 +108,7 @@ class CellTiles:
         return self._noise(v[..., a:b, None], slice(a, b), slice(None), -2)
 
     def variance_t(self, v: Tensor, c: int, d: int) -> Tensor | None:
-        """The same of a transposed read of columns c…d, (..., k, rows)."""
+        """The same of a transposed read of columns c…d, (C, ..., k, rows)."""
         return self._noise(v[..., None, c:d], slice(None), slice(c, d), -1)
 
     def _noise(self, v: Tensor, rows: slice, cols: slice, dim: int) -> Tensor | None:
@@ -102,12 +119,24 @@ class CellTiles:
         std = self.std if self.std.dim() == 0 else self.std[..., rows, cols].unsqueeze(-3)
 
         def summed(part: Tensor) -> Tensor:
-            slope = slope_by_g(current, g.unsqueeze(-3), part)
-            return (slope * std).square().sum((0, dim))
+            with torch.enable_grad():
+                cells, volts = torch.broadcast_tensors(g.unsqueeze(-3), part.detach())
+                cells = cells.clone().requires_grad_()
+                (slope,) = torch.autograd.grad(current(cells, volts).sum(), cells)
+            return (slope * std).square().sum(dim)
 
         # v is (..., k, rows, 1) or (..., k, 1, cols): one matrix of slopes a vector
         step = max(1, CHUNK // max(1, g.numel()))
-        return torch.cat([summed(part) for part in v.split(step, -3)], -2)
+        return self._columns(torch.cat([summed(part) for part in wide(v).split(step, -3)], -2), 2)
+
+    def _weights(self, like: Tensor, power: int = 1) -> Tensor:
+        """signs ** power (C, K, 1, ...) for sums over columns or devices (., ...)."""
+        signs = torch.tensor(self.signs, dtype=like.dtype, device=like.device) ** power
+        return signs.view(*signs.shape, *[1] * (like.dim() - 1))
+
+    def _columns(self, devices: Tensor, power: int = 1) -> Tensor:
+        """Σ_k signs[c][k] ** power · devices (K, ...) as (C, ...); no matrix product, no TF32."""
+        return (self._weights(devices, power) * devices).sum(1)
 
 
 class GatedTiles(CellTiles):
@@ -122,14 +151,15 @@ class GatedTiles(CellTiles):
 
     def __init__(
         self,
-        g: Tensor,  # (2, ..., rows, cols) [S]
+        g: Tensor,  # (K, ..., rows, cols) [S]
         std: Tensor | None,
         wires: Wires,
         tile: tuple[int, int] | None,
         bits: int,
+        signs: Signs,
     ) -> None:
         assert wires.source is not None
-        super().__init__(g, std, None, wires, None, tile)
+        super().__init__(g, std, None, wires, None, tile, signs)
         self.v, self.top = wires.source.v, 2 ** max(bits - 1, 1) - 1
 
     def _planes(self, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,40 +173,37 @@ class GatedTiles(CellTiles):
     def mv(self, v: Tensor, a: int) -> Tensor:
         """As `CellTiles.mv`."""
         planes, weight = self._planes(v)
-        currents = super().mv(planes, a).unflatten(-2, (len(weight), -1))
-        return (currents * weight[:, None, None]).sum(-3).to(v.dtype)
+        currents = super().mv(planes, a).unflatten(-2, (len(weight), v.shape[-2]))
+        return (currents * weight[:, None, None]).sum(-3).to(wide(v).dtype)
 
     def vjp(self, v: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         """As `CellTiles.vjp`: an input moves the gates of all its digits alike."""
         planes, weight = self._planes(v)
         pulled = (cotangent.double().unsqueeze(-3) * weight[:, None, None]).flatten(-3, -2)
         by_planes, by_g = super().vjp(planes, pulled)
-        return by_planes.unflatten(-2, (len(weight), -1)).sum(-3).to(v.dtype), by_g
+        by_digit = by_planes.unflatten(-2, (len(weight), v.shape[-2]))
+        return by_digit.sum(-3).to(wide(v).dtype), by_g
 
     def variance(self, v: Tensor, a: int, b: int) -> Tensor | None:
         """As `CellTiles.variance`, each digit read with a noise of its own."""
         if self.std is None:
             return None
         planes, weight = self._planes(v[..., a:b])
-        each = planes.unflatten(-2, (len(weight), -1)) * weight[:, None, None]
-        return each.square().sum(-3).to(v.dtype) @ self._power(v)[..., a:b, :]
+        each = planes.unflatten(-2, (len(weight), v.shape[-2])) * weight[:, None, None]
+        return each.square().sum(-3).to(wide(v).dtype) @ self._power(v)[..., a:b, :]
 
     def variance_t(self, v: Tensor, c: int, d: int) -> Tensor | None:
         """As `CellTiles.variance_t`."""
         if self.std is None:
             return None
-        return v[..., c:d].square() @ self._power(v)[..., c:d].mT
+        return wide(v)[..., c:d].square() @ self._power(v)[..., c:d].mT
 
-    def _power(self, like: Tensor) -> Tensor:
-        """σ² (..., rows, cols) of a pair [S²]."""
+    def _power(self, v: Tensor) -> Tensor:
+        """σ² (C, ..., rows, cols) of the columns [S²]."""
         assert self.std is not None
-        return self.std.square().expand(self.g.shape).sum(0).to(like.dtype)
+        return self._columns(self.std.square().expand(self.g.shape), 2).to(wide(v).dtype)
 
 
-def slope_by_g(current: Callable[[Tensor, Tensor], Tensor], g: Tensor, v: Tensor) -> Tensor:
-    """∂i/∂g of every cell at voltages v, broadcast together."""
-    with torch.enable_grad():
-        g, v = torch.broadcast_tensors(g.detach(), v.detach())
-        cells = g.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(current(cells, v).sum(), cells)
-    return slope
+def wide(v: Tensor) -> Tensor:
+    """In float32 or wider: amperes are below what half precision can hold."""
+    return v.to(torch.promote_types(v.dtype, torch.float32))

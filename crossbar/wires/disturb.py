@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.wires.network import Network
+from crossbar.wires.network import Solvable
 from devices import Pulses
 from devices._check import between, positive
 from devices.part import Update
@@ -30,7 +30,7 @@ class Fired(NamedTuple):
 
 
 class Efficacy(NamedTuple):
-    """Part of a whole pulse that reaches the devices of a pair, (up, down) (pair, ..., rows, cols).
+    """Part of a whole pulse that reaches each device, (up, down) (K, ..., rows, cols).
 
     Each may be 0-dim where all cells are alike.
     """
@@ -40,7 +40,7 @@ class Efficacy(NamedTuple):
     col: tuple[Tensor, Tensor] | None = None  # where the column alone is
 
     def of(self, k: int) -> Efficacy:
-        """That of one device of the pair."""
+        """That of device k."""
 
         def cut(parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             up, down = (t[k] if t.dim() else t for t in parts)
@@ -114,7 +114,7 @@ class ParallelWrite:
         """Parts of a whole pulse, from voltages of rows alone and columns alone relative to v.
 
         Args:
-            shares: (2,) or (2, pair, ..., rows, cols), as `write_shares` gives them.
+            shares: (2,) or (2, K, ..., rows, cols), as `write_shares` gives them.
             update: the cells' law and
             p: its leaf, for `v0=None`.
         """
@@ -133,7 +133,7 @@ class ParallelWrite:
         return part, part
 
 
-def write_shares(network: Network) -> Tensor:
+def write_shares(network: Solvable) -> Tensor:
     """Cell voltages per volt of a write pulse: all rows at +1/2, then all columns at −1/2.
 
     (2, ..., rows, cols); their sum is the voltage while both are pulsed.
@@ -154,7 +154,7 @@ class Disturb(NamedTuple):
 
 
 def disturb(
-    network: Network, rows: Tensor, cols: Tensor, v: float, unselected: float = 0.0
+    network: Solvable, rows: Tensor, cols: Tensor, v: float, unselected: float = 0.0
 ) -> Disturb:
     """Cell voltages during one pulse of an outer-product update.
 

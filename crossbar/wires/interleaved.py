@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from torch import Tensor
 
-from crossbar.wires.network import Fields, Gradients, Network
-from crossbar.wires.settings import Floating, Solver, Wires
-from devices.part import IV
-
-Prepare = Callable[[Tensor, Wires, IV | None, Solver | None, Floating | None], Network]
+from crossbar.wires.network import Fields, Gradients, Readable, Solvable
+from crossbar.wires.settings import Wires
 
 
 def weave(pair: Tensor) -> Tensor:
@@ -24,7 +18,7 @@ def unweave(columns: Tensor) -> Tensor:
     return columns.unflatten(-1, (-1, 2)).movedim(-1, 0)
 
 
-class Interleaved(Network):
+class Interleaved(Readable):
     """A pair of arrays g (2, ..., rows, cols) as one array of alternating bitlines.
 
     Outputs, and the inputs of the transposed read, carry the pair in their first dimension, as g
@@ -33,19 +27,8 @@ class Interleaved(Network):
     differences, which share their wordlines.
     """
 
-    def __init__(
-        self,
-        g: Tensor,
-        wires: Wires,
-        iv: IV | None,
-        solver: Solver | None,
-        floating: Floating | None,
-        prepare: Prepare,
-    ) -> None:
-        if g.ndim < 3 or g.shape[0] != 2:
-            raise ValueError(f"interleaved g must be (2, ..., rows, cols), got {tuple(g.shape)}")
-        inner = prepare(weave(g), replace(wires, interleaved=False), iv, solver, floating)
-        self.inner = inner
+    def __init__(self, g: Tensor, wires: Wires, inner: Readable) -> None:
+        self.inner = inner  # of the physical array
         self.g, self.wires, self.solver, self.kappa = g, wires, inner.solver, inner.kappa
         self.rows, self.cols = g.shape[-2:]
         self.matrix = None if inner.matrix is None else unweave(inner.matrix)
@@ -68,28 +51,25 @@ class Interleaved(Network):
         """Wordline currents (..., rows) [A] when all bitlines are driven by d (2, ..., cols)."""
         return self.inner.mv_t(weave(d))
 
-    def fields(self, x: Tensor, y: Tensor | None = None) -> Fields:
-        """Voltages and currents of the physical array; y (..., 2·cols)."""
-        return self.inner.fields(x, y)
-
     def vjp(self, x: Tensor, cotangent: Tensor) -> Gradients:
-        """Gradients of sum(cotangent · mv(x)), cotangent (2, ..., cols)."""
+        """Gradients of Σ cotangent · mv(x), cotangent (2, ..., cols)."""
         found = self.inner.vjp(x, weave(cotangent))
         return found._replace(g=unweave(found.g))
 
     def pullback(self, cotangent: Tensor) -> Tensor:
-        """As `Network.pullback`, for cotangents (2, ..., rows, cols)."""
+        """As `Readable.pullback`, for cotangents (2, ..., rows, cols)."""
         return unweave(self.inner.pullback(weave(cotangent)))
 
+
+class InterleavedSolved(Interleaved, Solvable):
+    """The same of an array whose voltages are known."""
+
+    inner: Solvable
+
+    def fields(self, x: Tensor, y: Tensor | None = None) -> Fields:
+        """Voltages and currents of the physical array; y (..., 2·cols)."""
+        return self.inner.fields(x, y)
+
     def variance(self, x: Tensor, std: Tensor, outputs: Tensor | None = None) -> Tensor:
-        """As `Network.variance`, of the 2·cols physical columns or of sums of them."""
+        """As `Solvable.variance`, of the 2·cols physical columns or of sums of them."""
         return self.inner.variance(x, weave(std.expand(self.g.shape)), outputs)
-
-    def _read(self, x: Tensor) -> Tensor:
-        return unweave(self.inner._read(x))
-
-    def _state(self, x: Tensor, y: Tensor):  # type: ignore[no-untyped-def]
-        return self.inner._state(x, y)
-
-    def _adjoint(self, state, y: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        return self.inner._adjoint(state, y)

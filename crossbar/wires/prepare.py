@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from crossbar.wires.choice import choose
 from crossbar.wires.gated import Gated
-from crossbar.wires.interleaved import Interleaved
+from crossbar.wires.interleaved import Interleaved, InterleavedSolved, weave
 from crossbar.wires.linear import Approximated, Factored, Iterated
-from crossbar.wires.network import Network
+from crossbar.wires.network import Readable, Solvable
 from crossbar.wires.nonlinear import Nonlinear
-from crossbar.wires.settings import (
-    Approximate,
-    Exact,
-    Floating,
-    Iterative,
-    Newton,
-    Solver,
-    Wires,
-)
+from crossbar.wires.settings import Approximate, Exact, Floating, Iterative, Newton, Solver, Wires
 from devices._check import instance, whole
 from devices.part import IV
 
@@ -29,6 +22,24 @@ LOOSEST = 1e5
 """Largest R Σg of a line, R its end and Σg its cells, that elimination takes."""
 
 
+@overload
+def prepare(
+    g: Tensor,
+    wires: Wires,
+    iv: IV | None = ...,
+    solver: Exact | Iterative | Newton | None = ...,
+    floating: Floating | None = ...,
+    reads: int | None = ...,
+) -> Solvable: ...
+@overload
+def prepare(
+    g: Tensor,
+    wires: Wires,
+    iv: IV | None = ...,
+    solver: Solver | None = ...,
+    floating: Floating | None = ...,
+    reads: int | None = ...,
+) -> Readable: ...
 def prepare(
     g: Tensor,
     wires: Wires,
@@ -36,7 +47,7 @@ def prepare(
     solver: Solver | None = None,
     floating: Floating | None = None,
     reads: int | None = None,
-) -> Network:
+) -> Readable:
     """Solve an array of cells and wires once, to be read many times.
 
     Args:
@@ -68,7 +79,12 @@ def prepare(
     if reads is not None:
         whole("reads", reads, 1)
     if wires.interleaved:
-        return Interleaved(g, wires, iv, solver, floating, partial(prepare, reads=reads))
+        if g.ndim < 3 or g.shape[0] != 2:
+            raise ValueError(f"interleaved g must be (2, ..., rows, cols), got {tuple(g.shape)}")
+        one = prepare(weave(g), replace(wires, interleaved=False), iv, solver, floating, reads)
+        if isinstance(one, Solvable):
+            return InterleavedSolved(g, wires, one)
+        return Interleaved(g, wires, one)
     if wires.source is not None:
         if iv is not None or solver is not None or floating is not None:
             raise TypeError(
@@ -83,15 +99,10 @@ def prepare(
     if solver is None and floating is not None:
         solver = Exact()
     if solver is None:
-        m, n = g.shape[-2:]
-        solver = choose(
-            m,
-            n,
-            arrays=g.numel() // (m * n),
-            kappa=wires.kappa(g) + max(_ends(g, wires).values()),
-            reads=reads,
-            device=g.device,
-        )
+        arrays, kappa = g[..., 0, 0].numel(), wires.kappa(g) + max(_ends(g, wires).values())
+        solver = choose(*g.shape[-2:], arrays=arrays, kappa=kappa, reads=reads, device=g.device)
+    if floating is not None and not isinstance(solver, Exact | Newton):
+        raise ValueError(f"{type(solver).__name__}() needs every line held at one end; use Exact()")
     match solver:
         case Exact():
             _connected(g, wires)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from devices._check import at_least, instance, positive, whole
 
 Resistance = float | Tensor
 """Ohms; a 0-dim tensor where its gradient is wanted."""
+RESISTANCES = ("r_wordline", "r_bitline", "r_driver", "r_sense")
 
 
 def _resistance(name: str, value: object) -> None:
@@ -100,7 +101,7 @@ class Wires:
     source: SourceLine | None = None
 
     def __post_init__(self) -> None:
-        for name in ("r_wordline", "r_bitline", "r_driver", "r_sense"):
+        for name in RESISTANCES:
             _resistance(name, getattr(self, name))
         instance("source", self.source, SourceLine)
         if self.source is not None and (self.both_drivers or self.interleaved):
@@ -110,6 +111,15 @@ class Wires:
     def resistances(self) -> tuple[Resistance, Resistance, Resistance, Resistance]:
         """(r_wordline, r_bitline, r_driver, r_sense) [ohm]."""
         return self.r_wordline, self.r_bitline, self.r_driver, self.r_sense
+
+    def having(self, resistances: Sequence[Resistance]) -> Wires:
+        """The same lines with these four, in the order of `resistances` [ohm]."""
+        return replace(self, **dict(zip(RESISTANCES, resistances, strict=True)))  # type: ignore[arg-type]
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether autograd will want a gradient with respect to any of them."""
+        return any(isinstance(r, Tensor) and r.requires_grad for r in self.resistances)
 
     @property
     def ohms(self) -> tuple[float, ...]:

@@ -24,11 +24,12 @@ cell current sources is solved in O(N² log N), upwards for the sources, downwar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad as fill
 
 from crossbar.wires.lines import Circuit, identity
 
@@ -36,17 +37,26 @@ LARGEST_LEAF = 7
 """Sides of a leaf are 1 to 7 cells, whichever pads the array least."""
 
 
+Group = tuple[slice, slice, slice]  # the same ports in the child, the joined block and c
+
+
 class Joint(NamedTuple):
     """How a level of blocks was joined: what the interface currents and voltages follow from."""
 
     family: int  # 0: along the wordlines, 1: along the bitlines
-    before: tuple[int, ...]  # sizes of the four port groups of A and B
-    after: tuple[int, ...]  # and of the joined block
+    before: int  # ports of A, as many as of B
+    after: int  # ports of the joined block
+    kept: tuple[list[Group], list[Group]]  # ports that A and B keep
+    face: tuple[slice, slice]  # far ports of A, near ports of B
     ca: Tensor  # (..., s, ports of A left) far voltages of A
     cb: Tensor  # (..., s, ports of B left) near currents of B
     k: Tensor  # (..., s, s)
     ky: Tensor  # (..., s, s)
     zk: Tensor  # (..., s, s)
+
+    def inner(self, va: Tensor, ib: Tensor) -> tuple[Tensor, Tensor]:
+        """Currents and voltages of the interface where it sees v_A and i_B."""
+        return self.ky @ va + self.k @ ib, self.k.mT @ va - self.zk @ ib
 
 
 class Leaf(NamedTuple):
@@ -60,14 +70,9 @@ class Leaf(NamedTuple):
 
 def split(size: int) -> tuple[int, int]:
     """(leaf side, number of doublings) that cover `size` with the least padding."""
-    best: tuple[int, int, int] | None = None
-    for side in range(1, LARGEST_LEAF + 1):
-        doublings = max(0, (-(-size // side) - 1).bit_length())
-        choice = (side << doublings, abs(side - 4), doublings)
-        if best is None or choice < best:
-            best = choice
-            found = (side, doublings)
-    return found
+    sides = range(1, LARGEST_LEAF + 1)
+    each = ((side, max(0, (-(-size // side) - 1).bit_length())) for side in sides)
+    return min(each, key=lambda choice: (choice[0] << choice[1], abs(choice[0] - 4)))
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:
@@ -80,34 +85,21 @@ def _half(part: slice, second: bool) -> slice:
     return slice(middle, part.stop) if second else slice(part.start, middle)
 
 
-Group = tuple[slice, slice, slice]  # the same ports in the child, the joined block and c
-
-
 def _groups(
     family: int, before: Sequence[int], after: Sequence[int]
 ) -> tuple[list[Group], list[Group]]:
     """Where the ports that A and B keep lie; ports are near rows, near cols, far rows, far cols."""
     other, old, new = 1 - family, _slices(before), _slices(after)
-    a = [
-        (old[family], new[family]),
-        (old[other], _half(new[other], False)),
-        (old[2 + other], _half(new[2 + other], False)),
-    ]
-    b = [
-        (old[other], _half(new[other], True)),
-        (old[2 + family], new[2 + family]),
-        (old[2 + other], _half(new[2 + other], True)),
-    ]
+    low, high = ([(old[k], _half(new[k], up)) for k in (other, 2 + other)] for up in (False, True))
+    a = [(old[family], new[family]), *low]
+    b = [high[0], (old[2 + family], new[2 + family]), high[1]]
 
-    def placed(pairs: list[tuple[slice, slice]]) -> Iterator[Group]:
-        start = 0
-        for source, target in pairs:
-            width = target.stop - target.start
-            if width:
-                yield source, target, slice(start, start + width)
-            start += width
+    def placed(pairs: list[tuple[slice, slice]]) -> list[Group]:
+        at = _slices([target.stop - target.start for _, target in pairs])
+        both = zip(pairs, at, strict=True)
+        return [(source, target, c) for (source, target), c in both if c.stop > c.start]
 
-    return list(placed(a)), list(placed(b))
+    return placed(a), placed(b)
 
 
 def _pair(blocks: Tensor, family: int) -> tuple[Tensor, Tensor]:
@@ -122,8 +114,13 @@ def _unpair(a: Tensor, b: Tensor, family: int) -> Tensor:
     return torch.stack((a, b), dim + 1).flatten(dim, dim + 1)
 
 
-def _join(h: Tensor, family: int, before: tuple[int, ...], last: bool) -> tuple[Tensor, Joint]:
-    """Join neighbouring blocks; `last`: B ends at an open edge, where no current leaves."""
+def _join(
+    h: Tensor, family: int, before: tuple[int, ...], last: bool
+) -> tuple[Tensor, tuple[int, ...], Joint]:
+    """Join neighbouring blocks; `last`: B ends at an open edge, where no current leaves.
+
+    The joined blocks, the sizes of their port groups and the joint.
+    """
     other = 1 - family
     after = [0, 0, 0, 0]
     after[family], after[2 + family] = before[family], 0 if last else before[2 + family]
@@ -147,7 +144,8 @@ def _join(h: Tensor, family: int, before: tuple[int, ...], last: bool) -> tuple[
     for source, to, at in in_b:
         for source2, to2, at2 in in_b:
             torch.sub(b[..., source, source2], bb[..., at, at2], out=joined[..., to, to2])
-    return joined, Joint(family, before, tuple(after), ca, cb, k, ky, zk)
+    ports, kept, face = (sum(before), sum(after)), (in_a, in_b), (far, near)
+    return joined, tuple(after), Joint(family, *ports, kept, face, ca, cb, k, ky, zk)
 
 
 class Tree:
@@ -172,10 +170,9 @@ class Tree:
         self.side = (p, q)
         self.blocks = (1 << down, 1 << right)
         pad = (self.blocks[1] * q - self.cols, self.blocks[0] * p - self.rows)
-        padded = torch.nn.functional.pad(g, (0, pad[0], 0, pad[1]))
-        rho = torch.nn.functional.pad(wires.rows.r, (0, pad[0]))
-        sigma = torch.nn.functional.pad(wires.cols.r, (0, pad[1]))
-        leaf, h = self._leaves(padded, rho, sigma)
+        self.padding = (0, pad[0], 0, pad[1])
+        rho, sigma = fill(wires.rows.r, (0, pad[0])), fill(wires.cols.r, (0, pad[1]))
+        leaf, h = self._leaves(fill(g, self.padding), rho, sigma)
         if keep:
             self.leaf = leaf
         del leaf
@@ -184,8 +181,7 @@ class Tree:
         while h.shape[1] * h.shape[2] > 1:
             family = 0 if h.shape[2] > 1 and (sizes[1] <= sizes[0] or h.shape[1] == 1) else 1
             open_end = (wires.rows if family == 0 else wires.cols).far is None
-            h, joint = _join(h, family, sizes, open_end and h.shape[2 - family] == 2)
-            sizes = joint.after
+            h, sizes, joint = _join(h, family, sizes, open_end and h.shape[2 - family] == 2)
             if keep:
                 self.joints.append(joint)
         self.root = h[:, 0, 0]  # (T, ports, ports)
@@ -207,15 +203,8 @@ class Tree:
         far_row = -along[:, None, :, None] * near_row
         far_col = -up[:, :, None, None] * near_col
         shape = (tall, wide, p, q)
-        c = torch.cat(
-            (
-                near_row.expand(*shape, p),
-                near_col.expand(*shape, q),
-                far_row.expand(*shape, p),
-                far_col[:, None].expand(*shape, q),
-            ),
-            -1,
-        ).flatten(2, 3)
+        parts = (near_row, near_col, far_row, far_col[:, None])
+        c = torch.cat([part.expand(*shape, -1) for part in parts], -1).flatten(2, 3)
         cells = self._cells(g)
         d = torch.linalg.inv((cells[..., None] * drop).add_(identity(p * q, g)))
         y = d * cells[..., None, :]
@@ -224,14 +213,8 @@ class Tree:
         far = near + p + q
         h[..., near, far] += 1
         h[..., far, near] += 1
-        ends = torch.cat(
-            (
-                along[:, -1:].expand(tall, wide, p),
-                up[:, None, -1:].expand(tall, wide, q),
-            ),
-            -1,
-        )
-        h[..., far, far] -= ends
+        ends = along[:, -1:].expand(tall, wide, p), up[:, None, -1:].expand(tall, wide, q)
+        h[..., far, far] -= torch.cat(ends, -1)
         return Leaf(c, drop, d, y), h
 
     def _cells(self, x: Tensor) -> Tensor:
@@ -261,11 +244,11 @@ class Tree:
         terminals = torch.arange(near, device=root.device)
         dead = torch.zeros_like(fixed)  # far ports without a current: open ends, floating lines
         for family, lines in enumerate((wires.rows, wires.cols)):
+            second = groups[2 + family]
             if lines.far is None:
-                dead[groups[2 + family]] = True
+                dead[second] = True
             else:
-                shunt[groups[2 + family]] = lines.far
-                second = groups[2 + family]
+                shunt[second] = lines.far
                 self.held[second.start - near : second.stop - near] = terminals[groups[family]]
         if floating is not None:
             for family, mask in enumerate(floating):
@@ -274,6 +257,10 @@ class Tree:
                 if self.sizes[2 + family]:
                     dead[groups[2 + family].start + lines_off] = True
         self.near = near
+        #: the ports of the array's own lines, padding left out
+        self.terminals = torch.cat(
+            (terminals[: self.rows], terminals[self.sizes[0] :][: self.cols])
+        )
         self.fixed = fixed.nonzero()[:, 0]
         self.loose = (~fixed & ~dead).nonzero()[:, 0]
         self.loose_inverse: Tensor | None = None
@@ -301,19 +288,13 @@ class Tree:
 
     def admittance(self) -> Tensor:
         """Terminal currents per terminal voltage (T, rows + cols, rows + cols) [S]."""
-        keep = self._terminals()
+        keep = self.terminals
         if self.loose_inverse is None:
             return self.root[:, keep][:, :, keep]
-        unit = identity(self.near, self.root).expand(len(self.root), -1, -1)
-        ports = self.ports(unit)
+        ports = self.ports(identity(self.near, self.root).expand(len(self.root), -1, -1))
         currents = self.root[:, : self.near] @ ports
         currents = currents.index_add(1, self.held, -ports[:, self.near :])
         return currents[:, keep][:, :, keep]
-
-    def _terminals(self) -> Tensor:
-        device = self.root.device
-        second = torch.arange(self.cols, device=device) + self.sizes[0]
-        return torch.cat((torch.arange(self.rows, device=device), second))
 
     def solve(
         self, x: Tensor, y: Tensor, j: Tensor | None = None
@@ -329,23 +310,13 @@ class Tree:
             cell voltages and currents (T, k, rows, cols), near voltages of the rows (T, k, rows)
             and of the columns (T, k, cols), which differ from x and y on floating lines.
         """
-        pad = torch.nn.functional.pad
-        terminals = torch.cat(
-            (
-                pad(x, (0, self.sizes[0] - self.rows)),
-                pad(y, (0, self.sizes[1] - self.cols)),
-            ),
-            -1,
-        ).mT
-        spread = None
+        ends = zip((x, y), self.sizes, (self.rows, self.cols), strict=False)
+        terminals = torch.cat([fill(v, (0, size - n)) for v, size, n in ends], -1).mT
+        spread = answers = None
         kept: list[tuple[Tensor, Tensor]] = []
-        answers = None
         if j is not None:
-            down = self.blocks[0] * self.side[0] - self.rows
-            right = self.blocks[1] * self.side[1] - self.cols
-            spread = self.leaf.d @ self._cells(
-                pad(j.permute(0, 2, 3, 1), (0, 0, 0, right, 0, down))
-            )
+            j = fill(j.permute(0, 2, 3, 1), (0, 0, *self.padding))
+            spread = self.leaf.d @ self._cells(j)
             answers = self._up(self.leaf.c.mT @ spread, kept)
         ports = self.ports(terminals, answers)
         near_rows, near_cols = ports[:, : self.rows], ports[:, self.sizes[0] :][:, : self.cols]
@@ -365,26 +336,22 @@ class Tree:
         A change δH of any block changes the whole by Pᵀ δH P, P giving the block's port values for
         unit terminals; hence cotangents go down the tree as P X Pᵀ, at the cost of the joining.
         """
-        keep = self._terminals()
+        keep = self.terminals
         x = cotangent.new_zeros(len(cotangent), self.near, self.near)
         x[:, keep[:, None], keep] = (cotangent + cotangent.mT) / 2
-        unit = identity(self.near, x).expand(len(x), -1, -1)
-        p = self.ports(unit)
+        p = self.ports(identity(self.near, x).expand(len(x), -1, -1))
         x = (p @ x @ p.mT)[:, None, None]
         for joint in reversed(self.joints):
-            in_a, in_b = _groups(joint.family, joint.before, joint.after)
-            old, halves = _slices(joint.before), []
+            (in_a, in_b), halves = joint.kept, []
             across = ((joint.ky, joint.k), (joint.k.mT, -joint.zk))
-            for (on_a, on_b), kept, inner in zip(
-                across, (in_a, in_b), (old[2 + joint.family], old[joint.family]), strict=True
-            ):
+            for (on_a, on_b), kept, inner in zip(across, joint.kept, joint.face, strict=True):
                 face = x.new_zeros(*joint.ca.shape[:-1], x.shape[-1])
                 from_a, from_b = on_a @ joint.ca, on_b @ joint.cb
                 for _, to, at in in_a:
                     face[..., to] = from_a[..., at]
                 for _, to, at in in_b:
                     face[..., to] = from_b[..., at]
-                half = x.new_zeros(*x.shape[:-2], sum(joint.before), sum(joint.before))
+                half = x.new_zeros(*x.shape[:-2], joint.before, joint.before)
                 seen = face @ x
                 half[..., inner, inner] = seen @ face.mT
                 for source, to, _ in kept:
@@ -402,32 +369,26 @@ class Tree:
         """Responses of the ports to the sources inside, with all port values zero."""
         for joint in self.joints:
             a, b = _pair(h, joint.family)
-            old = _slices(joint.before)
-            va, ib = a[..., old[2 + joint.family], :], b[..., old[joint.family], :]
-            i = joint.ky @ va + joint.k @ ib
-            v = joint.k.mT @ va - joint.zk @ ib
+            va, ib = (half[..., face, :] for half, face in zip((a, b), joint.face, strict=True))
+            i, v = joint.inner(va, ib)
             kept.append((va, ib))
-            h = h.new_empty(*i.shape[:-2], sum(joint.after), i.shape[-1])
-            in_a, in_b = _groups(joint.family, joint.before, joint.after)
-            from_a, from_b = joint.ca.mT @ i, joint.cb.mT @ v
-            for source, to, at in in_a:
-                h[..., to, :] = a[..., source, :] + from_a[..., at, :]
-            for source, to, at in in_b:
-                h[..., to, :] = b[..., source, :] + from_b[..., at, :]
+            h = h.new_empty(*i.shape[:-2], joint.after, i.shape[-1])
+            caused = (joint.ca.mT @ i, joint.cb.mT @ v)
+            for half, more, groups in zip((a, b), caused, joint.kept, strict=True):
+                for source, to, at in groups:
+                    h[..., to, :] = half[..., source, :] + more[..., at, :]
         return h[:, 0, 0]
 
     def _down(self, p: Tensor, joint: Joint, inner: tuple[Tensor, Tensor] | None) -> Tensor:
         """Port values of the two halves of every block."""
-        in_a, in_b = _groups(joint.family, joint.before, joint.after)
-        va = joint.ca @ torch.cat([p[..., to, :] for _, to, _ in in_a], -2)
-        ib = joint.cb @ torch.cat([p[..., to, :] for _, to, _ in in_b], -2)
+        given = (torch.cat([p[..., to, :] for _, to, _ in groups], -2) for groups in joint.kept)
+        va, ib = (c @ ports for c, ports in zip((joint.ca, joint.cb), given, strict=True))
         if inner is not None:
             va, ib = va + inner[0], ib + inner[1]
-        old = _slices(joint.before)
-        halves = p.new_zeros(2, *va.shape[:-2], sum(joint.before), p.shape[-1])
-        halves[0][..., old[2 + joint.family], :] = joint.ky @ va + joint.k @ ib
-        halves[1][..., old[joint.family], :] = joint.k.mT @ va - joint.zk @ ib
-        for half, groups in zip(halves, (in_a, in_b), strict=True):
+        halves = p.new_zeros(2, *va.shape[:-2], joint.before, p.shape[-1])
+        across = zip(halves, joint.face, joint.kept, joint.inner(va, ib), strict=True)
+        for half, face, groups, value in across:
+            half[..., face, :] = value
             for source, to, _ in groups:
                 half[..., source, :] = p[..., to, :]
         return _unpair(halves[0], halves[1], joint.family)
