@@ -101,3 +101,29 @@ def consistent(model: nn.Module) -> None:
         held = weight.form.weight(weight.held, weight.shape)
         assert torch.equal(shown, held.to(shown.dtype)), name
         assert torch.equal(shown, digital[name]), name
+
+
+PULSES, NUMBERS = {"pulses"}, {"numbers"}
+
+
+def batches(n, *shape):
+    generator = torch.Generator().manual_seed(7)
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
+
+
+def mlp():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+MLP = batches(3, 4, 6)
+
+
+def loss_of(run, x):
+    return run.model(x).square().mean()
+
+
+def fresh(run, x):
+    """A backward pass from no gradient."""
+    run.optimiser.zero_grad()
+    loss_of(run, x).backward()

@@ -7,47 +7,39 @@ of the inputs and errors of reads; `numbers`: `.grad` was no longer theirs and w
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 import threading
 
 import pytest
 import torch
 import torch.nn.functional as F
-from _in_situ import LR, consistent, judged, plain
+from _in_situ import (
+    LR,
+    MLP,
+    NUMBERS,
+    PULSES,
+    SEEN,
+    batches,
+    consistent,
+    fresh,
+    in_situ,
+    judged,
+    loss_of,
+    mlp,
+    plain,
+)
 from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 import crossbar as xb
 
-PULSES, NUMBERS, NOTHING = {"pulses"}, {"numbers"}, set()
-
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def batches(n, *shape):
-    generator = torch.Generator().manual_seed(7)
-    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
-
-
-def mlp():
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-
-
-MLP = batches(3, 4, 6)
-
-
-def loss_of(run, x):
-    return run.model(x).square().mean()
-
-
-def fresh(run, x):
-    """A backward pass from no gradient."""
-    run.optimiser.zero_grad()
-    loss_of(run, x).backward()
 
 
 # ---- one weight read several times ---------------------------------------------------------------
@@ -632,10 +624,12 @@ class Model(nn.Module):
         return self.use(self, *args)
 
 
+def twice(m, x):
+    return m.b(m.a(x).tanh()) + m.a(x)
+
+
 def tied_linears():
-    model = Model(
-        lambda m, x: m.b(m.a(x).tanh()) + m.a(x), a=nn.Linear(6, 6), b=nn.Linear(6, 6, bias=False)
-    )
+    model = Model(twice, a=nn.Linear(6, 6), b=nn.Linear(6, 6, bias=False))
     model.b.weight = model.a.weight
     return model, MLP
 
@@ -733,3 +727,264 @@ def test_models(made):
         run.step()
 
     assert judged(model, habit, lr=0.1) == PULSES
+
+
+# ---- copies, files, other Parameters under the name ----------------------------------------------
+
+
+def sgd_of(run, model):
+    """A new optimiser of the same kind."""
+    if isinstance(run.optimiser, xb.InSituSGD):
+        return xb.InSituSGD(model, LR)
+    return torch.optim.SGD(model.parameters(), LR)
+
+
+def test_deepcopy_between_backward_and_step():
+    """torch copies no .grad, so the copy has nothing to apply; the original still has."""
+
+    def habit(run):
+        fresh(run, MLP[0])
+        twin = copy.deepcopy(run.model)
+        other = sgd_of(run, twin)
+        assert all(p.grad is None for p in twin.parameters())
+        other.step()
+        run.note(**{f"copied {n}": p for n, p in twin.named_parameters()})
+        run.step()
+        twin(MLP[1]).square().mean().backward()
+        other.step()
+        run.note(**{f"copy's {n}": p for n, p in twin.named_parameters()})
+        run.note(**dict(run.model.named_parameters()))
+
+    assert judged(mlp(), habit) == PULSES
+
+
+def through_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def through_file(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle, through_file])
+def test_a_copy_goes_on_training_where_the_original_stood(copied):
+    def habit(run):
+        for x in MLP:
+            fresh(run, x)
+            run.step()
+            fresh(run, 2 * x)  # what no copy takes along
+            run.model = copied(run.model)
+            run.optimiser = sgd_of(run, run.model)
+            run.note(y=run.model(x))
+
+    assert judged(mlp(), habit) == PULSES
+
+
+def test_tied_parameters_stay_tied_in_copies_and_files():
+    model, inputs = tied_linears()
+
+    def habit(run):
+        for copied in (copy.deepcopy, through_pickle, through_file):
+            run.model = copied(run.model)
+            assert run.model.a.weight is run.model.b.weight
+            run.optimiser = sgd_of(run, run.model)
+            for x in inputs:
+                fresh(run, x)
+                run.step()
+
+    assert judged(model, habit) == PULSES
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_loading_between_steps(assign):
+    def habit(run):
+        start = copy.deepcopy(run.model.state_dict())
+        for x in MLP:
+            fresh(run, x)
+            run.step()
+            fresh(run, 2 * x)
+
+            run.model.load_state_dict(copy.deepcopy(start), assign=assign)
+            if assign:
+                run.optimiser = sgd_of(run, run.model)
+            run.optimiser.zero_grad()
+            run.note(**dict(run.model.named_parameters()))
+            fresh(run, x + 1)
+            run.step()
+
+    assert judged(mlp(), habit) == PULSES
+
+
+def test_entries_of_weights_that_a_checkpoint_replaced_are_not_pulsed():
+    """torch keeps .grad over a load: what is stepped then are its numbers."""
+
+    def habit(run):
+        start = copy.deepcopy(run.model.state_dict())
+        fresh(run, MLP[0])
+        run.step()
+        fresh(run, MLP[0])
+        run.model.load_state_dict(start)
+        run.step()
+
+    assert judged(mlp(), habit) == PULSES | NUMBERS
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_another_parameter_under_the_name(grad):
+    def habit(run):
+        fresh(run, MLP[0])
+        run.step()
+        run.model[0].weight = nn.Parameter(torch.full((5, 6), 0.1).double(), requires_grad=grad)
+        run.optimiser = sgd_of(run, run.model)
+        for x in MLP:
+            fresh(run, x)
+            run.step()
+
+    assert judged(mlp(), habit) == PULSES
+
+
+def test_a_module_in_another_model_and_a_parameter_of_no_model():
+    def habit(run):
+        torch.manual_seed(3)
+        scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+        outer = nn.ModuleDict({"net": run.model, "more": nn.Linear(3, 3, bias=False).double()})
+        run.optimiser = sgd_of(run, outer)
+        run.optimiser.add_param_group({"params": [scale]})
+        for x in MLP:
+            run.optimiser.zero_grad()
+            outer["more"](run.model(x) * scale).square().sum().backward()
+            run.step()
+            run.note(scale=scale, more=outer["more"].weight)
+
+    assert judged(mlp(), habit) == PULSES
+
+
+# ---- derivatives of derivatives, functional calls ------------------------------------------------
+
+
+def test_gradient_penalty_in_situ():
+    def habit(run):
+        for x in MLP:
+            x = x.clone().requires_grad_()
+            run.optimiser.zero_grad()
+            y = run.model(x).square().sum()
+            (g,) = torch.autograd.grad(y, x, create_graph=True)
+            run.note(by_x=g)
+            (y + g.square().sum()).backward()
+            run.step()
+
+    seen = judged(mlp(), habit)
+    assert seen <= PULSES | NUMBERS and seen
+
+
+def test_hessian_vector_products_in_situ():
+    def habit(run):
+        v = [torch.randn_like(p) for p in run.model.parameters()]
+        params = list(run.model.parameters())
+        for x in MLP:
+            gs = torch.autograd.grad(loss_of(run, x), params, create_graph=True)
+            hv = torch.autograd.grad(gs, params, grad_outputs=[plain(t) for t in v])
+            run.note(**{f"grad {k}": h for k, h in enumerate(hv)})
+            x = x.clone().requires_grad_()
+            (g,) = torch.autograd.grad(loss_of(run, x), x, create_graph=True)
+            run.note(grad_x=torch.autograd.grad(g, x, torch.ones_like(x))[0])
+            fresh(run, x)
+            run.step()
+
+    assert judged(mlp(), habit) == PULSES
+
+
+def test_func_grad_of_weights_and_cells_together():
+    digital = mlp()
+    twin = in_situ(digital)
+    x = MLP[0]
+
+    def loss(model, params, buffers):
+        return functional_call(model, (params, buffers), (x,)).square().sum()
+
+    want = grad(lambda p: loss(digital, p, {}))(dict(digital.named_parameters()))
+    buffers = dict(twin.named_buffers())
+    got = grad(lambda p: loss(twin, p, buffers))(dict(twin.named_parameters()))
+    for name, g in want.items():
+        torch.testing.assert_close(plain(got[name]), g, rtol=1e-10, atol=1e-10)
+    by_x = grad(lambda x: twin(x).square().sum())(x)
+    torch.testing.assert_close(
+        by_x, grad(lambda x: digital(x).square().sum())(x), rtol=1e-10, atol=1e-10
+    )
+    before = plain(twin[0].weight)
+    SEEN.clear()
+    xb.InSituSGD(twin, LR).step()  # functional gradients train nothing
+    assert torch.equal(before, plain(twin[0].weight)) and not SEEN
+
+
+@pytest.mark.parametrize("mode", [xb.InSitu(xb.Expected()), xb.Programmed()], ids=repr)
+def test_three_chips_under_vmap(mode):
+    digital = [mlp() for _ in range(3)]
+    for k, model in enumerate(digital):
+        nn.utils.vector_to_parameters(
+            torch.randn(53, dtype=torch.float64) * (k + 1), model.parameters()
+        )
+    chips = [xb.convert(m, xb.Chip(), mode=mode, seed=k) for k, m in enumerate(digital)]
+    x = MLP[0]
+    params, buffers = stack_module_state(chips)
+    got = vmap(lambda p, b: functional_call(chips[0], (p, b), (x,)))(params, buffers)
+    for y, model in zip(got, digital, strict=True):
+        torch.testing.assert_close(y, model(x), rtol=1e-9, atol=1e-9)
+
+    def by_x(p, b):
+        return grad(lambda x: functional_call(chips[0], (p, b), (x,)).square().sum())(x)
+
+    for g, model in zip(vmap(by_x)(params, buffers), digital, strict=True):
+        want = grad(lambda x, m=model: m(x).square().sum())(x)
+        torch.testing.assert_close(g, want, rtol=1e-9, atol=1e-9)
+    if isinstance(mode, xb.Programmed):
+        return
+
+    def by_w(p, b):
+        return grad(lambda p: functional_call(chips[0], (p, b), (x,)).square().sum())(p)
+
+    found = vmap(by_w)(params, buffers)
+    functional_call_backward = vmap(
+        lambda p, b: functional_call(chips[0], (p, b), (x,)).square().sum()
+    )
+    functional_call_backward(params, buffers).sum().backward()
+    for k, model in enumerate(digital):
+        model(x).square().sum().backward()
+        for name, p in model.named_parameters():
+            torch.testing.assert_close(plain(found[name][k]), p.grad, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(plain(params[name].grad[k]), p.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_per_sample_gradients():
+    digital, x = mlp(), MLP[0]
+    twin = in_situ(digital)
+
+    def each(model):
+        params = {k: plain(v) for k, v in model.named_parameters()}
+
+        def loss(p, row):
+            return functional_call(model, p, (row,)).square().sum()
+
+        return vmap(grad(loss), (None, 0))(params, x)
+
+    got, want = each(twin), each(digital)
+    for name in want:
+        torch.testing.assert_close(plain(got[name]), want[name], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mode", [xb.InSitu(), xb.Programmed()], ids=repr)
+def test_other_weights_without_their_cells_are_refused(mode):
+    model = xb.convert(mlp(), xb.Chip(), mode=mode, seed=0)
+    other = {k: 2 * plain(v) for k, v in model.named_parameters()}
+    with pytest.raises(TypeError, match="functional_call gives the weight other values"):
+        functional_call(model, other, (MLP[0],))
+    with pytest.raises(TypeError, match="functional_call gives the weight other values"):
+        stacked = {k: torch.stack([v, 2 * v]) for k, v in other.items()}
+        vmap(lambda p: functional_call(model, p, (MLP[0],)))(stacked)
+    own = {k: plain(v) for k, v in model.named_parameters()}
+    assert torch.equal(functional_call(model, own, (MLP[0],)), model(MLP[0]))
+    only = {"0.bias": torch.ones(5, dtype=torch.float64)}
+    assert not torch.equal(functional_call(model, only, (MLP[0],)), model(MLP[0]))
