@@ -7,6 +7,7 @@ gradient is compared with the entries by content, never by version or identity.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.directions import Operation
+from crossbar.operations import Operation
 from crossbar.regions import Form, Region
 
 ROUNDINGS = 400
@@ -103,8 +104,11 @@ class Tape:
             self.waiting[task] = []
             if task != -1:  # whatever nobody committed is dropped when the backward ends
                 engine = torch.autograd.Variable._execution_engine
-                engine.queue_callback(lambda: self.waiting.pop(task, None))
+                engine.queue_callback(functools.partial(self._drop, task))
         self.waiting[task].append(entry)
+
+    def _drop(self, task: int) -> None:
+        self.waiting.pop(task, None)
 
     def commit(self, parameter: Tensor) -> None:
         """The weight's gradient was accumulated: what waited under this backward counts."""

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.directions import Matmul, Numbers, Operation, Size
 from crossbar.floating import cell_read, float_read
 from crossbar.handles import handle_of, held_by
-from crossbar.matrix import Call, physical
+from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
+from crossbar.operations import Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.regions import EVERYWHERE, Region
-from crossbar.rules import Job
+from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
+from crossbar.uses import Call, physical
+from crossbar.windows import Size
 
 
 class AnalogWeight(Placed):
@@ -111,18 +113,17 @@ class AnalogWeight(Placed):
     def _cells(self, x: Tensor, w: Tensor, call: Call) -> Tensor:
         wires = self.chip.wires
         adjoint = wires is not None and wires.differentiated and torch.is_grad_enabled()
-        total: Tensor | None = None
-        for gain, matrix in self.all():
-            if gain == 0:
-                continue
-            own = matrix is self.matrix
+
+        def one(gain: float, matrix: Matrix, own: Tensor | None, call: Call) -> Tensor:
             cells = matrix.written
             planes = cells.solved() if adjoint else cells.planes()
-            here = call if own else replace(call, matrix=matrix)
-            y = physical(x, w if own else None, planes, cells.w_max, here)
-            y = y if gain == 1 else y * gain
-            total = y if total is None else total + y
-        assert total is not None
+            y = physical(x, own, planes, cells.w_max, call)
+            return y if gain == 1 else y * gain
+
+        total = one(self.gains[-1], self.matrix, w, call)
+        for gain, matrix in list(self.all())[:-1] if len(self.gains) > 1 else ():
+            if gain:
+                total = total + one(gain, matrix, None, replace(call, matrix=matrix))
         return total
 
     def _float(self, x: Tensor, w: Tensor, root: Tensor, call: Call) -> Tensor:
@@ -239,6 +240,11 @@ class AnalogWeight(Placed):
         for _, matrix in self.all():
             if matrix.probe is not None:
                 matrix.probe.stepped(matrix, lr)
+
+    @property
+    def rule(self) -> Rule | None:
+        """Of in-situ learning."""
+        return self.mode.rule if isinstance(self.mode, InSitu) else None
 
     @property
     def in_situ(self) -> bool:

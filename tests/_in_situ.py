@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import crossbar as xb
-from crossbar.directions import Numbers
+from crossbar.operations import Numbers
 
 LR = 0.02
 SEEN: list[str] = []

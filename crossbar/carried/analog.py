@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from crossbar.carried.tables import CASTS, UNREAD, VIEWS, writes
-from crossbar.directions import Operation, Size
+from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
+from crossbar.windows import Size
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {}
 """Functions that multiply by a weight, and how they read it; filled by the rooms beside this."""
@@ -85,7 +86,7 @@ class Analog(Tensor):
                 return _same, (values,)
             return _restored, (values, self.requires_grad, self.analog)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
         """As torch's own Parameter."""
         with plain():
             values = self.detach().as_subclass(Tensor)
@@ -108,6 +109,11 @@ def _namespace(func: Any) -> str:
     return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
 
 
+def is_analog(parameter: Any) -> TypeGuard[Analog]:
+    """Whether it is a Parameter (not a view of one) that carries its array."""
+    return type(parameter) is Analog
+
+
 def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
     """Let a Parameter carry its array: it stays the same object for optimisers and hooks."""
     if type(parameter) not in (torch.nn.Parameter, Analog):
@@ -116,7 +122,7 @@ def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
             "leave it digital with exclude="
         )
     with plain():
-        fresh = type(parameter) is not Analog
+        fresh = not is_analog(parameter)
         parameter.__class__ = Analog  # type: ignore[assignment]
         carried: Any = parameter
         carried._is_param = True
