@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from crossbar.converters import DAC, Converter, Digit
 from crossbar.directions import Direction
 from crossbar.ranges import Calibrated, Fixed, PerVector
-from crossbar.streams import FABRICATION, Streams, seeded
+from crossbar.streams import FABRICATION, Streams
 from devices._check import instance
+from devices.draw import seeded
 
 
 @dataclass(frozen=True)
