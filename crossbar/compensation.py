@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import through_wires
-from crossbar.directions import Operation
 from crossbar.matrix import Matrix
 from crossbar.model import inputs_of, placements
 from crossbar.modes import HardwareAware
+from crossbar.operations import Operation
+from crossbar.planes import through_wires
 from crossbar.probes import observe
 from crossbar.quantise import balanced
 from crossbar.read import Probe

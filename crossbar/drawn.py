@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.cells import Order, Planes, planes_of
 from crossbar.chip import Chip
 from crossbar.handles import handle_of, held_by
+from crossbar.planes import Order, Planes, planes_of
 from crossbar.streams import EVALUATION, WRITE, Streams, advanced
 from devices.part import Read
 

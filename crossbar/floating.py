@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crossbar.cells import Planes
-from crossbar.matrix import Call, scaled_read, wanted
+from crossbar.planes import Planes
 from crossbar.port import wide_of
 from crossbar.read import read
+from crossbar.uses import Call, scaled_read, wanted
 
 
 def float_read(
@@ -133,7 +133,7 @@ class CellRead(torch.autograd.Function):
         x, g, w_max = ctx.saved_tensors
         call: Call = ctx.call
         op, side, chip = call.op, call.side, call.matrix.chip
-        digits, scale = side.port.encode(x, op.forward, _Silent(), 0)
+        digits, scale = side.port.encode(x, op.forward, None, 0)
         volts, span = side.port.settings.v_max, chip.device.window.span
         pulled = wide_of(d) if scale is None else wide_of(d) * scale
         if w_max.dim():
@@ -151,11 +151,3 @@ class CellRead(torch.autograd.Function):
         assert by_x is not None
         by_x = by_x if scale is None else by_x / scale
         return by_x.to(x.dtype), by_g.to(g.dtype), None, None, None
-
-
-class _Silent:
-    """Streams of an encoding whose noise is left out."""
-
-    def normal(self, like: Tensor, stream: int) -> Tensor:
-        """Zeros."""
-        return torch.zeros_like(like)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, Order, Planes, Writer, writing
+from crossbar.cells import Cells, Writer, writing
 from crossbar.chip import Chip
-from crossbar.directions import Matmul, Operation, Size
+from crossbar.operations import Matmul, Operation
+from crossbar.planes import Order
 from crossbar.port import Port
 from crossbar.pulses import Scheme
 from crossbar.quantise import balanced
-from crossbar.read import Probe, Side, read
+from crossbar.read import Probe
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.streams import WRITE, Streams
+from crossbar.uses import Call, physical
 from devices import Pulses
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")
@@ -236,7 +237,7 @@ class Matrix(nn.Module):
                     pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
                 else:
                     pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                pulses = Pulses(*(None if t is None else self._all(t, region) for t in pulses))
+                pulses = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
                 self._pulse(pulses, fired, efficacy, generator)
             cells.maintain(generator)
             cells.refresh()
@@ -299,176 +300,6 @@ def _columns(x: Tensor, height: int, product: Any) -> Tensor:
     if x.dim() not in (1, 2) or x.shape[0] != height:
         raise ValueError(f"x must be ({height},) or ({height}, k), got {tuple(x.shape)}")
     return product(x) if x.dim() == 1 else product(x.mT).mT
-
-
-@dataclass(frozen=True)
-class Call:
-    """One use of a matrix: where it happens, and the other way round (`flipped`: its backward)."""
-
-    matrix: Matrix
-    op: Operation
-    region: Region = EVERYWHERE
-    size: Size = ()
-    flipped: bool = False
-    quiet: bool = False  # an evaluation, see `streams`
-    keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
-
-    @property
-    def side(self) -> Side:
-        """Where the read happens."""
-        op, region = self.op, self.region
-        transposed = region.transposed != self.flipped
-        driven, sensed = (region.cols, region.rows) if transposed else (region.rows, region.cols)
-        matrix = self.matrix
-        return Side(
-            matrix,
-            op.backward if self.flipped else op.forward,
-            transposed,
-            driven,
-            sensed,
-            self.size,
-            matrix.probe,
-            self.quiet,
-        )
-
-    def back(self, x: Tensor) -> Call:
-        """The call that gives x's gradient."""
-        return replace(self, flipped=not self.flipped, size=self.op.sized(x))
-
-    def turned(self, m: Tensor) -> Tensor:
-        """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
-        m = self.region.of(m)
-        form = self.op.form
-        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
-            m = m.squeeze(1)
-        elif form.groups is not None and m.dim() == 3 and form.groups == 1:
-            m = m.unsqueeze(1)
-        return m.mT if self.region.transposed != self.flipped else m
-
-    def columns(self, scale: Tensor) -> Tensor:
-        """A scale (..., 1, cols) as (..., cols) of the columns in use."""
-        found = scale[..., 0, self.region.cols]
-        groups = self.op.form.groups
-        if groups is None and found.dim() == 2:
-            return found[0]
-        return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
-
-
-def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
-    """`read` of planes (C, ..., rows, cols) in units of the window, in units of W times x."""
-    side = call.side
-    if call.region != EVERYWHERE and planes.tiles is not None:
-        raise TypeError(
-            "nonlinear or gated cells (device.iv, source lines) are read whole: a part of their "
-            "weight cannot be used by itself"
-        )
-    matrix = planes.matrix
-    if side.transposed and planes.back is not None:
-        matrix = planes.back
-    variance = planes.variance
-    if variance is not None and variance.dim() and variance[0].numel() > 1:
-        variance = call.turned(variance)
-    seen = Planes(call.turned(matrix), variance, None, planes.tiles)
-    if w_max.dim() == 0:
-        return read(x, seen, side) * w_max
-    columns = call.columns(w_max)
-    if side.transposed:
-        return read(x * side.direction.driven(columns).to(x.dtype), seen, side)
-    return read(x, seen, side) * side.direction.sensed(columns)
-
-
-def physical(x: Tensor, w: Tensor | None, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
-    """A read of cells whose input gradient is a read the other way."""
-    transforms = torch._C._functorch.peek_interpreter_stack() is not None
-    function = PhysicalT if transforms and not torch.compiler.is_compiling() else Physical
-    out: Tensor = function.apply(x, w, *planes, w_max, call)  # type: ignore[no-untyped-call]
-    return out
-
-
-def _forward(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
-    return scaled_read(x, planes, w_max, call).to(x.dtype)
-
-
-def _backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-    x, w, matrix, variance, back, w_max = ctx.saved_tensors
-    call: Call = ctx.call
-    planes, by_x, by_w, by_m = Planes(matrix, variance, back, ctx.tiles), None, None, None
-    with torch._C.DisableTorchFunctionSubclass():
-        if wanted(ctx, 0):
-            if torch.is_grad_enabled():
-                by_x = physical(d, w, planes, w_max, call.back(x)).to(x.dtype)
-            else:
-                by_x = _forward(d, planes, w_max, call.back(x)).to(x.dtype)
-        if w is not None and wanted(ctx, 1):
-            by_w = call.keeper.gradient(x, d, w, call)
-        if wanted(ctx, 2):  # resistances that ask for a gradient
-            by_m = _by_planes(x, d, matrix, w_max, call)
-    return by_x, by_w, by_m, None, None, None, None, None
-
-
-def _by_planes(x: Tensor, d: Tensor, matrix: Tensor, w_max: Tensor, call: Call) -> Tensor:
-    if call.region != EVERYWHERE or call.flipped:
-        raise TypeError("resistances have a gradient through whole forward reads only")
-    weights = [column.weight for column in call.matrix.chip.layout.columns]
-    outer = call.op.outer(x, d).reshape(matrix.shape[1:]) * w_max
-    return torch.stack([outer * weight for weight in weights])
-
-
-def wanted(ctx: Any, k: int) -> bool:
-    """Whether the running backward asks for the gradient of input k."""
-    if not ctx.needs_input_grad[k]:
-        return False
-    if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
-        return True
-    node = ctx.next_functions[k][0]
-    if node is None:
-        return False
-    try:
-        return bool(torch._C._will_engine_execute_node(node))
-    except RuntimeError:  # a leaf captured by autograd.grad: asked for
-        return True
-
-
-class Physical(torch.autograd.Function):
-    """See `physical`; inputs x, w, the planes' tensors and tiles, w_max, the call."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        """The read."""
-        x, w, matrix, variance, back, tiles, w_max, call = inputs
-        ctx.save_for_backward(x, w, matrix, variance, back, w_max)
-        ctx.tiles, ctx.call = tiles, call
-        with torch._C.DisableTorchFunctionSubclass():
-            return _forward(x, Planes(matrix, variance, back, tiles), w_max, call)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        """The transposed read, and the gradient of the weight."""
-        return _backward(ctx, d)
-
-
-class PhysicalT(torch.autograd.Function):
-    """The same in the form that functional transforms take, which costs more."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(*inputs: Any) -> Tensor:
-        """The read."""
-        x, _, *planes, w_max, call = inputs
-        return _forward(x, Planes(*planes), w_max, call)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the backward read needs."""
-        x, w, matrix, variance, back, tiles, w_max, call = inputs
-        ctx.save_for_backward(x, w, matrix, variance, back, w_max)
-        ctx.tiles, ctx.call = tiles, call
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        """As `Physical`."""
-        return _backward(ctx, d)
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from crossbar.carried.analog import Analog, uncarry
+from crossbar.carried.analog import Analog, is_analog, uncarry
 from crossbar.carried.owner import Owner, held, own, weights
 from crossbar.cells import Writer
 from crossbar.chip import Chip
@@ -146,7 +146,7 @@ def convert(
             "model has no layer to convert: it needs an nn.Linear, a convolution, an attention, a "
             "two-dimensional Parameter of its own or an analog layer"
         )
-    carried = {id(p) for p in model.parameters() if type(p) is Analog}
+    carried = {id(p) for p in model.parameters() if is_analog(p)}
     params = dict(model.named_parameters(remove_duplicate=False))
     tied = [n for n in tied if id(params.get(n)) not in carried]
     if tied:
@@ -239,7 +239,7 @@ def _copied(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in module.__dict__.values():
-            if isinstance(value, Tensor) and not value.is_leaf and type(value) is not Analog:
+            if isinstance(value, Tensor) and not value.is_leaf and not isinstance(value, Analog):
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(model, memo)
 
@@ -251,7 +251,7 @@ def to_digital(model: nn.Module) -> nn.Module:
     for module in owners:
         digital(module)
     for parameter in model.parameters():
-        if type(parameter) is Analog:
+        if is_analog(parameter):
             uncarry(parameter)
     return model
 

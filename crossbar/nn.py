@@ -80,7 +80,8 @@ def place(
     weight.check(mode, chip)
     own(module, name, weight, registered=True)
     if not isinstance(mode, HardwareAware) or mode != weight.mode:
-        weight.settle(getattr(module, name) if weight.computed else module._parameters[name], mode)
+        held: Any = getattr(module, name) if weight.computed else module._parameters[name]
+        weight.settle(held, mode)
     return weight
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.sgd import sgd
 
-from crossbar.carried.analog import Analog
+from crossbar.carried.analog import is_analog
 from crossbar.modes import Programmed
 from crossbar.rules import Job
 from crossbar.streams import Streams
@@ -80,7 +80,7 @@ class InSituSGD(Optimizer):
         self.group: Any = model.process_group if parallel else None
         # frozen weights too: whoever thaws one later trains it
         params = list(model.parameters())
-        modes = [p.analog.mode for p in params if type(p) is Analog]
+        modes = [p.analog.mode for p in params if is_analog(p)]
         if modes and all(isinstance(mode, Programmed) for mode in modes):
             raise TypeError(
                 "InSituSGD cannot train programmed layers: their cells are only read; "
@@ -107,7 +107,7 @@ class InSituSGD(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         for p in group["params"]:
-            if type(p) is not Analog:
+            if not is_analog(p):
                 continue
             self._keepable(group, p.analog)
 
@@ -136,13 +136,13 @@ class InSituSGD(Optimizer):
         for group in self.param_groups:
             sign = -1.0 if group["maximize"] else 1.0
             for p in group["params"]:
-                if type(p) is Analog and p.analog.in_situ:
+                if is_analog(p) and p.analog.in_situ:
                     self._keepable(group, p.analog)
                     p.analog.sync(p)
                     found = self._jobs(p, sign * float(group["lr"]))
                     if found:
                         analog[p.analog] = (p, float(group["lr"]))
-                        jobs.setdefault(p.analog.mode.rule, []).extend(found)
+                        jobs.setdefault(p.analog.rule, []).extend(found)
         for group in self.param_groups:
             self._digital(group)
         for rule, work in jobs.items():
@@ -170,9 +170,9 @@ class InSituSGD(Optimizer):
         params: list[Tensor] = []
         buffers: list[Tensor | None] = []
         for p in group["params"]:
-            if p.grad is None or (type(p) is Analog and p.analog.in_situ):
+            if p.grad is None or (is_analog(p) and p.analog.in_situ):
                 continue
-            if type(p) is Analog and p.analog.mode.written:
+            if is_analog(p) and p.analog.mode.written:
                 continue
             params.append(p)
             buffers.append(self.state[p].get("momentum_buffer") if group["momentum"] else None)
@@ -181,7 +181,7 @@ class InSituSGD(Optimizer):
         sgd(
             params,
             [p.grad for p in params],  # type: ignore[misc]
-            buffers,  # type: ignore[arg-type]
+            buffers,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
@@ -200,7 +200,7 @@ class InSituSGD(Optimizer):
         super().zero_grad(set_to_none)
         for group in self.param_groups:
             for p in group["params"]:
-                if type(p) is Analog:
+                if is_analog(p):
                     p.analog.tape.clear()
 
     def _gathered(self, entries: list[Entry]) -> list[Entry]:

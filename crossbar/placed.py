@@ -33,6 +33,8 @@ class Placed(nn.Module):
         name: of the weight, for messages.
     """
 
+    matrix: Matrix
+
     def __init__(
         self, shape: tuple[int, ...], form: Form, chip: Chip, seed: int, name: str = "weight"
     ) -> None:
@@ -61,16 +63,12 @@ class Placed(nn.Module):
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
         self.gains = tuple(slot.gain for slot in slots)
         self.matrices = nn.ModuleList(made).train(self.training)
+        self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
         self.rehearsal = Rehearsal(self.chip, self.matrix.streams)
-
-    @property
-    def matrix(self) -> Matrix:
-        """The matrix that is programmed, and read in every mode."""
-        return self.matrices[-1]  # type: ignore[return-value]
 
     def all(self) -> Iterator[tuple[float, Matrix]]:
         """Every matrix with what it counts."""
-        yield from zip(self.gains, self.matrices, strict=True)  # type: ignore[misc]
+        return zip(self.gains, self.matrices, strict=True)  # type: ignore[arg-type]
 
     @property
     def held(self) -> Tensor:

@@ -95,9 +95,12 @@ class Port(nn.Module):
         return self
 
     def encode(
-        self, x: Tensor, direction: Direction, streams: Streams, stream: int
+        self, x: Tensor, direction: Direction, streams: Streams | None, stream: int
     ) -> tuple[tuple[Digit, ...], Tensor | None]:
-        """Line voltages relative to v_max, and the logical input at v_max (None: 1)."""
+        """Line voltages relative to v_max, and the logical input at v_max (None: 1).
+
+        Without streams their noise is left out.
+        """
         dac = self.settings.dac
         if dac is None:
             return (Digit(x, 1.0),), None
@@ -108,7 +111,7 @@ class Port(nn.Module):
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
         digits = dac.digits(wide / scale)
-        if dac.noise:
+        if dac.noise and streams is not None:
             digits = tuple(
                 d._replace(v=d.v.add(streams.normal(d.v, stream), alpha=dac.noise)) for d in digits
             )

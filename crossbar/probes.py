@@ -63,14 +63,14 @@ class _Measured(Probe):
     ) -> None:
         """Quantiles of |x|."""
         if self.stage == "dac" and port.dac_scale is not None and port is matrix.forward_port:
-            self._widen(port.dac_scale, port.wanted.dac.range, x)  # type: ignore[union-attr]
+            self._widen(port.dac_scale, port.wanted.dac.range, x)
 
     def converted(
         self, matrix: Any, port: Port, tile: int, column: int, i: Tensor, full: Any
     ) -> None:
         """Quantiles of |i|."""
         if self.stage == "adc" and port.adc_scale is not None and port is matrix.forward_port:
-            self._widen(port.adc_scale[tile, column], port.wanted.adc.range, i)  # type: ignore[union-attr]
+            self._widen(port.adc_scale[tile, column], port.wanted.adc.range, i)
 
     @staticmethod
     def _widen(scale: Tensor, policy: Any, values: Tensor) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.directions import Operation, Vectors
+from crossbar.operations import Operation, Vectors
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 from devices._check import instance, whole

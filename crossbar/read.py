@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.cells import Planes
 from crossbar.converters import Digit
-from crossbar.directions import Direction, Size
+from crossbar.directions import Direction
 from crossbar.layout import Column
+from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
 from crossbar.regions import WHOLE
 from crossbar.streams import CONVERTER, EVALUATION, READ
+from crossbar.windows import Size
 from devices import Pulses
 
 

@@ -67,7 +67,7 @@ class Form:
         if view.dim() != 2 or not root.is_contiguous() or (self.groups or 1) != 1:
             return None
         width = root[0].numel() if root.shape[0] else 0
-        start = view.storage_offset() - root.storage_offset()
+        start = int(view.storage_offset()) - int(root.storage_offset())
         if not width or not view.numel() or start < 0:
             return None
         first, last = divmod(start, width)

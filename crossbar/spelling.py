@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossbar.directions import Conv, ConvTranspose, Matmul, Operation, Window
+from crossbar.operations import Conv, ConvTranspose, Matmul, Operation
 from crossbar.regions import Region
+from crossbar.windows import Window
 
 _NONE = -1
 
@@ -31,6 +32,6 @@ def read_back(spec: Sequence[int]) -> tuple[Operation, Region]:
         return Matmul(), region
     transposed, groups, *sizes = spec[7:]
     n = len(sizes) // 4
-    parts = (tuple(sizes[k * n : (k + 1) * n]) for k in range(4))
-    window = Window(*parts, groups)
+    kernel, stride, padding, dilation = (tuple(sizes[k * n : (k + 1) * n]) for k in range(4))
+    window = Window(kernel, stride, padding, dilation, groups)
     return (ConvTranspose if transposed else Conv)(window), region

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.directions import Matmul, Numbers, Operation, Size
 from crossbar.floating import cell_read, float_read
 from crossbar.handles import handle_of, held_by
-from crossbar.matrix import Call, physical
+from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
+from crossbar.operations import Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.regions import EVERYWHERE, Region
-from crossbar.rules import Job
+from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
+from crossbar.uses import Call, physical
+from crossbar.windows import Size
 
 
 class AnalogWeight(Placed):
@@ -99,7 +101,13 @@ class AnalogWeight(Placed):
             if offset is not None:
                 raise TypeError(f"{self.name}: calibrated columns are read from one side only")
             x = x * op.forward.driven(call.columns(gain.unsqueeze(-2))).to(x.dtype)
-        y = self._cells(x, w, call) if self.mode.written else self._float(x, w, root, call)
+        if self.mode.written:
+            if torch.compiler.is_compiling():
+                cells = matrix.written
+                _synced(root.detach(), cells.matrix, cells.variance, self.handle)
+            y = self._cells(x, w, call)
+        else:
+            y = self._float(x, w, root, call)
         if gain is not None and not region.transposed:
             y = y * sensed(call.columns(gain.unsqueeze(-2))).to(y.dtype)
         if offset is not None:
@@ -111,18 +119,17 @@ class AnalogWeight(Placed):
     def _cells(self, x: Tensor, w: Tensor, call: Call) -> Tensor:
         wires = self.chip.wires
         adjoint = wires is not None and wires.differentiated and torch.is_grad_enabled()
-        total: Tensor | None = None
-        for gain, matrix in self.all():
-            if gain == 0:
-                continue
-            own = matrix is self.matrix
+
+        def one(gain: float, matrix: Matrix, own: Tensor | None, call: Call) -> Tensor:
             cells = matrix.written
             planes = cells.solved() if adjoint else cells.planes()
-            here = call if own else replace(call, matrix=matrix)
-            y = physical(x, w if own else None, planes, cells.w_max, here)
-            y = y if gain == 1 else y * gain
-            total = y if total is None else total + y
-        assert total is not None
+            y = physical(x, own, planes, cells.w_max, call)
+            return y if gain == 1 else y * gain
+
+        total = one(self.gains[-1], self.matrix, w, call)
+        for gain, matrix in list(self.all())[:-1] if len(self.gains) > 1 else ():
+            if gain:
+                total = total + one(gain, matrix, None, replace(call, matrix=matrix))
         return total
 
     def _float(self, x: Tensor, w: Tensor, root: Tensor, call: Call) -> Tensor:
@@ -241,6 +248,11 @@ class AnalogWeight(Placed):
                 matrix.probe.stepped(matrix, lr)
 
     @property
+    def rule(self) -> Rule | None:
+        """Of in-situ learning."""
+        return self.mode.rule if isinstance(self.mode, InSitu) else None
+
+    @property
     def in_situ(self) -> bool:
         """Whether pulses train it."""
         return isinstance(self.mode, InSitu)
@@ -281,6 +293,23 @@ def _together(entries: list[Entry]) -> list[Entry]:
                 continue
         found.append(entry)
     return found
+
+
+@torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))
+def _synced(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    """In a compiled region: cells are programmed with what was written into the weight since."""
+    weight: AnalogWeight = held_by(handle)
+    cells = weight.matrix.written
+    if tuple(w.shape) == weight.shape and not cells.replaced:
+        weight.sync(w)
+        for given, held in ((matrix, cells.matrix), (variance, cells.variance)):
+            if given is not None and held is not None and given.data_ptr() != held.data_ptr():
+                given.copy_(held)
+
+
+@_synced.register_fake
+def _(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    return
 
 
 @torch.library.custom_op("crossbar::noted", mutates_args=())

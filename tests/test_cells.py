@@ -246,3 +246,16 @@ def test_a_layer_takes_an_empty_batch(kind, mode):
     y = layer(x)
     y.sum().backward()
     assert y.shape == (0, 5) and x.grad.shape == (0, 7) and not layer.weight.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_layers_have_the_gradients_of_float(dtype):
+    found = []
+    for kind in (dtype, torch.float32):
+        torch.manual_seed(0)
+        layer = xb.convert(nn.Linear(6, 4, bias=False), chip(), seed=0).to(dtype).to(kind)
+        x = (torch.arange(12.0).view(2, 6) / 8 - 0.5).to(kind).requires_grad_()
+        layer(x).sum().backward()
+        found.append((x.grad.float(), layer.weight.grad.float()))
+    for mine, right in zip(*found, strict=True):
+        assert float((mine - right).abs().max() / right.abs().max()) < 4 * torch.finfo(dtype).eps

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from crossbar.operations import Conv, Matmul
 
 import crossbar as xb
-from crossbar.operations import Conv, Matmul
 from devices import ConstantStep, Device, Pulses, SoftBounds
 
 # 5.2 standard errors: a false alarm among 1000 comparisons has probability 2e-4

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from crossbar.carried.tables import CASTS, UNREAD, VIEWS, writes
-from crossbar.directions import Operation, Size
+from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
+from crossbar.windows import Size
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {}
 """Functions that multiply by a weight, and how they read it; filled by the rooms beside this."""
@@ -45,13 +46,15 @@ class Analog(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """See the class."""
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
         with plain():
             handler = PRODUCTS.get(func)
-            if handler is not None:
+            if handler is not None and not _generated(kwargs):
+                out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:
-                    return found
+                    return found if out is None else out.copy_(found)
+                kwargs = kwargs if out is None else {**kwargs, "out": out}
             elif func in VIEWS:
                 return _viewed(func, args, kwargs)
             elif writes(func, args, kwargs):
@@ -85,7 +88,7 @@ class Analog(Tensor):
                 return _same, (values,)
             return _restored, (values, self.requires_grad, self.analog)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
         """As torch's own Parameter."""
         with plain():
             values = self.detach().as_subclass(Tensor)
@@ -100,12 +103,24 @@ class AnalogView(Analog):
     cells: Tensor  # the same view of root's memory, which says what part of the array it is
 
 
-_OURS = ("aten", "prim", "prims", "crossbar")
+_OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
+
+
+def _generated(kwargs: dict[str, Any]) -> bool:
+    """Whether code that inductor wrote multiplies: what it was traced from has read already."""
+    if kwargs.get("out") is None:
+        return False
+    return "extern_kernels" in sys._getframe(2).f_globals
 
 
 def _namespace(func: Any) -> str:
     name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
     return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
+
+
+def is_analog(parameter: Any) -> TypeGuard[Analog]:
+    """Whether it is a Parameter (not a view of one) that carries its array."""
+    return type(parameter) is Analog
 
 
 def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
@@ -116,7 +131,7 @@ def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
             "leave it digital with exclude="
         )
     with plain():
-        fresh = type(parameter) is not Analog
+        fresh = not is_analog(parameter)
         parameter.__class__ = Analog  # type: ignore[assignment]
         carried: Any = parameter
         carried._is_param = True

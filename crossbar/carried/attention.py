@@ -56,7 +56,7 @@ _body = _bound(
     has_torch_function=lambda _: False,
     linear=linear,
     _in_projection_packed=_packed,
-    _in_projection=_bound(F._in_projection, linear=linear),
+    _in_projection=_bound(getattr(F, "_in_projection"), linear=linear),  # noqa: B009
 )
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossbar.carried.analog import Analog, product, read
-from crossbar.directions import Conv, ConvTranspose, Window
+from crossbar.operations import Conv, ConvTranspose
+from crossbar.windows import Window
 
 
 def _sizes(value: Any, n: int) -> tuple[int, ...]:

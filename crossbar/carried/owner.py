@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.carried.analog import Analog, carry, listen, plain, wrapped
+from crossbar.carried.analog import carry, is_analog, listen, plain, wrapped
 from crossbar.weight import AnalogWeight
 
 
@@ -23,7 +23,7 @@ class Owner:
     def analog(self) -> nn.ModuleDict:
         """The analog weights by parameter name; `module.analog["weight"]`."""
         fields = self.__dict__
-        return fields.get("_shown", fields["_modules"])[CHILD]  # type: ignore[no-any-return]
+        return fields.get("_shown", fields["_modules"])[CHILD]
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -106,7 +106,7 @@ class Owner:
         if "base" not in kind.__dict__:
             return super().__reduce_ex__(protocol)
         made = nn.Module.__getstate__ if hasattr(nn.Module, "__getstate__") else None
-        state = self.__dict__ if made is None else self.__getstate__()  # type: ignore[attr-defined]
+        state = self.__dict__ if made is None else self.__getstate__()
         return _remade, (kind.base, kind.names), state  # type: ignore[attr-defined]
 
     def extra_repr(self) -> str:
@@ -158,7 +158,7 @@ def _property(name: str) -> property:
                 value = below.fget(module)  # type: ignore[misc]
             else:
                 value = fields[name]
-        if type(value) is Analog:  # the Parameter itself
+        if is_analog(value):  # the Parameter itself
             if analog.mode.written and not torch.compiler.is_compiling():
                 with plain():
                     if analog.dirty or value._version != analog.seen:
@@ -207,7 +207,7 @@ def _shows(value: Tensor, analog: AnalogWeight) -> bool:
 
 
 def _base(module: Any) -> type:
-    return type(module).base  # type: ignore[attr-defined, no-any-return]
+    return type(module).base
 
 
 @functools.cache
@@ -235,7 +235,7 @@ def made(base: type, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _remade(base: type, names: tuple[str, ...]) -> Any:
-    kind = owner(base, names)
+    kind: Any = owner(base, names)
     return kind.__new__(kind)
 
 
@@ -244,7 +244,7 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
 
     `registered`: whether it is the one that registers it; the others of a tied set do not.
     """
-    base = type(module).base if isinstance(module, Owner) else type(module)
+    base: Any = _base(module) if isinstance(module, Owner) else type(module)
     if not isinstance(module, Owner) and (
         CHILD in module.__dict__ or CHILD in module._modules or hasattr(base, CHILD)
     ):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossbar.carried.analog import Analog, parts, product, read
-from crossbar.directions import Matmul
+from crossbar.operations import Matmul
 
 MATMUL = Matmul()
 

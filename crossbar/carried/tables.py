@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CASTS = {
+
+def _accessor(name: str, verb: str) -> Any:
+    return getattr(getattr(Tensor, name), f"__{verb}__")
+
+
+CASTS: set[Any] = {
     Tensor.float,
     Tensor.double,
     Tensor.half,
@@ -21,12 +26,12 @@ CASTS = {
 }
 """Copies, where they copy, that stand for the same part of the weight."""
 
-VIEWS = CASTS | {
-    Tensor.T.__get__,
-    Tensor.mT.__get__,
-    Tensor.H.__get__,
-    Tensor.mH.__get__,
-    Tensor.data.__get__,
+VIEWS: set[Any] = CASTS | {
+    _accessor("T", "get"),
+    _accessor("mT", "get"),
+    _accessor("H", "get"),
+    _accessor("mH", "get"),
+    _accessor("data", "get"),
     Tensor.detach,
     torch.detach,
     Tensor.t,
@@ -77,7 +82,7 @@ VIEWS = CASTS | {
 
 _IN_PLACE = {
     Tensor.__setitem__,
-    Tensor.data.__set__,
+    _accessor("data", "set"),
     Tensor.set_,
     Tensor.__iadd__,
     Tensor.__isub__,

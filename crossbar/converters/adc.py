@@ -37,4 +37,4 @@ class ADC(Converter):
         """Rounded to the nearest code and clipped."""
         if self.bits is not None:
             return quantize(i, self.bits, full)
-        return torch.clamp(i, -full, full)  # type: ignore[arg-type, operator]
+        return torch.clamp(i, -full, full)  # type: ignore[arg-type]

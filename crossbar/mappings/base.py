@@ -85,7 +85,9 @@ class Mapping(ABC):
         """max|W| of the tensor, or of each column; NaN where W is."""
         if self.per_column:
             return weight.detach().abs().amax(-2, keepdim=True)
-        low, high = torch.aminmax(weight.detach())
+        # in the order of memory: the other one would be copied first
+        inner = weight.mT if weight.mT.is_contiguous() else weight
+        low, high = torch.aminmax(inner.detach())
         return torch.maximum(-low, high)
 
     def targets(self, w: Tensor, device: Device) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from crossbar.chip import Chip
-from crossbar.directions import Operation
 from crossbar.matrix import Matrix
+from crossbar.operations import Operation
 from crossbar.regions import Region
 from crossbar.streams import Streams
 
