@@ -8,7 +8,8 @@ gradient is compared with the entries by content, never by version or identity.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -94,6 +95,7 @@ class Tape:
     waiting: dict[int, list[Entry]] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     version: int | None = None
+    last: Callable[[], Tensor | None] | None = None  # the gradient of that version
 
     def note(self, entry: Entry) -> None:
         """An entry of the backward that runs."""
@@ -115,13 +117,14 @@ class Tape:
         if grad is None:
             self.entries += new
             return
-        if self.entries and self.version is not None and grad._version != self.version + 1:
+        untouched = self.version is None or grad._version == self.version + 1
+        if self.entries and not (untouched and (self.last is None or self.last() is grad)):
             # something lay between two backward passes: a factor (0: forgotten), or numbers
             c = judge(grad, self.form, self.entries, new)
             if c is not None:
                 self.entries = [e.scaled(c) for e in self.entries] if c else []
         self.entries = self.entries + new
-        self.version = grad._version
+        self.version, self.last = grad._version, weakref.ref(grad)
 
     def take(self, grad: Tensor | None, without: bool) -> list[Entry] | Tensor | None:
         """What a step applies, once: entries, or a gradient that is not theirs; None: nothing.
@@ -133,7 +136,7 @@ class Tape:
         if grad is None:
             return entries if without and entries else None
         if not entries:
-            return grad
+            return grad if bool(grad.any()) else None
         c = judge(grad, self.form, entries)
         if c is None:
             return grad
@@ -141,7 +144,7 @@ class Tape:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.waiting, self.entries, self.version = {}, [], None
+        self.waiting, self.entries, self.version, self.last = {}, [], None, None
 
     def __getstate__(self) -> dict[str, Form]:
         return {"form": self.form}

@@ -101,7 +101,13 @@ class AnalogWeight(Placed):
             if offset is not None:
                 raise TypeError(f"{self.name}: calibrated columns are read from one side only")
             x = x * op.forward.driven(call.columns(gain.unsqueeze(-2))).to(x.dtype)
-        y = self._cells(x, w, call) if self.mode.written else self._float(x, w, root, call)
+        if self.mode.written:
+            if torch.compiler.is_compiling():
+                cells = matrix.written
+                _synced(root.detach(), cells.matrix, cells.variance, self.handle)
+            y = self._cells(x, w, call)
+        else:
+            y = self._float(x, w, root, call)
         if gain is not None and not region.transposed:
             y = y * sensed(call.columns(gain.unsqueeze(-2))).to(y.dtype)
         if offset is not None:
@@ -287,6 +293,23 @@ def _together(entries: list[Entry]) -> list[Entry]:
                 continue
         found.append(entry)
     return found
+
+
+@torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))
+def _synced(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    """In a compiled region: cells are programmed with what was written into the weight since."""
+    weight: AnalogWeight = held_by(handle)
+    cells = weight.matrix.written
+    if tuple(w.shape) == weight.shape and not cells.replaced:
+        weight.sync(w)
+        for given, held in ((matrix, cells.matrix), (variance, cells.variance)):
+            if given is not None and held is not None and given.data_ptr() != held.data_ptr():
+                given.copy_(held)
+
+
+@_synced.register_fake
+def _(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    return
 
 
 @torch.library.custom_op("crossbar::noted", mutates_args=())

@@ -14,6 +14,7 @@ from torch import nn
 import crossbar as xb
 from devices import (
     Device,
+    Draw,
     GaussianRead,
     PCMDrift,
     PCMWrite,
@@ -258,7 +259,7 @@ def test_pcm_drift_and_write_match_the_published_table():
     target = (x * 25e-6).unsqueeze(1).expand(6, n)
     window = Device(0.0, 25e-6).window
     generator = torch.Generator().manual_seed(0)
-    error = PCMWrite().program(window, target, generator=generator) - target
+    error = PCMWrite().program(window, target, Draw.like(target, generator)) - target
     ratio = error.std(1) / sigma
     assert float((ratio - 1).abs().max()) < 5 / (2 * n) ** 0.5 + 1e-3
     device = Device(0.0, 25e-6, retention=PCMDrift())
