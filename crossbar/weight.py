@@ -14,7 +14,7 @@ from crossbar.floating import cell_read, float_read
 from crossbar.handles import handle_of, held_by
 from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
-from crossbar.operations import Matmul, Numbers, Operation
+from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.rules import Job, Rule
@@ -180,12 +180,16 @@ class AnalogWeight(Placed):
             w: the weight as torch sees it.
             padding: the index whose errors are zero; None: none.
         """
-        hot = torch.nn.functional.one_hot(ids, self.matrix.lines[-1]).to(w.dtype)
-        if padding is not None:
-            known = (ids != padding).unsqueeze(-1)
-            out = self.read(hot, w.mT, w, Region(transposed=True), Matmul())
-            return torch.where(known, out, out.detach())
-        return self.read(hot, w.mT, w, Region(transposed=True), Matmul())
+        count = self.matrix.lines[-1]
+        op: Operation
+        if torch.compiler.is_compiling():
+            x, op = torch.nn.functional.one_hot(ids, count).to(w.dtype), Matmul()
+        else:
+            x, op = torch.ones(*ids.shape, 1, dtype=w.dtype, device=w.device), Lookup(ids, count)
+        y = self.read(x, w.mT, w, Region(transposed=True), op)
+        if padding is None:
+            return y
+        return torch.where((ids != padding).unsqueeze(-1), y, y.detach())
 
     # ---- gradients and steps -----------------------------------------------------------------
 
