@@ -21,7 +21,7 @@ from devices import (
     StuckAt,
     presets,
 )
-from tests._analog import cells_of, matrix_of
+from tests._analog import cells_of
 
 
 def linear(weight):
