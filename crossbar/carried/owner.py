@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import types
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,17 +12,30 @@ from crossbar.carried.analog import carry, is_analog, listen, plain, wrapped
 from crossbar.weight import AnalogWeight
 
 
+class Weights(nn.ModuleDict):
+    """The analog weights of a module by parameter name, `module.analog["weight"]`.
+
+    A tied weight is registered once; its other owners hold it without registering it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["shared"] = {}
+
+    def __getitem__(self, name: str) -> AnalogWeight:
+        shared: dict[str, AnalogWeight] = self.__dict__["shared"]
+        return shared[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__["shared"]
+
+
 class Owner:
     """What a module of any class gains when it owns analog weights.
 
     Under a weight's name may lie its Parameter, or what takes its place in a forward: the tensors
     of `functional_call`, a pruned or normed weight. All are read on the array.
     """
-
-    @property
-    def analog(self) -> Mapping[str, AnalogWeight]:
-        """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
-        return types.MappingProxyType(self.__dict__["_carried"])
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -112,7 +123,7 @@ class Owner:
 
     def extra_repr(self) -> str:
         """torch's own, then mode and chip of the weights."""
-        first = next(iter(self.analog.values()), None)
+        first = next(iter(_held(self).values()), None)
         own: str = super().extra_repr()  # type: ignore[misc]
         return own if first is None else f"{own}, mode={first.mode!r}, chip={first.chip!r}"
 
@@ -138,16 +149,18 @@ def weights(module: Any) -> tuple[str, ...]:
 
 def held(module: Any, name: str) -> AnalogWeight | None:
     """The analog weight under a name; that of a tied Parameter may be registered elsewhere."""
-    if name not in weights(module):
-        return None
-    found: AnalogWeight | None = module.__dict__.get("_carried", {}).get(name)
-    return found
+    return _held(module).get(name) if name in weights(module) else None
+
+
+def _held(module: Any) -> dict[str, AnalogWeight]:
+    children = module.__dict__.get("_held")
+    return {} if children is None else children.__dict__["shared"]
 
 
 def _property(name: str) -> property:
     def get(module: Any) -> Any:
         fields = module.__dict__
-        analog = fields["_carried"][name]
+        analog = fields["_held"].__dict__["shared"][name]
         value = fields["_parameters"].get(name)
         if value is None:
             if name not in fields:
@@ -251,11 +264,11 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
     names = tuple(dict.fromkeys((*weights(module), name)))
     module.__class__ = owner(base, names)
     if CHILD not in module._modules:
-        module._modules[CHILD] = nn.ModuleDict()
+        module._modules[CHILD] = module.__dict__["_held"] = Weights()
         module.register_load_state_dict_post_hook(_loaded)
     if registered:
         module._modules[CHILD][name] = analog
-    module.__dict__.setdefault("_carried", {})[name] = analog
+    _held(module)[name] = analog
     parameter = module._parameters.get(name)
     if parameter is not None:
         carry(parameter, analog)
@@ -265,7 +278,7 @@ def disown(module: Any) -> None:
     """The module as it was."""
     kind = type(module).base
     del module._modules[CHILD]
-    module.__dict__.pop("_carried")
+    module.__dict__.pop("_held")
     module.__class__ = kind
     hooks = module._load_state_dict_post_hooks
     for key in [k for k, hook in hooks.items() if hook is _loaded]:
