@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from crossbar.chip import Chip
 from crossbar.planes import Order, Planes, placed, planes_of
 from crossbar.regions import Form
-from crossbar.streams import FABRICATION, WRITE, Streams, seeded
+from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
+from devices.draw import seeded
 
 
 class Writer(Protocol):

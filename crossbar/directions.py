@@ -52,6 +52,10 @@ class Direction(ABC):
         """Product of every vector with u (..., driven), in the order of `lines`, (..., n)."""
         return (self.lines(v) @ u.unsqueeze(-1)).squeeze(-1)
 
+    def weighted(self, v: Tensor, s: Tensor) -> Tensor:
+        """Sum of the vectors, each times its number in s (..., n): (..., driven)."""
+        return s.unsqueeze(-2).matmul(self.lines(v)).squeeze(-2)
+
     @abstractmethod
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """(..., n, sensed) currents of `lines(v)`, laid out as `product` gives them."""
@@ -105,7 +109,47 @@ class Dense(Direction):
         """Itself."""
         return t
 
-    sensed = driven = entry
+    def sensed(self, t: Tensor) -> Tensor:
+        """Itself."""
+        return t
+
+    def driven(self, t: Tensor) -> Tensor:
+        """Itself."""
+        return t
+
+
+@dataclass(frozen=True, eq=False)
+class Pick(Dense):
+    """One line driven by each number, of `count`: (..., 1) at the lines `at` (...)."""
+
+    at: Tensor
+    count: int
+
+    def product(self, v: Tensor, m: Tensor, a: int, b: int) -> Tensor:
+        """(..., sensed)."""
+        here = (self.at >= a) & (self.at < b)
+        return F.embedding(self.at, m) * (v * here.unsqueeze(-1))
+
+    def whole(self, v: Tensor, m: Tensor, size: Size) -> Tensor:
+        """(..., sensed)."""
+        return F.embedding(self.at, m) * v
+
+    def total(self, v: Tensor, a: int, b: int, sensed: int) -> Tensor:
+        """(..., 1)."""
+        return v * ((self.at >= a) & (self.at < b)).unsqueeze(-1)
+
+    def lines(self, v: Tensor) -> Tensor:
+        """(n, driven), almost all zero."""
+        hot = F.one_hot(self.at.flatten(), self.count).to(v.dtype)
+        return hot * v.reshape(-1, 1)
+
+    def weighted(self, v: Tensor, s: Tensor) -> Tensor:
+        """(driven,)."""
+        return s.new_zeros(self.count).index_add(0, self.at.flatten(), s * v.flatten())
+
+    def driven(self, t: Tensor) -> Tensor:
+        """(..., 1)."""
+        return t[self.at].unsqueeze(-1)
 
 
 @dataclass(frozen=True)

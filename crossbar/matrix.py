@@ -220,17 +220,19 @@ class Matrix(nn.Module):
             return
         op, cells = op or Matmul(), self.written
         x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
-        dw = self.granularity if step is None else torch.as_tensor(step)
-        if region.transposed:
-            x, d = d, x
-        if dw.dim():  # a scale of its own for every column
-            d, rate = d / op.backward.driven(dw[..., 0, region.cols]), lr
-        else:
+        dw, rate = self.granularity if step is None else torch.as_tensor(step), lr
+        if dw.dim() == 0:
             rate = lr / float(dw)
+        elif region.transposed:  # a scale of its own for every column, which the inputs drive
+            x = x / op.forward.driven(dw[..., 0, region.cols])
+        else:
+            d = d / op.backward.driven(dw[..., 0, region.cols])
         with writing():
             generator = self.streams.generator(WRITE, cells.g.device)
             efficacy = cells.efficacy()
             disturbed = efficacy is not None and efficacy.row is not None
+            if disturbed and region.transposed:
+                raise TypeError("half_select=True counts the pulses of inputs on rows only")
             for turn, xs, ds in scheme.turns(op, x, d):
                 fired = None
                 if disturbed:
@@ -244,6 +246,7 @@ class Matrix(nn.Module):
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""
+        counts = counts.mT if region.transposed else counts
         if counts.shape == self.lines:
             return counts
         if counts.numel() == region.of(counts.new_empty(1).expand(self.lines)).numel():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossbar.directions import Dense, Direction, Gather, Scatter
+from crossbar.directions import Dense, Direction, Gather, Pick, Scatter
 from crossbar.regions import Form
 from crossbar.windows import Size, Window
 
@@ -82,6 +82,28 @@ class Matmul(_Flat):
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n, rows) and (n, cols)."""
         return x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(_Flat):
+    """Rows `at` (...) of a table that lies across the matrix: (..., 1), ones, drive its columns."""
+
+    at: Tensor
+    count: int
+
+    @property
+    def forward(self) -> Direction:
+        """Lines picked one by one."""
+        return Pick(self.at, self.count)
+
+    def outer(self, x: Tensor, d: Tensor) -> Tensor:
+        """(columns, rows), those that were picked."""
+        rows = (x * d).reshape(-1, d.shape[-1])
+        return rows.new_zeros(self.count, d.shape[-1]).index_add(0, self.at.flatten(), rows)
+
+    def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """One-hot (n, columns), and (n, rows)."""
+        return self.forward.lines(x), d.reshape(-1, d.shape[-1])
 
 
 class _Windowed(Operation):

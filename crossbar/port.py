@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from crossbar.converters import DAC, Converter, Digit
 from crossbar.directions import Direction
 from crossbar.ranges import Calibrated, Fixed, PerVector
-from crossbar.streams import FABRICATION, Streams, seeded
+from crossbar.streams import FABRICATION, Streams
 from devices._check import instance
+from devices.draw import seeded
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,8 @@ class Port(nn.Module):
         if dac is None:
             return (Digit(x, 1.0),), None
         wide = wide_of(x)
-        scale = dac.range.scale(
-            lambda: direction.peak(wide), self._held(self.dac_scale), dac.range.given or 1.0
-        )
+        held = self._held(self.dac_scale) if dac.range.held else None
+        scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
         digits = dac.digits(wide / scale)
@@ -124,7 +124,7 @@ class Port(nn.Module):
         adc = self.settings.adc
         assert adc is not None
         given = adc.range.given
-        held = self._held(self.adc_scale)
+        held = self._held(self.adc_scale) if adc.range.held else None
         if held is not None:
             held = held[tile, column]
         return adc.range.scale(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from devices.draw import seeded
 
 FABRICATION, READ, WRITE, CONVERTER, EVALUATION = range(1, 6)
 """Positions of the streams' counters in `Streams.state`; position 0 is the seed.
@@ -19,9 +20,6 @@ FABRICATION, READ, WRITE, CONVERTER, EVALUATION = range(1, 6)
 Reads of an evaluation (no gradient recorded, or `eval()`) have a stream of their own, so that how
 often one looks at a model has no influence on how it is trained.
 """
-
-WORDS = slice(24, 24 + 8 * 624)
-"""Where torch's state of a CPU generator keeps the 624 words of its Mersenne Twister."""
 
 
 class Streams:
@@ -75,24 +73,6 @@ def derive(seed: int, name: str) -> int:
     """A seed that depends on `seed` and `name` alone; in [0, 2**63)."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def seeded(name: str, device: torch.device) -> torch.Generator:
-    """A generator that depends on all of `name`.
-
-    torch's CPU generators keep 32 bits of a seed (so that 1 chip in 10^5 would have a twin): theirs
-    words are hashed from the name instead.
-    """
-    generator = torch.Generator(device=device)
-    if device.type != "cpu":
-        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
-    generator.manual_seed(0)
-    state = generator.get_state()
-    words = np.frombuffer(hashlib.shake_128(name.encode()).digest(4 * 624), np.uint32)
-    state.numpy()[WORDS].view(np.uint64)[:] = words
-    generator.set_state(state)
-    return generator
 
 
 def advanced(state: Tensor, stream: int, device: torch.device) -> torch.Generator:

@@ -43,8 +43,8 @@ class Entry(NamedTuple):
             part = part.unsqueeze(0)
         x, d = (t.to(v.dtype) for t in (self.x, self.d))
         if self.region.transposed:
-            return self.op.backward.dot(d, part).unsqueeze(-2).matmul(self.op.forward.lines(x))
-        return self.op.forward.dot(x, part).unsqueeze(-2).matmul(self.op.backward.lines(d))
+            return self.op.forward.weighted(x, self.op.backward.dot(d, part))
+        return self.op.backward.weighted(d, self.op.forward.dot(x, part))
 
 
 def judge(

@@ -14,7 +14,7 @@ from crossbar.floating import cell_read, float_read
 from crossbar.handles import handle_of, held_by
 from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
-from crossbar.operations import Matmul, Numbers, Operation
+from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.rules import Job, Rule
@@ -101,7 +101,13 @@ class AnalogWeight(Placed):
             if offset is not None:
                 raise TypeError(f"{self.name}: calibrated columns are read from one side only")
             x = x * op.forward.driven(call.columns(gain.unsqueeze(-2))).to(x.dtype)
-        y = self._cells(x, w, call) if self.mode.written else self._float(x, w, root, call)
+        if self.mode.written:
+            if torch.compiler.is_compiling():
+                cells = matrix.written
+                _synced(root.detach(), cells.matrix, cells.variance, self.handle)
+            y = self._cells(x, w, call)
+        else:
+            y = self._float(x, w, root, call)
         if gain is not None and not region.transposed:
             y = y * sensed(call.columns(gain.unsqueeze(-2))).to(y.dtype)
         if offset is not None:
@@ -174,12 +180,16 @@ class AnalogWeight(Placed):
             w: the weight as torch sees it.
             padding: the index whose errors are zero; None: none.
         """
-        hot = torch.nn.functional.one_hot(ids, self.matrix.lines[-1]).to(w.dtype)
-        if padding is not None:
-            known = (ids != padding).unsqueeze(-1)
-            out = self.read(hot, w.mT, w, Region(transposed=True), Matmul())
-            return torch.where(known, out, out.detach())
-        return self.read(hot, w.mT, w, Region(transposed=True), Matmul())
+        count = self.matrix.lines[-1]
+        op: Operation
+        if torch.compiler.is_compiling():
+            x, op = torch.nn.functional.one_hot(ids, count).to(w.dtype), Matmul()
+        else:
+            x, op = torch.ones(*ids.shape, 1, dtype=w.dtype, device=w.device), Lookup(ids, count)
+        y = self.read(x, w.mT, w, Region(transposed=True), op)
+        if padding is None:
+            return y
+        return torch.where((ids != padding).unsqueeze(-1), y, y.detach())
 
     # ---- gradients and steps -----------------------------------------------------------------
 
@@ -287,6 +297,23 @@ def _together(entries: list[Entry]) -> list[Entry]:
                 continue
         found.append(entry)
     return found
+
+
+@torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))
+def _synced(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    """In a compiled region: cells are programmed with what was written into the weight since."""
+    weight: AnalogWeight = held_by(handle)
+    cells = weight.matrix.written
+    if tuple(w.shape) == weight.shape and not cells.replaced:
+        weight.sync(w)
+        for given, held in ((matrix, cells.matrix), (variance, cells.variance)):
+            if given is not None and held is not None and given.data_ptr() != held.data_ptr():
+                given.copy_(held)
+
+
+@_synced.register_fake
+def _(w: Tensor, matrix: Tensor, variance: Tensor | None, handle: int) -> None:
+    return
 
 
 @torch.library.custom_op("crossbar::noted", mutates_args=())

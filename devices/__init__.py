@@ -9,6 +9,7 @@ from devices.cmo import CMORead as CMORead
 from devices.cmo import CMOWrite as CMOWrite
 from devices.cubic import CubicIV as CubicIV
 from devices.device import Device as Device
+from devices.draw import Draw as Draw
 from devices.endurance import Endurance as Endurance
 from devices.exp_step import ExpStep as ExpStep
 from devices.fitting import Fit as Fit

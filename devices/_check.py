@@ -1,7 +1,8 @@
-"""Validation of settings: each message names the field, the value and the allowed range."""
+"""Validation: each message names the field or verb, what was given and what is allowed."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from numbers import Real
 
@@ -69,3 +70,37 @@ def instance(name: str, value: object, kind: type, optional: bool = True) -> Non
         hint = f"; did you mean {value.__name__}()?" if isinstance(value, type) else ""
         absent = " or None" if optional else ""
         raise TypeError(f"{name} must be a {kind.__name__}{absent}, got {value!r}{hint}")
+
+
+def verbs(cls: type, home: str) -> None:
+    """Whether every verb that `cls` overrides can be called as its kind, in module `home`, says.
+
+    Raises:
+        TypeError: one that cannot.
+    """
+    for name, verb in vars(cls).items():
+        kinds = [k for k in cls.__mro__[1:] if k.__module__ == home and name in vars(k)]
+        if not kinds or not inspect.isfunction(verb):
+            continue
+        wanted, own = inspect.signature(vars(kinds[0])[name]), inspect.signature(verb)
+        if "draw" not in wanted.parameters:
+            continue
+        named = {q.name: None for q in wanted.parameters.values() if q.kind is q.KEYWORD_ONLY}
+        old = "generator" in own.parameters
+        try:
+            own.bind(*[None] * (len(wanted.parameters) - len(named)), **named)
+            fits = not old
+        except TypeError:
+            fits = False
+        if not fits:
+            what = "has the signature of 0.1" if old else "cannot be called as a device does"
+            raise TypeError(
+                f"{cls.__name__}.{name} {what}, {_bare(name, own)}; since 0.2 it is "
+                f"{_bare(name, wanted)}, see devices.Draw"
+            )
+
+
+def _bare(name: str, signature: inspect.Signature) -> str:
+    """A verb as it is called, without types."""
+    given = [q.replace(annotation=q.empty) for q in signature.parameters.values()]
+    return f"{name}{inspect.Signature(given[1:])}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, instance
+from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 
@@ -55,17 +56,9 @@ class AbruptReset(Update):
             low = low.clamp(max=window.g_min)
         return low, high
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Any:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Cells of the law."""
-        return self.law.fabricate(window, shape, generator=generator, dtype=dtype, device=device)
+        return self.law.fabricate(window, shape, draw)
 
     def written(
         self,
@@ -73,11 +66,10 @@ class AbruptReset(Update):
         g: Tensor,
         p: Any,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Any:
         """What the law makes of a write."""
-        return self.law.written(window, g, p, mask, generator=generator)
+        return self.law.written(window, g, p, mask, draw)
 
     def pulse(
         self,
@@ -85,22 +77,19 @@ class AbruptReset(Update):
         g: Tensor,
         p: Any,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """A RESET where there was one, then the SET pulses that follow it."""
         up, down = whole_counts(self, pulses)
         reset = down > 0
-        phase = torch.rand(g.shape, generator=generator, dtype=up.dtype, device=g.device)
+        phase = draw.to(up.dtype).uniform(g.shape)
         up = torch.where(reset, (up / (2 * down).clamp(min=1) + phase).floor(), up)
         low = torch.full_like(g, window.g_min)
         if self.sigma:
-            drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-            low = low + self.sigma * window.span * drawn.abs()
+            low = low + self.sigma * window.span * draw.normal(g.shape).abs()
         start = torch.where(reset, low, g)
-        return self.law.pulse(
-            window, start, p, Pulses(up, torch.zeros_like(up)), generator=generator
-        )
+        return self.law.pulse(window, start, p, Pulses(up, torch.zeros_like(up)), draw, at)
 
 
 def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from devices.draw import Draw
 from devices.part import Pulses
 
 LARGEST_GROWTH = 30.0
@@ -118,11 +119,11 @@ def affine_pulse(
     g: Tensor,  # (..., rows, cols) [S]
     k: Affine,
     pulses: Pulses,
+    draw: Draw,
     *,
     sigma_c2c: float = 0.0,
     sigma_add: float = 0.0,  # [S] per pulse
     coarse: bool = True,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Conductance after the pulses, unclipped; see the module's equations.
 
@@ -153,8 +154,7 @@ def affine_pulse(
         variance = extra if variance is None else extra.add_(variance, alpha=scale)
         scale = 1.0
     if variance is not None:
-        drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-        out = out.addcmul_(drawn, variance.sqrt_(), value=scale**0.5)
+        out = out.addcmul_(draw.normal(g.shape), variance.sqrt_(), value=scale**0.5)
     return out
 
 

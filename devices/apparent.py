@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, instance
+from devices.draw import Draw
 from devices.part import Read, Window
 
 
@@ -49,27 +50,15 @@ class ApparentWriteNoise(Read):
         if self.other is not None and self.other.ages:
             raise TypeError(f"other must not need the age of cells, got {self.other!r}")
 
-    def _draw(self, window: Window, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        drawn = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-        return drawn * (self.sigma * window.span)
+    def _draw(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Tensor:
+        return draw.normal(shape) * (self.sigma * window.span)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Offset:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Offset:
         """Cells as their last write left them."""
         other = None
         if self.other is not None:
-            other = self.other.fabricate(
-                window, shape, generator=generator, dtype=dtype, device=device
-            )
-        like = torch.empty(shape, dtype=dtype, device=device)
-        return Offset(self._draw(window, like, generator), other)
+            other = self.other.fabricate(window, shape, draw)
+        return Offset(self._draw(window, shape, draw), other)
 
     def written(
         self,
@@ -77,14 +66,13 @@ class ApparentWriteNoise(Read):
         g: Tensor,
         p: Offset,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Offset:
         """A new deviation for every cell that was written."""
         other = p.other
         if self.other is not None:
-            other = self.other.written(window, g, p.other, mask, generator=generator)
-        return Offset(torch.where(mask, self._draw(window, p.offset, generator), p.offset), other)
+            other = self.other.written(window, g, p.other, mask, draw)
+        return Offset(torch.where(mask, self._draw(window, g.shape, draw), p.offset), other)
 
     def std(self, window: Window, g: Tensor, p: Offset, age: Tensor) -> Tensor:
         """White noise of the other part, else zero [S]."""
@@ -100,10 +88,8 @@ class ApparentWriteNoise(Read):
             shift = shift if slow is None else shift + slow
         return torch.maximum(shift, -g)
 
-    def step(
-        self, window: Window, p: Offset, dt: float, *, generator: torch.Generator | None
-    ) -> Offset:
+    def step(self, window: Window, p: Offset, dt: float, draw: Draw) -> Offset:
         """Time moves the other part only."""
         if self.other is None:
             return p
-        return p._replace(other=self.other.step(window, p.other, dt, generator=generator))
+        return p._replace(other=self.other.step(window, p.other, dt, draw))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._check import instance, positive
+from devices.draw import Draw
 from devices.part import Retention, Window
 
 BOLTZMANN = 8.617333262e-5
@@ -58,21 +59,11 @@ class Arrhenius(Retention):
         """Equivalent seconds at t_ref that pass in one second at `temperature` [K]."""
         return math.exp(self.e_a / BOLTZMANN * (1 / self.t_ref - 1 / temperature))
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Heated:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Heated:
         """Cells of the inner retention, of age zero."""
-        inner = self.retention.fabricate(
-            window, shape, generator=generator, dtype=dtype, device=device
-        )
+        inner = self.retention.fabricate(window, shape, draw)
         cells = shape if self.retention.ages else ()
-        return Heated(inner, torch.zeros(cells, dtype=torch.float64, device=device))
+        return Heated(inner, torch.zeros(cells, dtype=torch.float64, device=draw.device))
 
     def written(
         self,
@@ -80,11 +71,10 @@ class Arrhenius(Retention):
         g: Tensor,
         p: Heated,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Heated:
         """A rewritten cell is young again."""
-        inner = self.retention.written(window, g, p.retention, mask, generator=generator)
+        inner = self.retention.written(window, g, p.retention, mask, draw)
         return Heated(inner, torch.where(mask, 0.0, p.age) if p.age.dim() else p.age)
 
     def advance(
@@ -94,13 +84,13 @@ class Arrhenius(Retention):
         p: Heated,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Heated]:
         """The inner retention over the equivalent time."""
         dt = dt * self.acceleration(temperature)
         g, inner = self.retention.advance(
-            window, g, p.retention, p.age, dt, temperature=self.t_ref, generator=generator
+            window, g, p.retention, p.age, dt, draw, temperature=self.t_ref
         )
         return g, Heated(inner, p.age + dt)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between
-from devices.nominal import factor
+from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 
@@ -68,24 +68,15 @@ class StochasticSwitch(Update):
         """Mean change of a cell that can still switch [S]."""
         return window.span * (self.p_up + self.p_down) / 2
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Levels:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Levels:
         """Draw levels and switching rates of every cell."""
 
         def off_level(end: float, side: int) -> Tensor:
-            away = (factor(self.sigma_levels, shape, generator, dtype, device) - 1).abs()
+            away = (draw.factor(shape, self.sigma_levels) - 1).abs()
             return end + side * window.span * away.clamp(max=0.45)
 
         hazards = (
-            factor(self.sigma_p, shape, generator, dtype, device).clamp(min=0)
-            * -math.log1p(-min(p, 1 - 1e-12))
+            draw.factor(shape, self.sigma_p).clamp(min=0) * -math.log1p(-min(p, 1 - 1e-12))
             for p in (self.p_up, self.p_down)
         )
         return Levels(off_level(window.g_min, 1), off_level(window.g_max, -1), *hazards)
@@ -96,8 +87,8 @@ class StochasticSwitch(Update):
         g: Tensor,
         p: Levels,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Levels]:
         """One draw per cell, whatever the counts."""
         pulses = pulses.to(g.dtype)
@@ -114,6 +105,6 @@ class StochasticSwitch(Update):
         settled = torch.where(total > 0, up / total.clamp(min=1e-30), 0.0)
         on = g > (p.off + p.on) / 2
         chance = settled + (on.to(g.dtype) - settled) * torch.exp(-total)
-        drawn = torch.rand(g.shape, generator=generator, dtype=torch.float64, device=g.device)
+        drawn = draw.to(torch.float64).uniform(g.shape)
         now = torch.where(total > 0, drawn < chance, on)
         return torch.where(now == on, g, torch.where(now, p.on, p.off)), p

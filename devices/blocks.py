@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from devices.trees import mapped
+
 BLOCK = 3 << 15
 """Cells per block: a dozen float32 temporaries fit a core's share of cache; many more cells and
 malloc hands every temporary back to the system and fetches it anew."""
 
-Law = Callable[[Tensor, Any, Any, Tensor | None], tuple[Tensor, Any]]
-"""Conductances and leaf after the pulses, from those before; into the tensor given, if any."""
+Law = Callable[[Tensor, Any, Any, Tensor | None, Tensor | None], tuple[Tensor, Any]]
+"""Conductances and leaf after the pulses, from those before and the cells' flat indices (None: all
+in their shape); into the tensor given, if any."""
 
 
 def blockwise(
@@ -21,44 +24,39 @@ def blockwise(
     g: Tensor,  # (...) [S]
     leaf: Any,
     pulses: Any,
+    at: Tensor | None = None,  # (cells,) int64 which cells of an array they are
 ) -> tuple[Tensor, Any]:
-    """`law(g, leaf, pulses, out)`, block by block over the flattened cells.
+    """`law(g, leaf, pulses, at, out)`, block by block over the flattened cells.
 
     A law works on every cell alone, so the blocks change nothing but the order in which random
     numbers are drawn (which is fixed). Temporaries of the whole array would each be fetched from
     main memory: on one million cells the blocks are about three times faster.
     """
     if g.numel() <= 4 * BLOCK or g.device.type != "cpu":
-        return law(g, leaf, pulses, None)
+        return law(g, leaf, pulses, at, None)
     shape = g.shape
     flat = g.reshape(-1)
     leaf_flat, pulses_flat = _flatten(leaf, shape), _flatten(pulses, shape)
+    if at is None:
+        at = torch.arange(flat.numel())
     out = torch.empty_like(flat)
     pieces = []
     for start in range(0, flat.numel(), BLOCK):
         cells = slice(start, start + BLOCK)
         part, given = _cut(leaf_flat, cells), _cut(pulses_flat, cells)
-        _, changed = law(flat[cells], part, given, out[cells])
+        _, changed = law(flat[cells], part, given, at[cells], out[cells])
         pieces.append((part, changed))
     if all(part is changed for part, changed in pieces):
         return out.view(shape), leaf
     return out.view(shape), _join([changed for _, changed in pieces], shape)
 
 
-def _map(tree: Any, f: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(tree, Tensor):
-        return f(tree)
-    if isinstance(tree, tuple):
-        return type(tree)(*(_map(x, f) for x in tree))
-    return tree
-
-
 def _cut(tree: Any, cells: slice) -> Any:
-    return _map(tree, lambda t: t[cells] if t.dim() else t)
+    return mapped(tree, lambda t: t[cells] if t.dim() else t)
 
 
 def _flatten(tree: Any, shape: torch.Size) -> Any:
-    return _map(tree, lambda t: t.expand(shape).reshape(-1) if t.dim() else t)
+    return mapped(tree, lambda t: t.expand(shape).reshape(-1) if t.dim() else t)
 
 
 def _join(trees: list[Any], shape: torch.Size) -> Any:

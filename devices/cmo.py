@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
+from devices.draw import Draw
 from devices.gaussian_write import erring
 from devices.part import Read, Window, Write
 
@@ -43,12 +44,10 @@ class CMOWrite(Write):
                 f"acceptance must be one of {sorted(COEFFICIENTS)} %, got {self.acceptance!r}"
             )
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
         offset, slope = COEFFICIENTS[self.acceptance]
-        return erring(target, slope * target + offset * 1e-6, generator)
+        return erring(target, slope * target + offset * 1e-6, draw)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from devices.draw import Draw
 from devices.flow import Step, flow_pulse
-from devices.nominal import Draw, NominalStep, Steps
+from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
 
 
@@ -33,7 +34,7 @@ class CurvedStep(NominalStep):
     by less than a fifth from one pulse to the next.
     """
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Curved:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Curved:
         return Curved(*steps)
 
     @abstractmethod
@@ -56,8 +57,8 @@ class CurvedStep(NominalStep):
         g: Tensor,
         p: Curved,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Curved]:
         """Few pulses one by one, many by the mean flow (`devices.flow`)."""
         up, down = self._steps(window, p)
@@ -67,10 +68,10 @@ class CurvedStep(NominalStep):
             down,
             g,
             pulses,
+            draw,
             nominal=self.step(window),
             low=low,
             high=high,
             noise=(lambda g, step: self._noise(window, g, step)) if self._noisy() else None,
-            generator=generator,
         )
         return moved, p

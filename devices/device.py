@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
 from devices.clip import clip_move
+from devices.draw import Draw, seeded
 from devices.part import (
     IV,
     Faults,
@@ -25,6 +25,7 @@ from devices.part import (
     Write,
     check_window,
 )
+from devices.trees import pick, put
 
 STATEFUL = ("update", "read", "retention", "faults")
 """Parts that have a leaf in `State`, in the order in which they are fabricated."""
@@ -124,10 +125,8 @@ class Device:
     ) -> Any:
         """What differs from cell to cell in one part, from the part's own stream of `seed`."""
         part: Part = getattr(self, name)
-        digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-        own = torch.Generator(device=device or "cpu")
-        own.manual_seed(int.from_bytes(digest, "little") >> 1)
-        return part.fabricate(self.window, shape, generator=own, dtype=dtype, device=device)
+        own = seeded(f"{seed}/{name}", torch.device(device or "cpu"))
+        return part.fabricate(self.window, shape, Draw(own, dtype, device))
 
     def pulse(
         self,
@@ -136,6 +135,7 @@ class Device:
         *,
         written: Tensor | None = None,  # (..., rows, cols) bool
         generator: torch.Generator | None = None,
+        at: Tensor | None = None,  # (cells,) int64
     ) -> State:
         """The array after the pulses.
 
@@ -144,29 +144,56 @@ class Device:
 
         Args:
             state: the array.
-            pulses: potentiation and depression pulses of every cell.
+            pulses: potentiation and depression pulses of every cell, or of those `at`.
             written: the cells that start a new life by it; None: all that were pulsed.
             generator: source of the cycle-to-cycle noise.
+            at: flat indices of the only cells that are pulsed, none of them twice; counts and
+                `written` are then 1-D, one for each index. The others stay as they are, bit for
+                bit. None: all cells.
 
         Raises:
             TypeError: a write-only device.
+            ValueError: counts of another shape than `at`.
         """
         if self.update is None:
             raise TypeError(
                 "this device has no update law (update=None): it can only be programmed"
             )
-        update = self.update
+        if at is None:
+            return self._pulse(self.update, state, pulses, written, generator, None)
+        if at.dim() != 1 or pulses.up.shape != at.shape or pulses.down.shape != at.shape:
+            raise ValueError(
+                f"at and the counts of its cells must be 1-D and of one length, got {at.shape}, "
+                f"up {pulses.up.shape} and down {pulses.down.shape}"
+            )
+        few = pick(state, at)
+        pulsed = self._pulse(self.update, few, pulses, written, generator, at)
+        return put(state, at, few, pulsed, state.g.shape)
 
-        def law(g: Tensor, leaf: Any, given: Pulses, out: Tensor | None) -> tuple[Tensor, Any]:
-            moved, leaf = update.pulse(self.window, g, leaf, given, generator=generator)
+    def _pulse(
+        self,
+        update: Update,
+        state: State,
+        pulses: Pulses,
+        written: Tensor | None,
+        generator: torch.Generator | None,
+        at: Tensor | None,
+    ) -> State:
+        """`pulse` of an array, or of the cells `at` of one."""
+        draw = Draw.like(state.g, generator)
+
+        def law(
+            g: Tensor, leaf: Any, given: Pulses, at: Tensor | None, out: Tensor | None
+        ) -> tuple[Tensor, Any]:
+            moved, leaf = update.pulse(self.window, g, leaf, given, draw, at)
             return clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
 
-        g, leaf = blockwise(law, state.g, state.update, pulses)
+        g, leaf = blockwise(law, state.g, state.update, pulses, at)
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
             if written is None:
                 written = (pulses.up > 0) | (pulses.down > 0)
-            state = self._written(state, written, generator)
+            state = self._written(state, written, draw)
         return self.stick(state)
 
     def drive(
@@ -181,11 +208,12 @@ class Device:
         if self.update is None:
             raise TypeError("this device has no update law (update=None): it cannot be driven")
         positive("dt", dt, "s")
-        g, leaf = self.update.drive(self.window, state.g, state.update, v, dt, generator=generator)
+        draw = Draw.like(state.g, generator)
+        g, leaf = self.update.drive(self.window, state.g, state.update, v, dt, draw)
         low, high = self.update.bounds(self.window, leaf)
         moved = state._replace(g=clip_move(state.g, g, low, high), update=leaf)
         if self._rewriting:
-            moved = self._written(moved, moved.g != state.g, generator)
+            moved = self._written(moved, moved.g != state.g, draw)
         return self.stick(moved)
 
     def program(
@@ -204,16 +232,17 @@ class Device:
             mask: the cells that are written; None: all.
             generator: source of the write error.
         """
+        draw = Draw.like(state.g, generator)
         target = target.to(state.g.dtype).expand_as(state.g)
         g = target
         if self.write is not None:
-            g = self.write.program(self.window, target, generator=generator)
+            g = self.write.program(self.window, target, draw)
         g = g.clamp(self.g_min, self.g_max)
         if mask is None:
             mask = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
         else:
             g = torch.where(mask, g, state.g)
-        return self.stick(self._written(state._replace(g=g), mask, generator))
+        return self.stick(self._written(state._replace(g=g), mask, draw))
 
     def rehearse(self, target: Tensor, *, generator: torch.Generator | None = None) -> State:
         """Fresh cells just written to `target` [S], as far as a read at once would tell.
@@ -221,19 +250,17 @@ class Device:
         Differentiable in the target (the error is added straight through); cells have neither
         update parameters, drift nor faults.
         """
+        draw = Draw.like(target, generator)
         g = target
         if self.write is not None:
-            g = self.write.program(self.window, g, generator=generator)
+            g = self.write.program(self.window, g, draw)
             g = g.clamp(self.g_min, self.g_max)
         age = torch.zeros((), dtype=torch.float64, device=g.device)
         if self.read is None:
             return State(g, age)
-        leaf = self.read.fabricate(
-            self.window, tuple(g.shape), generator=generator, dtype=g.dtype, device=g.device
-        )
+        leaf = self.read.fabricate(self.window, tuple(g.shape), draw)
         everywhere = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
-        cells = g.detach()
-        leaf = self.read.written(self.window, cells, leaf, everywhere, generator=generator)
+        leaf = self.read.written(self.window, g.detach(), leaf, everywhere, draw)
         return State(g, age, read=leaf)
 
     def advance(
@@ -251,6 +278,7 @@ class Device:
         """
         dt = at_least("dt", dt, 0, "s")
         positive("temperature", temperature, "K")
+        draw = Draw.like(state.g, generator)
         if self.retention is not None:
             g, leaf = self.retention.advance(
                 self.window,
@@ -258,12 +286,12 @@ class Device:
                 state.retention,
                 state.age,
                 dt,
+                draw,
                 temperature=temperature,
-                generator=generator,
             )
             state = state._replace(g=g, retention=leaf)
         if self.read is not None:
-            leaf = self.read.step(self.window, state.read, dt, generator=generator)
+            leaf = self.read.step(self.window, state.read, dt, draw)
             state = state._replace(read=leaf)
         return self.stick(state._replace(age=state.age + dt))
 
@@ -285,13 +313,11 @@ class Device:
         """Whether a rewritten cell must be told so."""
         return self.ages or any(type(part).written is not Part.written for _, part in self._parts())
 
-    def _written(self, state: State, mask: Tensor, generator: torch.Generator | None) -> State:
+    def _written(self, state: State, mask: Tensor, draw: Draw) -> State:
         age = state.age
         age = torch.where(mask, 0.0, age) if age.dim() else torch.zeros_like(age)
         leaves = {
-            name: part.written(
-                self.window, state.g, getattr(state, name), mask, generator=generator
-            )
+            name: part.written(self.window, state.g, getattr(state, name), mask, draw)
             for name, part in self._parts()
         }
         return state._replace(age=age, **leaves)

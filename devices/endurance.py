@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, instance, positive
+from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 
@@ -64,19 +65,11 @@ class Endurance(Update):
         """The law's [S]."""
         return self.law.bounds(window, p.law)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Wear:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Wear:
         """Cells of the law, with their own limits."""
-        law = self.law.fabricate(window, shape, generator=generator, dtype=dtype, device=device)
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-        limit = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn.double())
+        law = self.law.fabricate(window, shape, draw)
+        drawn = draw.to(torch.float32).normal(shape).double()
+        limit = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn)
         return Wear(law, torch.zeros_like(limit), limit)
 
     def written(
@@ -85,11 +78,10 @@ class Endurance(Update):
         g: Tensor,
         p: Wear,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Wear:
         """What the law makes of a write."""
-        return p._replace(law=self.law.written(window, g, p.law, mask, generator=generator))
+        return p._replace(law=self.law.written(window, g, p.law, mask, draw))
 
     def pulse(
         self,
@@ -97,8 +89,8 @@ class Endurance(Update):
         g: Tensor,
         p: Wear,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Wear]:
         """The law under the pulses that each cell survives."""
         asked = pulses.up.double() + pulses.down.double()
@@ -117,7 +109,7 @@ class Endurance(Update):
                 pulses.down_var * part,
                 pulses.z,
             )
-        moved, law = self.law.pulse(window, g, p.law, given, generator=generator)
+        moved, law = self.law.pulse(window, g, p.law, given, draw, at)
         return torch.where(alive > 0, moved, g), Wear(law, p.used + asked, p.limit)
 
     def drive(
@@ -127,9 +119,8 @@ class Endurance(Update):
         p: Wear,
         v: Tensor,
         dt: float,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> tuple[Tensor, Wear]:
         """The law's dynamics where the cell lives; a waveform is not counted as pulses."""
-        moved, law = self.law.drive(window, g, p.law, v, dt, generator=generator)
+        moved, law = self.law.drive(window, g, p.law, v, dt, draw)
         return torch.where(p.used < p.limit, moved, g), p._replace(law=law)

@@ -38,6 +38,7 @@ from torch import Tensor
 
 from devices.affine import carried, expm1_ratio, log1p_ratio
 from devices.clip import Bound, clip_move
+from devices.draw import Draw
 from devices.part import Pulses
 
 Step = Callable[[Tensor], Tensor]
@@ -64,12 +65,12 @@ def flow_pulse(
     step_down: Step,
     g: Tensor,  # (..., rows, cols) [S]
     pulses: Pulses,
+    draw: Draw,
     *,
     nominal: float,  # [S] the step errors are measured by
     low: Bound,  # [S]
     high: Bound,  # [S]
     noise: Noise | None = None,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Conductances [S] after the pulses; see the module's equations.
 
@@ -78,11 +79,11 @@ def flow_pulse(
         step_down: depression step, <= 0 likewise.
         g: conductances.
         pulses: counts or their moments.
+        draw: of the noise and the random counts.
         nominal: nominal step of the law.
         low: lower bound of a cell's conductance.
         high: upper bound.
         noise: cycle-to-cycle noise of one pulse; None for none.
-        generator: of the noise and the random counts.
     """
     pulses = pulses.to(g.dtype)
     up, down = pulses.up, pulses.down
@@ -92,7 +93,7 @@ def flow_pulse(
         all_few = bool(few.all())
         given, singly = (up, total) if all_few else (torch.where(few, t, 0) for t in (up, total))
         for k in range(int(singly.max()) if g.numel() else 0):
-            g = _one(step_up, step_down, g, given, singly, k, low, high, noise, generator)
+            g = _one(step_up, step_down, g, given, singly, k, low, high, noise, draw)
         if all_few:
             return g
         up, down = (torch.where(few, 0, t) for t in (up, down))
@@ -105,14 +106,10 @@ def flow_pulse(
             step_up, step_down, g, up, down, pulses, nominal, low, high, noise
         )
     if std is not None:
-        moved = moved + std * _normal(g, generator)
+        moved = moved + std * draw.normal(g.shape)
     if shared is not None and pulses.z is not None:
         moved = moved + shared * pulses.z
     return clip_move(g, moved, low, high)
-
-
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def _one(
@@ -125,7 +122,7 @@ def _one(
     low: Bound,
     high: Bound,
     noise: Noise | None,
-    generator: torch.Generator | None,
+    draw: Draw,
 ) -> Tensor:
     """The k-th of `total` pulses, `up` of them potentiating and spread evenly."""
     share = up / total.clamp(min=1)
@@ -133,7 +130,7 @@ def _one(
     step = torch.where(rising, step_up(g), step_down(g))
     moved = g + step
     if noise is not None:
-        moved = moved + noise(g, step) * _normal(g, generator)
+        moved = moved + noise(g, step) * draw.normal(g.shape)
     return torch.where(k < total, clip_move(g, moved, low, high), g)
 
 

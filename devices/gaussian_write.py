@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least
+from devices.draw import Draw
 from devices.part import Window, Write
 
 
@@ -32,14 +33,11 @@ class GaussianWrite(Write):
     def __post_init__(self) -> None:
         at_least("sigma", self.sigma, 0)
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
-        return erring(target, target.new_tensor(self.sigma * window.span), generator)
+        return erring(target, target.new_tensor(self.sigma * window.span), draw)
 
 
-def erring(target: Tensor, std: Tensor, generator: torch.Generator | None) -> Tensor:
+def erring(target: Tensor, std: Tensor, draw: Draw) -> Tensor:
     """target + std · N(0, 1), one draw per cell."""
-    drawn = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
-    return torch.addcmul(target, std, drawn)
+    return torch.addcmul(target, std, draw.normal(target.shape))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between, positive
-from devices.nominal import factor
+from devices.draw import Draw
 from devices.part import Retention, Window
 
 
@@ -53,17 +53,9 @@ class Leak(Retention):
         at_least("sigma_d2d", self.sigma_d2d, 0)
         at_least("sigma", self.sigma, 0)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Lifetime:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Lifetime:
         """Draw the time constant of every cell."""
-        spread = factor(self.sigma_d2d, shape, generator, dtype, device)
+        spread = draw.factor(shape, self.sigma_d2d)
         return Lifetime(spread.clamp_(min=0.05).mul_(self.tau))
 
     def advance(
@@ -73,17 +65,17 @@ class Leak(Retention):
         p: Lifetime,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Lifetime]:
         """The exact step of the process, whatever dt."""
         rest = window.g_min + self.rest * window.span
         lost = -torch.expm1(-dt / p.tau)
         out = g - (g - rest) * lost
         if self.sigma:
-            drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-            out = out + self.sigma * window.span * (lost * (2 - lost)).sqrt() * drawn
+            std = self.sigma * window.span * (lost * (2 - lost)).sqrt()
+            out = out + std * draw.normal(g.shape)
         return out.clamp(min=0), p
 
 
@@ -117,15 +109,15 @@ class Diffusion(Retention):
         p: Any,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Any]:
         """The exact step of the walk, whatever dt."""
         if dt == 0:
             return g, p
         low, high = g.clamp(max=window.g_min), g.clamp(min=window.g_max)
-        drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
+        drawn = draw.normal(g.shape)
         free = (g - low + self.sigma * window.span * dt**0.5 * drawn) / (high - low)
         around = torch.remainder(free, 2.0)
         return low + (high - low) * torch.minimum(around, 2 - around), p

@@ -13,6 +13,7 @@ from torch import Tensor
 from devices._check import finite
 from devices.abrupt import whole_counts
 from devices.clip import clip_move
+from devices.draw import Draw
 from devices.kernel import Kernel
 from devices.part import Pulses, Update, Window
 
@@ -154,19 +155,11 @@ class LookupStep(Update):
         """Mean |ΔG| over nodes, cells and directions [S]."""
         return float(self._tables[2].abs().mean())
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Chosen:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Chosen:
         """Give every cell the tables of one measured cell."""
         if len(self.up) == 1:
-            return Chosen(torch.zeros((), dtype=torch.int64, device=device))
-        return Chosen(torch.randint(len(self.up), shape, generator=generator, device=device))
+            return Chosen(torch.zeros((), dtype=torch.int64, device=draw.device))
+        return Chosen(draw.below(len(self.up), shape))
 
     def pulse(
         self,
@@ -174,8 +167,8 @@ class LookupStep(Update):
         g: Tensor,
         p: Chosen,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Chosen]:
         """Few pulses from the tables, many as one draw from their kernel."""
         up, down = whole_counts(self, pulses)
@@ -184,21 +177,19 @@ class LookupStep(Update):
         for k in range(FEW):
             rising, falling = few & (k < up), few & (k >= up) & (k < up + down)
             if bool((rising | falling).any()):
-                moved = g + self._draw(g, table, falling.long(), generator)
+                moved = g + self._draw(g, table, falling.long(), draw)
                 moved = clip_move(g, moved, window.g_min, window.g_max)
                 g = torch.where(rising | falling, moved, g)
         if not bool(few.all()):
             many = ~few
             g = g.clone()
-            g[many] = self._jump(window, g[many], table[many], up[many], down[many], generator)
+            g[many] = self._jump(window, g[many], table[many], up[many], down[many], draw)
         return g, p
 
-    def _draw(
-        self, g: Tensor, table: Tensor, way: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def _draw(self, g: Tensor, table: Tensor, way: Tensor, draw: Draw) -> Tensor:
         """ΔG of one pulse, in the dtype of g [S]."""
         nodes, values, _ = (t.to(g.device) for t in self._tables)
-        u = torch.rand(g.shape, generator=generator, dtype=torch.float64, device=g.device)
+        u = draw.to(torch.float64).uniform(g.shape)
         left, share = _between(nodes, g.double())
         place = u * (values.shape[-1] - 1)
         low = place.floor().long().clamp(max=values.shape[-1] - 2)
@@ -218,12 +209,12 @@ class LookupStep(Update):
         table: Tensor,
         up: Tensor,
         down: Tensor,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Tensor:
         """Many pulses of every cell: one draw from the kernel of its counts."""
         kernel = self._kernel(window).to(g.device)
         pairs, member = torch.unique(torch.stack([up, down]).long(), dim=1, return_inverse=True)
-        u = torch.rand(g.shape, generator=generator, dtype=torch.float64, device=g.device)
+        u = draw.to(torch.float64).uniform(g.shape)
         out = torch.empty_like(g)
         for index, (ups, downs) in enumerate(pairs.t().tolist()):
             own = member == index

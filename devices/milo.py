@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from devices.draw import Draw
 from devices.gaussian_write import erring
 from devices.part import IV, Window, Write
 
@@ -23,11 +24,9 @@ class MiloWrite(Write):
     RRAMMilo device, doi:10.2172/1869509.
     """
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
-        return erring(target, (4.782321e-6 - 0.009107 * target).clamp(min=0), generator)
+        return erring(target, (4.782321e-6 - 0.009107 * target).clamp(min=0), draw)
 
 
 @dataclass(frozen=True)

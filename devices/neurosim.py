@@ -10,7 +10,7 @@ from torch import Tensor
 
 from devices._check import at_least, between, whole
 from devices.affine import Affine, affine_pulse
-from devices.nominal import factor
+from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 LABEL = 10.1015
@@ -100,17 +100,9 @@ class NeuroSim(Update):
         """Mean step of a full sweep, the window over the mean of the two pulse numbers [S]."""
         return window.span * 2 / (self.states_up + self.states_down)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Affine:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Affine:
         """Coefficients of every cell's two curves."""
-        shift = factor(self.sigma_d2d, shape, generator, torch.float64, device) - 1
+        shift = draw.to(torch.float64).factor(shape, self.sigma_d2d) - 1
         a_up, b_up = _pulse(self.nl_up, shift, self.states_up, 1)
         a_down, b_down = _pulse(self.nl_down, shift, self.states_down, -1)
         return Affine.of(
@@ -118,7 +110,7 @@ class NeuroSim(Update):
             a_down * window.span - b_down * window.g_min,
             b_up,
             b_down,
-            dtype=dtype,
+            dtype=draw.dtype,
         )
 
     def pulse(
@@ -127,14 +119,11 @@ class NeuroSim(Update):
         g: Tensor,
         p: Affine,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
-        moved = affine_pulse(
-            g, p, pulses, sigma_add=self.sigma_c2c * window.span, generator=generator
-        )
-        return moved, p
+        return affine_pulse(g, p, pulses, draw, sigma_add=self.sigma_c2c * window.span), p
 
 
 def _pulse(label: float, shift: Tensor, states: int, direction: int) -> tuple[Tensor, Tensor]:

@@ -5,33 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
-import torch
 from torch import Tensor
 
 from devices._check import at_least, between, positive
+from devices.draw import Draw
 from devices.part import Update, Window
 
 SMALLEST_HALF = 0.05
 """Spread never brings a cell's bound nearer to mid-window than this part of half the window."""
-
-
-def factor(
-    sigma: float,
-    shape: tuple[int, ...],
-    generator: torch.Generator | None,
-    dtype: torch.dtype,
-    device: Any,
-) -> Tensor:
-    """1 + σ·N(0,1) per cell, or 0-dim one where there is no spread.
-
-    Drawn in float32 whatever the dtype: the same seed is the same chip in either precision.
-    """
-    if sigma == 0:
-        return torch.ones((), dtype=dtype, device=device)
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-    return drawn.to(dtype).mul_(sigma).add_(1)
 
 
 class Steps(NamedTuple):
@@ -43,8 +27,8 @@ class Steps(NamedTuple):
     high: Tensor | None
 
 
-Draw = Callable[[float], Tensor]
-"""`factor` for the cells that are being fabricated, of its σ."""
+Factor = Callable[[float], Tensor]
+"""`Draw.factor` for the cells that are being fabricated, of its σ."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +74,7 @@ class NominalStep(Update):
             return window.g_min, window.g_max
         return p.low, p.high
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Any:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw steps, asymmetry and bounds of every cell."""
         limit = self.largest * window.span
         if self.dg_min > limit:
@@ -107,24 +83,22 @@ class NominalStep(Update):
                 f"got {self.dg_min!r}"
             )
 
-        def draw(sigma: float) -> Tensor:
-            return factor(sigma, shape, generator, dtype, device)
-
-        size = draw(self.sigma_d2d).clamp_(min=0).mul_(self.dg_min)
-        tilt = draw(self.sigma_up_down).add_(self.up_down / 2 - 1)
+        factor = partial(draw.factor, shape)
+        size = factor(self.sigma_d2d).clamp_(min=0).mul_(self.dg_min)
+        tilt = factor(self.sigma_up_down).add_(self.up_down / 2 - 1)
         up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         low = high = None
         if self.sigma_bounds:
             low, high = (
-                draw(self.sigma_bounds)
+                factor(self.sigma_bounds)
                 .clamp_(min=SMALLEST_HALF)
                 .mul_(side * half)
                 .add_(middle)
                 .clamp_(min=0)
                 for side in (-1, 1)
             )
-        return self._coefficients(window, Steps(up, down, low, high), draw)
+        return self._coefficients(window, Steps(up, down, low, high), factor)
 
     @abstractmethod
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Any: ...
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Any: ...

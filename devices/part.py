@@ -5,6 +5,8 @@ its settings, SI units) and owns nothing else: what differs from cell to cell is
 `fabricate` and travels beside the conductances as a NamedTuple of tensors, the part's *leaf*.
 A part sees the nominal window, the conductances and its own leaf, never another part's.
 
+Every random number of a part comes from the `Draw` that its verb is given.
+
 Adding a law is one file: subclass one of the classes below, implement its verbs, and pass
 `devices.testing.check(part)`.
 """
@@ -17,7 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from devices._check import finite
+from devices._check import finite, verbs
+from devices.draw import Draw
 
 
 class Window(NamedTuple):
@@ -90,15 +93,12 @@ class Part(ABC):
     ages: ClassVar[bool] = False
     """Whether the part needs the age of every single cell (drift, 1/f noise)."""
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Any:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse verbs that a device could not call, such as those of version 0.1."""
+        super().__init_subclass__(**kwargs)
+        verbs(cls, __name__)
+
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw what differs from cell to cell, once.
 
         Returns a NamedTuple of tensors, each of full `shape` or 0-dim, none sharing storage.
@@ -111,10 +111,12 @@ class Part(ABC):
         g: Tensor,  # (..., rows, cols) [S] after the write
         p: Any,
         mask: Tensor,  # (..., rows, cols) bool, the cells that were written
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Any:
-        """The leaf after a write: a part that redraws on rewriting (PCM's drift exponent) does."""
+        """The leaf after a write: a part that redraws on rewriting (PCM's drift exponent) does.
+
+        1-D throughout where only some cells were pulsed, as in `Update.pulse`.
+        """
         return p
 
 
@@ -135,13 +137,23 @@ class Update(Part):
         g: Tensor,  # (..., rows, cols) [S]
         p: Any,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """New conductances [S] and leaf after any (up, down) counts, one call for all cells.
 
         Up and down pulses are taken as evenly interleaved. The law may overshoot the window; the
         device clips the move.
+
+        Args:
+            window: the nominal window.
+            g: conductances of the cells that are pulsed.
+            p: their leaf.
+            pulses: their counts.
+            draw: of the cycle-to-cycle noise.
+            at: None where these are all cells in their shape; else the flat index (cells,) int64 of
+                each of them, as only some are pulsed or a large array comes in blocks: then g, the
+                counts and what the leaf has for every cell are 1-D.
         """
 
     def bounds(self, window: Window, p: Any) -> tuple[Tensor | float, Tensor | float]:
@@ -164,8 +176,7 @@ class Update(Part):
         p: Any,
         v: Tensor,  # (..., rows, cols) [V] held for dt
         dt: float,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> tuple[Tensor, Any]:
         """New conductances [S] and leaf after the voltage v was held for dt seconds."""
         raise TypeError(
@@ -191,7 +202,7 @@ class Read(Part):
         """Slow (coloured) noise as it stands now, added to g [S]; None where there is none."""
         return None
 
-    def step(self, window: Window, p: Any, dt: float, *, generator: torch.Generator | None) -> Any:
+    def step(self, window: Window, p: Any, dt: float, draw: Draw) -> Any:
         """The leaf dt seconds later (coloured noise moves on)."""
         return p
 
@@ -207,9 +218,9 @@ class Retention(Part):
         p: Any,
         age: Tensor,  # () or (..., rows, cols) [s] before the step
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Any]:
         """Conductances [S] and leaf dt seconds later at `temperature` [K]."""
 
@@ -222,8 +233,7 @@ class Write(Part):
         self,
         window: Window,
         target: Tensor,  # (..., rows, cols) [S]
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Tensor:
         """Conductance reached for each target [S]; the device clips it to the window."""
 

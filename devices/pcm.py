@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
+from devices.draw import Draw
+from devices.gaussian_write import erring
 from devices.part import Retention, Window, Write
 from devices.power_law import Exponent, drift
 
@@ -26,16 +28,11 @@ class PCMWrite(Write):
     Commun. 11:2473 (2020), doi:10.1038/s41467-020-16108-9.
     """
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
         x = target / window.g_max
         sigma = (0.26348 + x * (1.9650 - 1.1731 * x)).clamp(min=0) * (window.g_max / 25)
-        drawn = torch.randn(
-            target.shape, generator=generator, dtype=target.dtype, device=target.device
-        )
-        return torch.addcmul(target, sigma, drawn)
+        return erring(target, sigma, draw)
 
 
 @dataclass(frozen=True)
@@ -63,25 +60,16 @@ class PCMDrift(Retention):
     def __post_init__(self) -> None:
         positive("t0", self.t0, "s")
 
-    def _draw(self, window: Window, g: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _draw(self, window: Window, g: Tensor, draw: Draw) -> Tensor:
         log_x = torch.log((g / window.g_max).clamp(min=1e-7))
         mean = (-0.0155 * log_x + 0.0244).clamp_(0.049, 0.1)
         std = (-0.0125 * log_x - 0.0059).clamp_(0.008, 0.045)
-        drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-        return torch.addcmul(mean, std, drawn).abs_()
+        return torch.addcmul(mean, std, draw.normal(g.shape)).abs_()
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Exponent:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Exponent:
         """Exponents of cells fresh at g_min."""
-        g = torch.full(shape, window.g_min, dtype=dtype, device=device)
-        return Exponent(self._draw(window, g, generator))
+        g = torch.full(shape, window.g_min, dtype=draw.dtype, device=draw.device)
+        return Exponent(self._draw(window, g, draw))
 
     def written(
         self,
@@ -89,11 +77,10 @@ class PCMDrift(Retention):
         g: Tensor,
         p: Any,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Exponent:
         """Redraw the exponent of every rewritten cell for the state it now holds."""
-        return Exponent(torch.where(mask, self._draw(window, g, generator), p.nu))
+        return Exponent(torch.where(mask, self._draw(window, g, draw), p.nu))
 
     def advance(
         self,
@@ -102,9 +89,9 @@ class PCMDrift(Retention):
         p: Exponent,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Exponent]:
         """Drift by dt at the temperature of the published data (room temperature)."""
         return drift(g, p.nu, age, dt, self.t0), p

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
+from devices.draw import Draw
 from devices.part import Read, Window
 
 
@@ -53,17 +54,11 @@ class PCMRead(Read):
         x = (g / window.g_max).clamp(min=1e-6)
         return (0.0088 * x**-0.65).clamp(max=0.2)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Flicker:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Flicker:
         """Amplitudes of cells fresh at g_min."""
-        return Flicker(self._q(window, torch.full(shape, window.g_min, dtype=dtype, device=device)))
+        return Flicker(
+            self._q(window, torch.full(shape, window.g_min, dtype=draw.dtype, device=draw.device))
+        )
 
     def written(
         self,
@@ -71,8 +66,7 @@ class PCMRead(Read):
         g: Tensor,
         p: Flicker,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Flicker:
         """The amplitude follows the state a rewritten cell now holds."""
         return Flicker(torch.where(mask, self._q(window, g), p.q))

@@ -9,7 +9,7 @@ from torch import Tensor
 from devices._check import at_least
 from devices.curved import Curved, CurvedStep
 from devices.flow import Step
-from devices.nominal import Draw, Steps
+from devices.nominal import Factor, Steps
 from devices.part import Window
 
 
@@ -53,9 +53,9 @@ class PowStep(CurvedStep):
         for name in ("gamma_up", "gamma_down", "sigma_gamma"):
             at_least(name, getattr(self, name), 0)
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Curved:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Curved:
         gamma_up, gamma_down = (
-            (draw(self.sigma_gamma) + (gamma - 1)).clamp(0)
+            (factor(self.sigma_gamma) + (gamma - 1)).clamp(0)
             for gamma in (self.gamma_up, self.gamma_down)
         )
         return Curved(*steps, gamma_up, gamma_down)

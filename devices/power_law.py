@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, finite, positive
+from devices.draw import Draw
 from devices.part import Retention, Window
 
 
@@ -55,20 +56,11 @@ class PowerLawDrift(Retention):
         at_least("sigma_d2d", self.sigma_d2d, 0)
         positive("t0", self.t0, "s")
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Exponent:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Exponent:
         """Draw the exponent of every cell."""
-        nu = torch.full((), self.nu, dtype=dtype, device=device)
+        nu = torch.full((), self.nu, dtype=draw.dtype, device=draw.device)
         if self.sigma_d2d:
-            drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-            nu = nu * drawn.to(dtype).mul_(self.sigma_d2d).add_(1).clamp_(min=0)
+            nu = nu * draw.factor(shape, self.sigma_d2d).clamp_(min=0)
         return Exponent(nu)
 
     def advance(
@@ -78,9 +70,9 @@ class PowerLawDrift(Retention):
         p: Exponent,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Exponent]:
         """Drift by dt; the published exponent is that of its own temperature."""
         return drift(g, p.nu, age, dt, self.t0), p

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, finite, positive
+from devices.draw import Draw
 from devices.part import Retention, Window
 
 
@@ -56,18 +57,10 @@ class LogRelaxation(Retention):
         at_least("std_first", self.std_first, 0, "S")
         positive("t0", self.t0, "s")
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Direction:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Direction:
         """Draw the direction of every cell."""
-        z = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-        return Direction(z.to(dtype))
+        z = draw.to(torch.float32).normal(shape)
+        return Direction(z.to(draw.dtype))
 
     def written(
         self,
@@ -75,11 +68,10 @@ class LogRelaxation(Retention):
         g: Tensor,
         p: Direction,
         mask: Tensor,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> Direction:
         """A new direction for every cell that was written."""
-        z = torch.randn(g.shape, generator=generator, dtype=p.z.dtype, device=g.device)
+        z = draw.normal(g.shape)
         return Direction(torch.where(mask, z, p.z))
 
     def advance(
@@ -89,9 +81,9 @@ class LogRelaxation(Retention):
         p: Direction,
         age: Tensor,
         dt: float,
+        draw: Draw,
         *,
         temperature: float,
-        generator: torch.Generator | None,
     ) -> tuple[Tensor, Direction]:
         """Relax by dt at the temperature of the published data (room temperature)."""
         logs = torch.log1p(dt / (age + self.t0))

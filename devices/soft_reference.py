@@ -9,7 +9,7 @@ import torch
 
 from devices._check import at_least, finite
 from devices.affine import Affine
-from devices.nominal import Draw, Steps
+from devices.nominal import Factor, Steps
 from devices.part import Window
 from devices.stepped import AffineStep
 
@@ -63,17 +63,17 @@ class SoftBoundsReference(AffineStep):
         if not isinstance(self.subtract, bool):
             raise TypeError(f"subtract must be True or False, got {self.subtract!r}")
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         up, down, low, high = steps
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         above = up.new_tensor(half) if high is None else high - middle
         below = up.new_tensor(half) if low is None else middle - low
         if self.sigma_log:
-            size = torch.exp(draw(self.sigma_log) - 1)
+            size = torch.exp(factor(self.sigma_log) - 1)
             up, down = up * size, down * size
         up = torch.minimum(up, 0.999 * above)  # a cell never jumps past the bound it saturates at
         down = torch.minimum(down, 0.999 * below)
-        shift = draw(self.sigma_reference) - 1
+        shift = factor(self.sigma_reference) - 1
         shift = (shift + self.reference) * half
         b_up, b_down = -up / above, down / below
         if self.subtract:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
+from devices.draw import Draw
 from devices.gaussian_write import erring
 from devices.part import Read, Window, Write
 
@@ -42,11 +43,9 @@ class SONOSWrite(Write):
     def __post_init__(self) -> None:
         positive("v_read", self.v_read, "V")
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
-        return erring(target, _saturating(target, self.v_read, 19.89, 176.3), generator)
+        return erring(target, _saturating(target, self.v_read, 19.89, 176.3), draw)
 
 
 @dataclass(frozen=True)

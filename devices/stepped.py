@@ -10,7 +10,8 @@ from torch import Tensor
 
 from devices._check import at_least, between
 from devices.affine import COARSE, Affine, affine_pulse
-from devices.nominal import Draw, NominalStep, Steps
+from devices.draw import Draw
+from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
 
 
@@ -24,18 +25,18 @@ class AffineStep(NominalStep):
         g: Tensor,
         p: Affine,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
         moved = affine_pulse(
             g,
             p,
             pulses,
+            draw,
             sigma_c2c=self.sigma_c2c,
             sigma_add=self.sigma_add * self.dg_min,
             coarse=2 * self.dg_min / window.span > COARSE,
-            generator=generator,
         )
         return moved, p
 
@@ -65,7 +66,7 @@ class ConstantStep(AffineStep):
     Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333.
     """
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         return Affine.of(steps.up, steps.down, None, None, steps.low, steps.high)
 
 
@@ -109,9 +110,9 @@ class LinearStep(AffineStep):
         between("gamma_down", self.gamma_down, 0, 1)
         at_least("sigma_gamma", self.sigma_gamma, 0)
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         gamma_up, gamma_down = (
-            (draw(self.sigma_gamma) + (gamma - 1)).clamp_(0, 1)
+            (factor(self.sigma_gamma) + (gamma - 1)).clamp_(0, 1)
             for gamma in (self.gamma_up, self.gamma_down)
         )
         return soft(window, steps, gamma_up, gamma_down)
@@ -145,7 +146,7 @@ class SoftBounds(AffineStep):
 
     largest: ClassVar[float] = 0.5
 
-    def _coefficients(self, window: Window, steps: Steps, draw: Draw) -> Affine:
+    def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         one = steps.up.new_ones(())
         return soft(window, steps, one, one)
 

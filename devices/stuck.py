@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import between
+from devices.draw import Draw
 from devices.part import Faults, Window
 
 
@@ -48,23 +49,15 @@ class StuckAt(Faults):
         between("p_any", self.p_any, 0, 1)
         between("p_off + p_on + p_any", self.p_off + self.p_on + self.p_any, 0, 1)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> StuckLeaf:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> StuckLeaf:
         """Draw which cells are stuck, and where."""
-        u = torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
-        at = torch.full(shape, torch.nan, dtype=dtype, device=device)
+        u = draw.to(torch.float32).uniform(shape)
+        at = torch.full(shape, torch.nan, dtype=draw.dtype, device=draw.device)
         at = at.masked_fill_(u < self.p_off, window.g_min)
         at = at.masked_fill_(u >= 1 - self.p_on, window.g_max)
         if self.p_any:
-            drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
-            place = window.g_min + window.span * drawn.to(dtype)
+            drawn = draw.to(torch.float32).uniform(shape)
+            place = window.g_min + window.span * drawn.to(draw.dtype)
             anywhere = (u >= self.p_off) & (u < self.p_off + self.p_any)
             at = torch.where(anywhere, place, at)
         return StuckLeaf(at)

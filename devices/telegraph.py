@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between, positive
+from devices.draw import Draw
 from devices.part import Read, Window
 
 
@@ -64,23 +65,15 @@ class TelegraphRead(Read):
         for name in ("sigma_amplitude", "sigma_tau", "white"):
             at_least(name, getattr(self, name), 0)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Traps:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Traps:
         """Draw which cells have a trap, its size, its times and its present state."""
 
         def normal(sigma: float) -> Tensor:
-            drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-            return torch.exp(drawn.to(dtype) * sigma)
+            drawn = draw.to(torch.float32).normal(shape)
+            return torch.exp(drawn.to(draw.dtype) * sigma)
 
         def uniform() -> Tensor:
-            return torch.rand(shape, generator=generator, dtype=torch.float32, device=device)
+            return draw.to(torch.float32).uniform(shape)
 
         amplitude = (self.amplitude * normal(self.sigma_amplitude)).clamp(max=1)
         amplitude = torch.where(uniform() < self.share, amplitude, 0.0)
@@ -97,12 +90,10 @@ class TelegraphRead(Read):
         mean = self.tau_high / (self.tau_high + self.tau_low)
         return g * p.amplitude * (p.high.to(g.dtype) - mean)
 
-    def step(
-        self, window: Window, p: Traps, dt: float, *, generator: torch.Generator | None
-    ) -> Traps:
+    def step(self, window: Window, p: Traps, dt: float, draw: Draw) -> Traps:
         """Capture and emission over dt."""
         mean = self.tau_high / (self.tau_high + self.tau_low)
         rate = 1 / p.tau_high + 1 / p.tau_low
         chance = mean + (p.high.to(rate.dtype) - mean) * torch.exp(-dt * rate)
-        drawn = torch.rand(rate.shape, generator=generator, dtype=torch.float64, device=rate.device)
+        drawn = draw.to(torch.float64).uniform(rate.shape)
         return p._replace(high=drawn < chance if math.isfinite(dt) else drawn < mean)

@@ -14,19 +14,23 @@ from __future__ import annotations
 import dataclasses
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from devices.device import STATEFUL, Device
+from devices.draw import Draw
 from devices.part import IV, Faults, Part, Pulses, Read, Retention, State, Update, Window, Write
+from devices.trees import mapped, tensors
 
 CELLS = 4096
 """Cells behind every statistical statement; it may be off by `ERRORS` standard errors."""
 ERRORS = 5.0
 KINDS = (Update, Read, Retention, Write, IV, Faults)
+_copy = partial(mapped, f=Tensor.clone)
 
 
 def check(part: Part | Device, *, g_min: float = 1e-6, g_max: float = 51e-6) -> None:
@@ -53,18 +57,15 @@ def check(part: Part | Device, *, g_min: float = 1e-6, g_max: float = 51e-6) -> 
     window = Window(float(g_min), float(g_max))
     if not isinstance(part, Write | IV):
         _check_leaf(part, window)
-    if isinstance(part, Update):
-        _check_update(part, window)
-    elif isinstance(part, Read):
-        _check_read(part, window)
-    elif isinstance(part, Retention):
-        _check_retention(part, window)
-    elif isinstance(part, Write):
-        _check_write(part, window)
-    elif isinstance(part, IV):
-        _check_iv(part, window)
-    elif isinstance(part, Faults):
-        _check_faults(part, window)
+    checks: dict[type[Part], Callable[[Any, Window], None]] = {
+        Update: _check_update,
+        Read: _check_read,
+        Retention: _check_retention,
+        Write: _check_write,
+        IV: _check_iv,
+        Faults: _check_faults,
+    }
+    checks[kinds[0]](part, window)
     _check_device(_device(part, window))
 
 
@@ -83,25 +84,12 @@ def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, tuple):
-        for item in tree:
-            yield from _tensors(item)
-
-
-def _copy(tree: Any) -> Any:
-    if isinstance(tree, Tensor):
-        return tree.clone()
-    if isinstance(tree, tuple):
-        items = [_copy(item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
-    return tree
+def _draw(dtype: torch.dtype = torch.float64, seed: int = 0) -> Draw:
+    return Draw(_generator(seed), dtype, "cpu")
 
 
 def _same(a: Any, b: Any) -> bool:
-    pairs = list(zip(_tensors(a), _tensors(b), strict=True))
+    pairs = list(zip(tensors(a), tensors(b), strict=True))
     return all(x.dtype == y.dtype and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)
 
 
@@ -118,7 +106,7 @@ def _check_settings(part: Part) -> None:
 
 
 def _fabricate(part: Part, window: Window, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
-    return part.fabricate(window, shape, generator=_generator(), dtype=dtype, device="cpu")
+    return part.fabricate(window, shape, _draw(dtype))
 
 
 def _check_leaf(part: Part, window: Window) -> None:
@@ -126,10 +114,10 @@ def _check_leaf(part: Part, window: Window) -> None:
     for dtype in (torch.float32, torch.float64):
         leaf = _fabricate(part, window, shape, dtype)
         _that(hasattr(leaf, "_fields"), part, "must fabricate a NamedTuple of tensors")
-        tensors = list(_tensors(leaf))
-        for t in tensors:
+        parts = list(tensors(leaf))
+        for t in parts:
             _that(t.dim() == 0 or t.shape == shape, part, f"leaf {tuple(t.shape)} is not {shape}")
-        places = [t.untyped_storage().data_ptr() for t in tensors]
+        places = [t.untyped_storage().data_ptr() for t in parts]
         _that(len(set(places)) == len(places), part, "leaf tensors must not share storage")
         again = _fabricate(part, window, shape, dtype)
         _that(_same(leaf, again), part, "must fabricate the same cells from the same generator")
@@ -163,6 +151,7 @@ def _check_update(part: Update, window: Window) -> None:
         for at in (0.0, 0.4, 1.0):
             state = _state(device, at, dtype)
             _check_pulses(part, device, state)
+            _check_some(part, device, state)
     for at in (0.25, 0.5, 0.75):
         state = _state(device, at)
         for n in (1, 10, 1000):
@@ -204,6 +193,18 @@ def _check_pulses(part: Update, device: Device, state: State) -> None:
         _that(((out.g >= floor) & (out.g <= ceiling)).all(), part, "left its bounds")
         again = device.pulse(state, pulses, generator=_generator(5))
         _that(_same(again, out), part, "must repeat itself under the same generator")
+
+
+def _check_some(part: Update, device: Device, state: State) -> None:
+    """Every other cell pulsed against all of them: the same means."""
+    at = torch.arange(0, CELLS, 2)
+    given = _given(3, 2)
+    few = Pulses(given.up[at], given.down[at])
+    some = device.pulse(state, few, generator=_generator(8), at=at).g[at].double()
+    every = device.pulse(state, given, generator=_generator(9)).g[at].double()
+    error = ERRORS * ((some.var() + every.var()) / len(at)).sqrt() + 1e-6 * device.window.span
+    off = (some - every).mean().abs()
+    _that(off <= error, part, f"some cells pulsed move by {off:.3g} S more or less than all")
 
 
 def _check_many(part: Update, device: Device, up: int, down: int) -> None:
@@ -274,17 +275,17 @@ def _check_read(part: Read, window: Window) -> None:
             _that(shift.shape == g.shape and shift.dtype == dtype, part, "shift must be like g")
             _that((g + shift >= 0).all(), part, "shift must not make a conductance negative")
         before = _copy(leaf)
-        later = part.step(window, leaf, 1.0, generator=_generator(1))
+        later = part.step(window, leaf, 1.0, _draw(dtype, 1))
         _that(_same(before, leaf), part, "step must not write into its leaf")
         _that(type(later) is type(leaf), part, "step must return a leaf like its own")
-        still = part.step(window, leaf, 0.0, generator=_generator(1))
+        still = part.step(window, leaf, 0.0, _draw(dtype, 1))
         _that(_same(still, leaf), part, "must stand still while no time passes")
     leaf = _fabricate(part, window, (CELLS,), torch.float64)
     g = _cells(window, 0.5)
     everywhere = torch.ones(CELLS, dtype=torch.bool)
-    leaf = part.written(window, g, leaf, everywhere, generator=_generator(2))
+    leaf = part.written(window, g, leaf, everywhere, _draw(seed=2))
     fresh = part.shift(window, g, leaf)
-    aged = part.shift(window, g, part.step(window, leaf, 1e3, generator=_generator(3)))
+    aged = part.shift(window, g, part.step(window, leaf, 1e3, _draw(seed=3)))
     for shift in (fresh, aged):
         if shift is not None:
             error = ERRORS * shift.std() / CELLS**0.5
@@ -299,9 +300,7 @@ def _check_retention(part: Retention, window: Window) -> None:
             for age in _ages(window):
                 for dt in (0.0, 1.0, 1e8):
                     before = _copy((g, leaf, age))
-                    out, _ = part.advance(
-                        window, g, leaf, age, dt, temperature=300.0, generator=_generator()
-                    )
+                    out, _ = part.advance(window, g, leaf, age, dt, _draw(dtype), temperature=300.0)
                     _that(_same(before, (g, leaf, age)), part, "must not write into its inputs")
                     _that(out.dtype == dtype, part, f"changed {dtype} to {out.dtype}")
                     _that((torch.isfinite(out) & (out >= 0)).all(), part, "g must stay >= 0")
@@ -326,11 +325,11 @@ def _check_write(part: Write, window: Window) -> None:
         for at in (0.0, 0.5, 1.0):
             target = _cells(window, at, dtype=dtype)
             before = target.clone()
-            out = part.program(window, target, generator=_generator())
+            out = part.program(window, target, _draw(dtype))
             _that(torch.equal(before, target), part, "must not write into the target")
             _that(out.shape == target.shape and out.dtype == dtype, part, "must be like its target")
             _that(torch.isfinite(out).all(), part, "gave a non-finite conductance")
-            again = part.program(window, target, generator=_generator())
+            again = part.program(window, target, _draw(dtype))
             _that(torch.equal(out, again), part, "must repeat itself under the same generator")
 
 
@@ -376,7 +375,8 @@ def _check_device(device: Device) -> None:
             _that((leaf is None) == (own is None), device, f"an absent {name} must have no leaf")
         _that(results[0].g.dtype == dtype and results[0].g.shape == shape, device, "changed g")
         _that((torch.isfinite(results[0].g) & (results[0].g >= 0)).all(), device, "g must be >= 0")
-    wide = _to(device.fabricate(shape, generator=_generator(), dtype=torch.float32), torch.float64)
+    state = device.fabricate(shape, generator=_generator(), dtype=torch.float32)
+    wide = mapped(state, lambda t: t.double() if t.is_floating_point() else t)
     _that(_work(device, wide).g.dtype == torch.float64, device, "must follow its state's dtype")
 
 
@@ -391,27 +391,10 @@ def _work(device: Device, state: State) -> State:
     return state
 
 
-def _to(tree: Any, dtype: torch.dtype) -> Any:
-    if isinstance(tree, Tensor):
-        return tree.to(dtype) if tree.is_floating_point() else tree
-    if isinstance(tree, tuple):
-        return type(tree)(*(_to(item, dtype) for item in tree))
-    return tree
-
-
 def _reloaded(state: State) -> State:
     """The state after torch.save and a load restricted to tensors."""
     saved = io.BytesIO()
-    torch.save({str(i): t for i, t in enumerate(_tensors(state))}, saved)
+    torch.save({str(i): t for i, t in enumerate(tensors(state))}, saved)
     saved.seek(0)
     loaded = iter(torch.load(saved, weights_only=True).values())
-
-    def rebuilt(tree: Any) -> Any:
-        if isinstance(tree, Tensor):
-            return next(loaded)
-        if isinstance(tree, tuple):
-            return type(tree)(*(rebuilt(item) for item in tree))
-        return tree
-
-    result: State = rebuilt(state)
-    return result
+    return mapped(state, lambda _: next(loaded))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from devices._check import at_least, positive
 from devices.affine import Affine, affine_pulse
-from devices.nominal import factor
+from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 
@@ -72,18 +72,10 @@ class VolatileStep(Update):
         """Mean size of an up and a down pulse at mid-window [S]."""
         return window.span * self.reach * -math.expm1(-self.width / self.tau)
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Excitable:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Excitable:
         """Draw time constant and excitability of every cell."""
-        tau = factor(self.sigma_tau, shape, generator, dtype, device).clamp(min=0.05) * self.tau
-        excited = factor(self.sigma_d2d, shape, generator, dtype, device).clamp(min=0)
+        tau = draw.factor(shape, self.sigma_tau).clamp(min=0.05) * self.tau
+        excited = draw.factor(shape, self.sigma_d2d).clamp(min=0)
         rate = excited * (self.reach / (self.tau * math.sinh(self.eta * self.v_write)))
         lost = -torch.expm1(-self.width / tau)
         height = rate * tau * math.sinh(self.eta * self.v_write) * window.span
@@ -93,7 +85,7 @@ class VolatileStep(Update):
             lost * (height - window.g_min),
             -lost,
             lost,
-            dtype=dtype,
+            dtype=draw.dtype,
         )
         return Excitable(tau, rate, write)
 
@@ -104,15 +96,13 @@ class VolatileStep(Update):
         p: Excitable,
         v: Tensor,
         dt: float,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> tuple[Tensor, Excitable]:
         """Excitation by v and relaxation over dt."""
         height = p.rate * p.tau * torch.sinh(self.eta * v.to(g.dtype)) * window.span
         move = (window.g_min + height - g) * -torch.expm1(-dt / p.tau)
         if self.sigma_c2c:
-            drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-            move = move * (1 + self.sigma_c2c * drawn)
+            move = move * (1 + self.sigma_c2c * draw.normal(g.shape))
         return (g + move).clamp(max=torch.finfo(g.dtype).max), p
 
     def partial(self, p: Excitable, share: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,9 +116,8 @@ class VolatileStep(Update):
         g: Tensor,
         p: Excitable,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Excitable]:
         """Write pulses in the closed form of the affine law."""
-        moved = affine_pulse(g, p.write, pulses, sigma_c2c=self.sigma_c2c, generator=generator)
-        return moved, p
+        return affine_pulse(g, p.write, pulses, draw, sigma_c2c=self.sigma_c2c), p

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, positive, whole
+from devices.draw import Draw
 from devices.flow import flow_pulse
-from devices.nominal import factor
 from devices.part import Pulses, Update, Window
 
 FARTHEST = 20.0
@@ -94,21 +94,13 @@ class VTEAM(Update):
                 f"v_on={self.v_on!r}, v_reset={self.v_reset!r}, v_off={self.v_off!r}"
             )
 
-    def fabricate(
-        self,
-        window: Window,
-        shape: tuple[int, ...],
-        *,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> Thresholds:
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Thresholds:
         """Draw rates and thresholds of every cell."""
         if window.g_min <= 0:
             raise ValueError(f"VTEAM needs g_min > 0 S (a finite R_off), got {window.g_min!r}")
 
         def spread(sigma: float, low: float) -> Tensor:
-            return factor(sigma, shape, generator, dtype, device).clamp(min=low)
+            return draw.factor(shape, sigma).clamp(min=low)
 
         return Thresholds(
             spread(self.sigma_d2d, 0.0) * self.k_on,
@@ -120,7 +112,7 @@ class VTEAM(Update):
     def step(self, window: Window) -> float:
         """Mean conductance change of one pulse from mid-window, of both directions [S]."""
         g = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
-        p = self.fabricate(window, (1,), generator=None, dtype=g.dtype, device=None)
+        p = self.fabricate(window, (1,), Draw.like(g))
         x = _state(window, g)
         up, down = (
             _conductance(window, x + self._sweep(x, self._rate(p, g.new_tensor(v)) * self.width))
@@ -162,15 +154,13 @@ class VTEAM(Update):
         p: Thresholds,
         v: Tensor,
         dt: float,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
     ) -> tuple[Tensor, Thresholds]:
         """The state after v for dt; below both thresholds it does not move at all."""
         rate = self._rate(p, v.to(g.dtype)).expand_as(g)
         way = rate * dt
         if self.sigma_c2c:
-            drawn = torch.randn(g.shape, generator=generator, dtype=g.dtype, device=g.device)
-            way = way * (1 + self.sigma_c2c * drawn).clamp(min=0)
+            way = way * (1 + self.sigma_c2c * draw.normal(g.shape)).clamp(min=0)
         x = _state(window, g)
         moved = _conductance(window, x + self._sweep(x, way))
         return torch.where(rate == 0, g, moved), p
@@ -189,8 +179,8 @@ class VTEAM(Update):
         g: Tensor,
         p: Thresholds,
         pulses: Pulses,
-        *,
-        generator: torch.Generator | None,
+        draw: Draw,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, Thresholds]:
         """Write pulses of v_set and v_reset."""
         up = self._rate(p, g.new_tensor(self.v_set)) * self.width
@@ -201,11 +191,11 @@ class VTEAM(Update):
             lambda y: self._sweep(y, down.expand_as(y)),
             x,
             pulses,
+            draw,
             nominal=float((up - down).mean()) / 2,
             low=0.0,
             high=1.0,
             noise=(lambda y, s: self.sigma_c2c * s.abs()) if self.sigma_c2c else None,
-            generator=generator,
         )
         return torch.where(moved == x, g, _conductance(window, moved)), p
 

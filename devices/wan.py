@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from devices.draw import Draw
 from devices.gaussian_write import erring
 from devices.part import Window, Write
 
@@ -47,13 +48,11 @@ class WanWrite(Write):
         if self.after not in COEFFICIENTS:
             raise ValueError(f"after must be one of {sorted(COEFFICIENTS)} s, got {self.after!r}")
 
-    def program(
-        self, window: Window, target: Tensor, *, generator: torch.Generator | None
-    ) -> Tensor:
+    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
         """One programming of every cell [S], unclipped."""
         x = target / window.g_max
         sigma = torch.zeros_like(x)
         for c in reversed(COEFFICIENTS[self.after]):
             sigma = sigma * x + c
         scale = 1e-6 * window.g_max / G_REF
-        return erring(target, sigma.clamp(min=0) * scale, generator)
+        return erring(target, sigma.clamp(min=0) * scale, draw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from devices import Device, Pulses, State, Update, presets
+from devices import Device, Draw, Pulses, State, Update, presets
 from experiments.run import Outcome, Run
 from experiments.store import Store
 
@@ -140,7 +140,7 @@ def _noise(device: Device, generator: torch.Generator) -> dict[str, list[float]]
         state = _at(device, part, generator, cells=20 * CELLS)
         if device.write is not None:
             target = torch.full_like(state.g, device.g_min + part * device.window.span)
-            wrote = device.write.program(device.window, target, generator=generator)
+            wrote = device.write.program(device.window, target, Draw.like(target, generator))
             found.setdefault("write", []).append(float((wrote - target).std()) / device.window.span)
         for name, age in (("second", 1.0), ("day", 86400.0)):
             if device.read is None or (name == "day" and not device.read.ages):

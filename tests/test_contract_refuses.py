@@ -6,7 +6,19 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from devices import IV, ConstantStep, GaussianRead, Retention, Update, Write
+from devices import (
+    IV,
+    ConstantStep,
+    Draw,
+    Faults,
+    GaussianRead,
+    Pulses,
+    Read,
+    Retention,
+    Update,
+    Window,
+    Write,
+)
 from devices.testing import check
 
 
@@ -17,31 +29,31 @@ class Base(Update):
     def step(self, window):
         return self.dg
 
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g + self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 @dataclass(frozen=True)
 class Reversed(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g - self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 @dataclass(frozen=True)
 class InPlace(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g.add_(self.dg * (pulses.up - pulses.down).to(g.dtype)), p
 
 
 @dataclass(frozen=True)
 class Promoting(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         return g.double() + self.dg * (pulses.up - pulses.down), p
 
 
 @dataclass(frozen=True)
 class Unseeded(Base):
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         count = (pulses.up - pulses.down).to(g.dtype)
         return g + self.dg * (count + count.abs() * torch.randn_like(g)), p
 
@@ -50,10 +62,9 @@ class Unseeded(Base):
 class NoisyAsOne(Base):
     """Noise of n pulses as large as n times that of one: right only one at a time."""
 
-    def pulse(self, window, g, p, pulses, *, generator):
+    def pulse(self, window, g, p, pulses, draw, at=None):
         count = (pulses.up - pulses.down).to(g.dtype)
-        draw = torch.randn(g.shape, generator=generator, dtype=g.dtype)
-        return g + self.dg * count * (1 + 0.5 * draw), p
+        return g + self.dg * count * (1 + 0.5 * draw.normal(g.shape)), p
 
 
 class Shared(NamedTuple):
@@ -63,8 +74,8 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True)
 class SharedStorage(Base):
-    def fabricate(self, window, shape, *, generator, dtype, device):
-        ones = torch.ones(shape, dtype=dtype)
+    def fabricate(self, window, shape, draw):
+        ones = torch.ones(shape, dtype=draw.dtype)
         return Shared(ones, ones)
 
 
@@ -72,7 +83,7 @@ class SharedStorage(Base):
 class Forgetful(Retention):
     """Two short periods forget less than the long one."""
 
-    def advance(self, window, g, p, age, dt, *, temperature, generator):
+    def advance(self, window, g, p, age, dt, draw, *, temperature):
         return g * (1 - 1e-9 * dt**2) ** 2 if dt < 1e3 else g * 0.5, p
 
 
@@ -84,7 +95,7 @@ class Rectifying(IV):
 
 @dataclass(frozen=True)
 class Breaking(Write):
-    def program(self, window, target, *, generator):
+    def program(self, window, target, draw):
         return target / (target - window.g_min)
 
 
@@ -116,6 +127,70 @@ def test_a_repr_that_does_not_evaluate_back_is_refused():
 
     with pytest.raises(AssertionError, match="rebuilt by its repr"):
         check(Local())
+
+
+def old_laws():
+    """A class for every verb, each with the signature that verb had in 0.1."""
+
+    def pulse(self, window, g, p, pulses, *, generator):
+        return g, p
+
+    def drive(self, window, g, p, v, dt, *, generator):
+        return g, p
+
+    def fabricate(self, window, shape, *, generator, dtype, device):
+        return Shared(*torch.randn(2, *shape, generator=generator, dtype=dtype, device=device))
+
+    def written(self, window, g, p, mask, *, generator):
+        return p
+
+    def step(self, window, p, dt, *, generator: torch.Generator | None) -> tuple:
+        return p
+
+    def advance(self, window, g, p, age, dt, *, temperature, generator):
+        return g, p
+
+    def program(self, window, target, generator=None):
+        return target
+
+    update = [pulse, drive, fabricate, written]
+    kinds = [(Update, v) for v in update] + [(Read, step), (Retention, advance), (Write, program)]
+    return [*kinds, (ConstantStep, pulse), (Faults, fabricate)]
+
+
+@pytest.mark.parametrize("kind,verb", old_laws(), ids=lambda x: x.__name__)
+def test_a_law_written_for_0_1_is_told_what_changed(kind, verb):
+    name = verb.__name__
+    words = {
+        "pulse": "pulse(window, g, p, pulses, draw, at=None)",
+        "drive": "drive(window, g, p, v, dt, draw)",
+        "fabricate": "fabricate(window, shape, draw)",
+        "written": "written(window, g, p, mask, draw)",
+        "step": "step(window, p, dt, draw)",
+        "advance": "advance(window, g, p, age, dt, draw, *, temperature)",
+        "program": "program(window, target, draw)",
+    }
+    with pytest.raises(TypeError) as refused:
+        type("MyLaw", (kind,), {name: verb})
+    said = str(refused.value)
+    assert said.startswith(f"MyLaw.{name} has the signature of 0.1, {name}(window, ")
+    assert said.endswith(f"; since 0.2 it is {words[name]}, see devices.Draw")
+
+
+def test_a_law_that_could_not_be_called_is_refused_where_it_is_defined():
+    with pytest.raises(TypeError, match=r"NoPlace.pulse cannot be called as a device does, pulse"):
+
+        class NoPlace(Base):
+            def pulse(self, window, g, p, pulses, draw):
+                return g, p
+
+    class Loose(Base):
+        def pulse(self, *given, **named):
+            return super().pulse(*given, **named)
+
+    g = torch.zeros(3)
+    moved, _ = Loose().pulse(Window(0.0, 1.0), g, None, Pulses(g + 1, g), Draw.like(g))
+    assert moved.tolist() == pytest.approx([0.5e-6] * 3)
 
 
 def test_a_window_of_ones_own():

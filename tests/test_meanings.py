@@ -9,7 +9,7 @@ from _laws import counts, start
 
 import crossbar as xb
 import devices
-from devices import Device, ExpStep, GaussianRead, NeuroSim, PCMWrite, SoftBounds
+from devices import Device, Draw, ExpStep, GaussianRead, NeuroSim, PCMWrite, SoftBounds
 from devices.nominal import NominalStep
 from devices.part import Window
 
@@ -84,7 +84,7 @@ def test_the_pcm_fit_scales_with_the_full_conductance():
     for full in (25 * UM, 50 * UM):
         target = torch.full((40000,), full / 2, dtype=torch.float64)
         generator = torch.Generator().manual_seed(0)
-        wrote = PCMWrite().program(Window(0.0, full), target, generator=generator)
+        wrote = PCMWrite().program(Window(0.0, full), target, Draw.like(target, generator))
         stds.append((wrote - target).std().item())
     assert stds[1] / stds[0] == pytest.approx(2, rel=1e-9)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from _laws import counts
 
-from devices import Device, presets
+from devices import Device, Draw, presets
 
 
 @pytest.fixture(autouse=True)
@@ -194,7 +194,7 @@ def test_nurram_error_is_a_hump_of_two_microsiemens():
     sizes = []
     for g in (0.02, 10.0, 20.0, 39.0):
         target = torch.full((n,), g * UM, dtype=torch.float64)
-        error = device.write.program(device.window, target, generator=None) - target
+        error = device.write.program(device.window, target, Draw.like(target)) - target
         sizes.append(error.std().item() / UM)
     assert 2.0 < max(sizes) < 2.5 and sizes.index(max(sizes)) in (1, 2)
     assert sizes[0] < 1.1 and sizes[3] < 1.8  # both digitisations of the figure
@@ -214,7 +214,7 @@ def test_sonos_is_exact_at_zero_and_20_nanoamperes_at_the_top():
     off = device.program(cell(device, n=n), torch.zeros(n)).g
     assert torch.equal(off, torch.zeros(n, dtype=torch.float64))
     target = torch.full((n,), 15 * UM, dtype=torch.float64)
-    wrote = device.write.program(device.window, target, generator=None)
+    wrote = device.write.program(device.window, target, Draw.like(target))
     assert wrote.std() * 0.1 * 1e9 == pytest.approx(19.9, rel=0.03)
 
 
@@ -222,7 +222,7 @@ def test_milo_error_stays_within_its_published_band():
     device = presets.rram_milo()
     for g in (50.0, 225.0):
         target = torch.full((20000,), g * UM, dtype=torch.float64)
-        error = device.write.program(device.window, target, generator=None).std() / UM
+        error = device.write.program(device.window, target, Draw.like(target)).std() / UM
         assert 2.5 < error < 4.6
 
 

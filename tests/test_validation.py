@@ -21,6 +21,7 @@ from devices import (
     StuckAt,
     presets,
 )
+from tests._analog import cells_of, matrix_of
 
 
 def linear(weight):
@@ -137,4 +138,4 @@ def test_large_but_finite_inputs_are_fine():
 
 def test_a_new_array_starts_in_the_window_even_for_zero_weights():
     layer = xb.convert(linear(0.0), xb.Chip(), mode=xb.InSitu())
-    assert float(layer.array.w_max) == pytest.approx(4 / math.sqrt(3))
+    assert float(cells_of(layer).w_max) == pytest.approx(4 / math.sqrt(3))

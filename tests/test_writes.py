@@ -7,6 +7,7 @@ from devices import (
     CMOWrite,
     CubicIV,
     Device,
+    Draw,
     GaussianWrite,
     MiloIV,
     MiloWrite,
@@ -32,7 +33,9 @@ def spread(write, window: tuple[float, float], target: float) -> float:
     """Standard deviation of one programming [µS]."""
     generator = torch.Generator().manual_seed(0)
     wanted = torch.full((N,), target * UM, dtype=torch.float64)
-    got = write.program(Window(window[0] * UM, window[1] * UM), wanted, generator=generator)
+    got = write.program(
+        Window(window[0] * UM, window[1] * UM), wanted, Draw.like(wanted, generator)
+    )
     assert abs((got - wanted).mean()) < 4 * got.std() / N**0.5 + 1e-15
     return got.std().item() / UM
 

@@ -46,13 +46,15 @@ class Analog(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """See the class."""
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
         with plain():
             handler = PRODUCTS.get(func)
-            if handler is not None:
+            if handler is not None and not _generated(kwargs):
+                out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:
-                    return found
+                    return found if out is None else out.copy_(found)
+                kwargs = kwargs if out is None else {**kwargs, "out": out}
             elif func in VIEWS:
                 return _viewed(func, args, kwargs)
             elif writes(func, args, kwargs):
@@ -101,7 +103,14 @@ class AnalogView(Analog):
     cells: Tensor  # the same view of root's memory, which says what part of the array it is
 
 
-_OURS = ("aten", "prim", "prims", "crossbar")
+_OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
+
+
+def _generated(kwargs: dict[str, Any]) -> bool:
+    """Whether code that inductor wrote multiplies: what it was traced from has read already."""
+    if kwargs.get("out") is None:
+        return False
+    return "extern_kernels" in sys._getframe(2).f_globals
 
 
 def _namespace(func: Any) -> str:

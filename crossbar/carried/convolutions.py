@@ -80,22 +80,22 @@ def _transposed(n: int) -> Callable[..., Any]:
     ) -> Any:
         if not isinstance(weight, Analog):
             return NotImplemented
-        kernel = tuple(weight.shape[2:])
-        window = Window(kernel, _sizes(stride, n), _sizes(padding, n), _sizes(dilation, n), groups)
+        kernel, step, spread = tuple(weight.shape[2:]), _sizes(stride, n), _sizes(dilation, n)
+        cut, extra = _sizes(padding, n), _sizes(output_padding, n)
+        if any(o >= max(s, d) for o, s, d in zip(extra, step, spread, strict=True)):
+            raise ValueError("output padding must be smaller than either stride or dilation")
+        # then the size of the image does not say how many positions there are: cut from a whole one
+        whole = any(o >= s for o, s in zip(extra, step, strict=True))
+        window = Window(kernel, step, (0,) * n if whole else cut, spread, groups)
         x = _batched(input, n, weight.shape[0], f"conv_transpose{n}d")
         size = tuple(
-            (m - 1) * s - 2 * p + d * (k - 1) + o + 1
-            for m, s, p, d, k, o in zip(
-                x.shape[2:],
-                window.stride,
-                window.padding,
-                window.dilation,
-                kernel,
-                _sizes(output_padding, n),
-                strict=True,
-            )  # fmt: skip
+            (m - 1) * s + d * (k - 1) + 1 + (0 if whole else o - 2 * p)
+            for m, s, p, d, k, o in zip(x.shape[2:], step, cut, spread, kernel, extra, strict=True)
         )
         y = read(x, weight, ConvTranspose(window), size)
+        if whole:
+            ends = reversed(tuple(zip(cut, extra, strict=True)))
+            y = F.pad(y, [end for p, o in ends for end in (-p, o - p)])
         return _finished(y, bias, input, n)
 
     return conv

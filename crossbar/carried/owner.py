@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,10 +22,9 @@ class Owner:
     """
 
     @property
-    def analog(self) -> nn.ModuleDict:
-        """The analog weights by parameter name; `module.analog["weight"]`."""
-        fields = self.__dict__
-        return fields.get("_shown", fields["_modules"])[CHILD]
+    def analog(self) -> Mapping[str, AnalogWeight]:
+        """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
+        return types.MappingProxyType(self.__dict__["_carried"])
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -121,11 +122,9 @@ class Owner:
         kept = {k: v for k, v in modules.items() if k != CHILD}
         try:
             self.__dict__["_modules"] = kept
-            self.__dict__["_shown"] = modules
             return str(super().__repr__())
         finally:
             self.__dict__["_modules"] = modules
-            del self.__dict__["_shown"]
 
 
 CHILD = "analog"

@@ -196,15 +196,15 @@ def _embedding(
     """A table that is tied to an analog weight: its rows are columns of the array."""
     if not isinstance(weight, Analog):
         return NotImplemented
-    analog, root, _ = parts(weight)
-    if not analog.mode.written:
-        return F.embedding(
-            input, weight.as_subclass(Tensor), padding_idx, max_norm, norm_type,
-            scale_grad_by_freq, sparse,
-        )  # fmt: skip
-    if max_norm is not None or scale_grad_by_freq or sparse:
+    analog, root, cells = parts(weight)
+    if scale_grad_by_freq or sparse or cells is not root:
         raise TypeError(
-            f"{analog.name}: max_norm, scale_grad_by_freq and sparse have no meaning for a table "
-            "on cells"
+            f"{analog.name}: scale_grad_by_freq, sparse and parts of a table have no meaning for "
+            "one on arrays"
         )
+    if max_norm is not None:
+        if analog.mode.written:
+            raise TypeError(f"{analog.name}: max_norm would write cells in every forward")
+        with torch.no_grad():
+            torch.embedding_renorm_(root.detach(), input.flatten(), max_norm, norm_type)
     return analog.lookup(input, weight, padding_idx)

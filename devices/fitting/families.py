@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from devices.affine import Affine
+from devices.draw import Draw
 from devices.exp_step import ExpStep
 from devices.neurosim import NeuroSim, _pulse
 from devices.nominal import NominalStep, Steps
@@ -100,8 +101,8 @@ class Family(ABC):
         g = nodes.expand(count, -1)
         one, none = torch.ones_like(g), torch.zeros_like(g)
         window = self.window(values)
-        up, _ = law.pulse(window, g, leaf, Pulses(one, none), generator=None)
-        down, _ = law.pulse(window, g, leaf, Pulses(none, one), generator=None)
+        up, _ = law.pulse(window, g, leaf, Pulses(one, none), Draw.like(g))
+        down, _ = law.pulse(window, g, leaf, Pulses(none, one), Draw.like(g))
         return torch.stack([up - g, down - g])
 
 
