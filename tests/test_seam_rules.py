@@ -186,7 +186,7 @@ class Velocity(NamedTuple):
     v: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Heavy(xb.Rule):
     """Momentum, kept in digital memory beside the cells."""
 
@@ -316,13 +316,22 @@ def test_rules_start_anew_where_the_weight_is_moved():
     torch.testing.assert_close(plain(other.weight), plain(layer.weight))
 
 
-def test_parts_of_a_weight_are_refused_by_rules_that_keep_a_state_of_the_whole():
-    mha = nn.MultiheadAttention(6, 2, batch_first=True).double()
+def test_parts_of_a_weight():
+    """Mixed precision gathers them; Tiki-Taka, which goes vector by vector, refuses them."""
+    torch.manual_seed(0)
+    digital = nn.MultiheadAttention(6, 2, batch_first=True).double()
     x = batches(1, 2, 4, 6)[0]
-    model = xb.convert(mha, xb.Chip(), mode=xb.InSitu(rule=xb.MixedPrecision()), seed=0)
-    model(x, x, x)[0].square().sum().backward()
-    xb.InSituSGD(model, LR).step()
-    model.zero_grad()
-    model(x, x.cos(), x)[0].square().sum().backward()
-    with pytest.raises(TypeError, match="cannot be given the gradient of a part"):
-        xb.InSituSGD(model, LR).step()
+    for rule in (xb.MixedPrecision(every=9), xb.TikiTaka()):
+        model = xb.convert(digital, xb.Chip(), mode=xb.InSitu(rule=rule), seed=0)
+        digital.zero_grad()
+        for each in (digital, model):
+            each(x, x.cos(), x)[0].square().sum().backward()
+        optimiser = xb.InSituSGD(model, LR)
+        if isinstance(rule, xb.TikiTaka):
+            with pytest.raises(TypeError, match="cannot be given the gradient of a part"):
+                optimiser.step()
+            continue
+        optimiser.step()
+        chi = model.analog["in_proj_weight"].rule_chi
+        want = -LR * digital.in_proj_weight.grad.T
+        torch.testing.assert_close(chi, want, rtol=1e-10, atol=1e-10)
