@@ -310,6 +310,8 @@ class Cells(nn.Module):
 
         blank = self.g.is_meta
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        if self.order is not None:
+            self.order = (fn(self.order[0]), fn(self.order[1]))
         self._own = self.matrix
         if not (blank or self.g.is_meta):
             self.refresh()

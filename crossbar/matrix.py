@@ -279,6 +279,16 @@ class Matrix(nn.Module):
         """Continue with the counters of a saved matrix."""
         self.streams.state.copy_(state)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in COMPENSATION:  # what was measured of the saved matrix is taken over
+            given = state_dict.get(f"{prefix}{name}")
+            if given is not None and getattr(self, name) is None:
+                place = given.device if self.cells is None else self.cells.g.device
+                setattr(self, name, torch.empty_like(given, device=place))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.cells is not None:
+            self.cells.order = self.order
+
     def __repr__(self) -> str:
         """Shape and chip."""
         return f"Matrix{self.shape} on {self.chip!r}"
