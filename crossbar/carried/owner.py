@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,22 +13,25 @@ from crossbar.carried.analog import carry, is_analog, listen, plain, wrapped
 from crossbar.weight import AnalogWeight
 
 
-class Weights(nn.ModuleDict):
-    """The analog weights of a module by parameter name, `module.analog["weight"]`.
+class Arrays(nn.Module):
+    """The analog weights of one module by parameter name; a tied one is registered at its first.
 
-    A tied weight is registered once; its other owners hold it without registering it.
+    No `nn.ModuleDict`, which refuses names that a dictionary has, as `keys` and `values`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.__dict__["shared"] = {}
+        self.tied: dict[str, AnalogWeight] = {}
 
     def __getitem__(self, name: str) -> AnalogWeight:
-        shared: dict[str, AnalogWeight] = self.__dict__["shared"]
-        return shared[name]
+        found: Any = self.tied[name] if name in self.tied else self._modules[name]
+        return found
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.__dict__["shared"]
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._modules, *self.tied))
+
+    def __len__(self) -> int:
+        return len(self._modules) + len(self.tied)
 
 
 class Owner:
@@ -36,6 +40,11 @@ class Owner:
     Under a weight's name may lie its Parameter, or what takes its place in a forward: the tensors
     of `functional_call`, a pruned or normed weight. All are read on the array.
     """
+
+    @property
+    def analog(self) -> Arrays:
+        """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
+        return self.__dict__["_modules"][CHILD]
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -123,7 +132,7 @@ class Owner:
 
     def extra_repr(self) -> str:
         """torch's own, then mode and chip of the weights."""
-        first = next(iter(_held(self).values()), None)
+        first = next(iter(self.__dict__["_carried"].values()), None)
         own: str = super().extra_repr()  # type: ignore[misc]
         return own if first is None else f"{own}, mode={first.mode!r}, chip={first.chip!r}"
 
@@ -149,18 +158,16 @@ def weights(module: Any) -> tuple[str, ...]:
 
 def held(module: Any, name: str) -> AnalogWeight | None:
     """The analog weight under a name; that of a tied Parameter may be registered elsewhere."""
-    return _held(module).get(name) if name in weights(module) else None
-
-
-def _held(module: Any) -> dict[str, AnalogWeight]:
-    children = module.__dict__.get("_held")
-    return {} if children is None else children.__dict__["shared"]
+    if name not in weights(module):
+        return None
+    found: AnalogWeight | None = module.__dict__.get("_carried", {}).get(name)
+    return found
 
 
 def _property(name: str) -> property:
     def get(module: Any) -> Any:
         fields = module.__dict__
-        analog = fields["_held"].__dict__["shared"][name]
+        analog = fields["_carried"][name]
         value = fields["_parameters"].get(name)
         if value is None:
             if name not in fields:
@@ -264,11 +271,14 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
     names = tuple(dict.fromkeys((*weights(module), name)))
     module.__class__ = owner(base, names)
     if CHILD not in module._modules:
-        module._modules[CHILD] = module.__dict__["_held"] = Weights()
+        module._modules[CHILD] = Arrays()
         module.register_load_state_dict_post_hook(_loaded)
     if registered:
-        module._modules[CHILD][name] = analog
-    _held(module)[name] = analog
+        module._modules[CHILD]._modules[name] = analog
+        module._modules[CHILD].tied.pop(name, None)
+    else:
+        module._modules[CHILD].tied[name] = analog
+    module.__dict__.setdefault("_carried", {})[name] = analog
     parameter = module._parameters.get(name)
     if parameter is not None:
         carry(parameter, analog)
@@ -278,7 +288,7 @@ def disown(module: Any) -> None:
     """The module as it was."""
     kind = type(module).base
     del module._modules[CHILD]
-    module.__dict__.pop("_held")
+    module.__dict__.pop("_carried")
     module.__class__ = kind
     hooks = module._load_state_dict_post_hooks
     for key in [k for k, hook in hooks.items() if hook is _loaded]:
