@@ -29,8 +29,8 @@ from torch.func import functional_call
 import crossbar as xb
 
 LARGE = KINDS[KINDS.index(nn.MultiheadAttention) :]
-STRIDE = 7
-"""Of large modules every seventh case is run in a mode, another one in each."""
+STRIDE = 11
+"""Of large modules every eleventh case is run in a mode, another one in each."""
 
 mode_names = pytest.mark.parametrize("mode", MODES)
 both_ways = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -75,7 +75,7 @@ def test_every_large_module_under_gains(kind, training, mode):
 @kinds
 @mode_names
 def test_modules_as_they_are(kind, mode):
-    check(modules_of(kind, True)[:2], mode, gains=False)
+    check(modules_of(kind, True)[:1], mode, gains=False)
 
 
 @mode_names
