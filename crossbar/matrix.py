@@ -124,7 +124,9 @@ class Matrix(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        return self.written.weight
+        if self.cells is None:  # for whoever asks every module of a model for its weight
+            raise AttributeError("the matrix has no cells yet: program() it first")
+        return self.cells.weight
 
     @property
     def predistorted(self) -> bool:
@@ -162,9 +164,11 @@ class Matrix(nn.Module):
         )
         self.cells.order = self.order
 
-    def program(self, weight: Tensor, writer: Writer | None = None) -> None:
+    def program(
+        self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
+    ) -> None:
         """Write logical weights (..., rows, cols), see `Cells.program`."""
-        targets = self.written.program(weight, writer)
+        targets = self.written.program(weight, writer, mask)
         if self.probe is not None:
             self.probe.programmed(self, targets)
 

@@ -93,6 +93,9 @@ class AnalogWeight(Placed):
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
+        if self.mode.written and getattr(root, "_is_param", False):
+            if not torch.compiler.is_compiling() and self.stale(root):
+                self.sync(root)
         quiet = not self.training or not torch.is_grad_enabled()
         call = Call(self.matrix, op, region, size, False, quiet, self)
         matrix, sensed = self.matrix, op.forward.sensed

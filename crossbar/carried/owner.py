@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,10 @@ class Arrays(nn.Module):
 
     def __len__(self) -> int:
         return len(self._modules) + len(self.tied)
+
+    def apply(self, fn: Any) -> Any:
+        """Functions for the layers of a model, as initialisers are, pass arrays by."""
+        return self
 
 
 class Owner:
@@ -180,8 +185,9 @@ def _property(name: str) -> property:
         if is_analog(value):  # the Parameter itself
             if analog.mode.written and not torch.compiler.is_compiling():
                 with plain():
-                    if analog.dirty or value._version != analog.seen:
-                        analog.sync(value)
+                    if analog.stale(value):
+                        with contextlib.suppress(ValueError):  # the read that follows says it
+                            analog.sync(value)
                     if value.__dict__.get("committed") is not analog:
                         listen(value)
             return value
