@@ -150,8 +150,7 @@ class AnalogWeight(Placed):
         if not used.requires_grad:
             used = m + (used - m).detach()  # straight through the drawing of cells
         part = call.turned(used.unsqueeze(0)).squeeze(0)
-        part = part.mT if call.region.transposed else part
-        through = call.op.form.weight(part.mT if call.region.transposed else part, tuple(w.shape))
+        through = call.op.form.weight(part, tuple(w.shape))
         planes = planes._replace(matrix=planes.matrix.detach())
         return float_read(x, through.to(w.dtype), lambda: scale, None, call, planes)
 

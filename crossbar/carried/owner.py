@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,16 @@ class Owner:
     def analog(self) -> Arrays:
         """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
         return self.__dict__["_modules"][CHILD]
+
+    def __delattr__(self, name: str) -> None:
+        """As torch's; a parametrization put over an analog weight would hide its array."""
+        caller = sys._getframe(1).f_code.co_name
+        if name in weights(self) and caller == "register_parametrization":
+            raise TypeError(
+                f"{type(self).__name__}.{name} is analog: register parametrizations before "
+                "convert(model, chip)"
+            )
+        super().__delattr__(name)
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -210,7 +221,10 @@ def stand_in(value: Tensor, analog: AnalogWeight) -> Any:
     Raises:
         TypeError: other values than the cells hold, without that chip's cells.
     """
-    if analog.mode.written and not analog.computed and not torch.compiler.is_compiling():
+    written = analog.mode.written and not torch.compiler.is_compiling()
+    if written and analog.computed:
+        return wrapped(analog.follow(value), analog)
+    if written:
         cells = analog.matrix.written
         if not cells.replaced and not _shows(value, analog):
             raise TypeError(
