@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -132,7 +133,12 @@ class Cells(nn.Module):
         held: Tensor | None = getattr(self, name)
         if value is None or value is held:
             setattr(self, name, value)
-        elif held is None or held.shape != value.shape or held.dtype != value.dtype:
+        elif (
+            held is None
+            or held.shape != value.shape
+            or held.dtype != value.dtype
+            or held.is_inference()
+        ):
             setattr(self, name, value.clone() if value.is_inference() else value)
         else:
             held.copy_(value)
@@ -151,7 +157,10 @@ class Cells(nn.Module):
         with writing():
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
                 self._put(name, None if value is None else self._laid(value))
-        self._own, self._seen = self._buffers["matrix"], self.g._version
+        self._own, self._seen = self._buffers["matrix"], self._stamp()
+
+    def _stamp(self) -> int | None:
+        return None if self.g.is_inference() else self.g._version
 
     def _laid(self, t: Tensor) -> Tensor:
         """(..., rows, cols) in the memory order of torch's weight, or back."""
@@ -184,8 +193,10 @@ class Cells(nn.Module):
 
     # ---- verbs ---------------------------------------------------------------------------------
 
-    def program(self, weight: Tensor, writer: Writer | None = None) -> Tensor:
-        """Write logical weights (..., rows, cols); beyond ±w_max they are clipped.
+    def program(
+        self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Write logical weights (..., rows, cols), or those in `mask`; ±w_max clips them.
 
         Returns the wanted conductances [S].
 
@@ -198,7 +209,9 @@ class Cells(nn.Module):
             device = self.chip.device
             targets = self.chip.mapping.targets(weight.to(self.g.dtype) / self.w_max, device)
             generator = self.streams.generator(WRITE, self.g.device)
-            write = Device.program if writer is None else writer
+            write: Any = Device.program if writer is None else writer
+            if mask is not None:
+                write = functools.partial(write, mask=mask.expand_as(self.g))
             self.state = write(device, self.state, targets, generator=generator)
         return targets
 
@@ -310,10 +323,12 @@ class Cells(nn.Module):
 
         blank = self.g.is_meta
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        if self.order is not None:
+            self.order = (fn(self.order[0]), fn(self.order[1]))
         self._own = self.matrix
         if not (blank or self.g.is_meta):
             self.refresh()
-        self._seen = self.g._version
+        self._seen = self._stamp()
         return self
 
     @property

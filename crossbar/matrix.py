@@ -124,7 +124,9 @@ class Matrix(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        return self.written.weight
+        if self.cells is None:  # for whoever asks every module of a model for its weight
+            raise AttributeError("the matrix has no cells yet: program() it first")
+        return self.cells.weight
 
     @property
     def predistorted(self) -> bool:
@@ -162,9 +164,11 @@ class Matrix(nn.Module):
         )
         self.cells.order = self.order
 
-    def program(self, weight: Tensor, writer: Writer | None = None) -> None:
+    def program(
+        self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
+    ) -> None:
         """Write logical weights (..., rows, cols), see `Cells.program`."""
-        targets = self.written.program(weight, writer)
+        targets = self.written.program(weight, writer, mask)
         if self.probe is not None:
             self.probe.programmed(self, targets)
 
@@ -278,6 +282,16 @@ class Matrix(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Continue with the counters of a saved matrix."""
         self.streams.state.copy_(state)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in COMPENSATION:  # what was measured of the saved matrix is taken over
+            given = state_dict.get(f"{prefix}{name}")
+            if given is not None and getattr(self, name) is None:
+                place = given.device if self.cells is None else self.cells.g.device
+                setattr(self, name, torch.empty_like(given, device=place))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.cells is not None:
+            self.cells.order = self.order
 
     def __repr__(self) -> str:
         """Shape and chip."""

@@ -88,7 +88,7 @@ def place(
 def digital(module: Any) -> None:
     """Back to torch's own class, holding what the cells hold, in place."""
     for name in type(module).names:
-        weight: AnalogWeight = module.__dict__["_carried"][name]
+        weight: AnalogWeight = module.analog[name]
         parameter = module._parameters.get(name)
         if parameter is not None:
             weight.settle(parameter, HardwareAware())

@@ -98,6 +98,20 @@ class InSituSGD(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: self.__dict__[name] for name in ("max_norm", "streams", "group")}
+        return {**super().__getstate__(), **own}
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and how far the random streams of rules have got."""
+        return {**super().state_dict(), "streams": self.streams.state.clone()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's."""
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "streams"})
+        if "streams" in state_dict:
+            self.streams.state.copy_(state_dict["streams"])
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's.
 
@@ -132,7 +146,7 @@ class InSituSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         analog: dict[AnalogWeight, tuple[Tensor, float]] = {}
-        jobs: dict[Any, list[Job]] = {}
+        jobs: dict[int, tuple[Any, list[Job]]] = {}
         for group in self.param_groups:
             sign = -1.0 if group["maximize"] else 1.0
             for p in group["params"]:
@@ -142,19 +156,17 @@ class InSituSGD(Optimizer):
                     found = self._jobs(p, sign * float(group["lr"]))
                     if found:
                         analog[p.analog] = (p, float(group["lr"]))
-                        jobs.setdefault(p.analog.rule, []).extend(found)
+                        rule = p.analog.rule
+                        jobs.setdefault(id(rule), (rule, []))[1].extend(found)
         for group in self.param_groups:
             self._digital(group)
-        for rule, work in jobs.items():
+        for rule, work in jobs.values():
             rule.update(work, streams=self.streams)
         for weight, (p, lr) in analog.items():
             weight.stepped(p, lr)
         return loss
 
     def _jobs(self, p: Any, lr: float) -> list[Job]:
-        if not p.requires_grad:
-            p.analog.tape.clear()
-            return []
         jobs: list[Job] = p.analog.jobs(p, lr, self._gathered)
         if self.max_norm is None:
             return jobs

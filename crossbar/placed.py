@@ -100,6 +100,8 @@ class Placed(nn.Module):
         """
         chip = chip or self.chip
         self.check(mode, chip)
+        if mode.written and not self.mode.written:
+            self._wanted(parameter)
         old, was = [matrix for _, matrix in self.all()], self.mode
         if was.written and not parameter.is_meta:
             self.sync(parameter)
@@ -157,8 +159,7 @@ class Placed(nn.Module):
     ) -> None:
         """Make cells and write the weight; leaves, and cells to `keep`, are those of `old`."""
         with writing(), torch._C.DisableTorchFunctionSubclass():
-            w = self.form.matrix(parameter.detach())
-            w = w if w.dtype == torch.float64 else w.float()
+            w = self._wanted(parameter)
             if scale is None:
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             for _, matrix in self.all():
@@ -197,8 +198,7 @@ class Placed(nn.Module):
             self.show(parameter)
             return
         with torch._C.DisableTorchFunctionSubclass():
-            w = self.form.matrix(parameter.detach())
-            w = w if w.dtype == torch.float64 else w.float()
+            w = self._wanted(parameter)
         scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
         trains = self.chip.device.update is not None and not self.chip.mapping.untrainable()
         mode = InSitu() if trains and not self.computed else Programmed()
@@ -245,18 +245,22 @@ class Placed(nn.Module):
         """The Parameter shows what the cells hold from here on."""
         self.seen, self.dirty = None if parameter.is_inference() else parameter._version, False
 
-    def sync(self, parameter: Tensor) -> None:
-        """Program what somebody wrote into the Parameter, noticed by dispatch or by its version.
+    def stale(self, parameter: Tensor) -> bool:
+        """Whether somebody wrote into the Parameter, noticed by dispatch or by its version."""
+        if self.dirty or parameter.is_inference():
+            return self.dirty
+        return parameter._version != self.seen
 
-        The cells take the values as one programs them, write error included, on a wider scale
-        where they do not fit; the Parameter then shows what was reached.
+    def sync(self, parameter: Tensor) -> None:
+        """Program what somebody wrote into the Parameter.
+
+        The cells of changed weights take them as one programs them, write error included, all of
+        them on a wider scale where they do not fit; the Parameter then shows what was reached.
 
         Raises:
             ValueError: a Parameter of another shape, or values that are not finite.
         """
-        if not self.mode.written or parameter.is_meta or parameter.is_inference():
-            return
-        if not self.dirty and parameter._version == self.seen:
+        if not self.mode.written or parameter.is_meta or not self.stale(parameter):
             return
         if tuple(parameter.shape) != self.shape:
             raise ValueError(
@@ -264,12 +268,11 @@ class Placed(nn.Module):
                 f"{tuple(parameter.shape)}: convert a model with that shape"
             )
         with writing(), torch._C.DisableTorchFunctionSubclass():
-            wanted = self.form.matrix(parameter.detach())
+            w = self._wanted(parameter)
             self.remember(parameter)
-            held = self.held
-            if bool((wanted == held.to(wanted.dtype)).all()):
+            changed: Any = w != self.held.to(parameter.dtype)
+            if not bool(changed.any()):
                 return  # a copy of one's own values
-            w = wanted if wanted.dtype == torch.float64 else wanted.float()
             rest = _sum(g * m.weight for g, m in list(self.all())[:-1] if g)
             if isinstance(rest, Tensor):
                 w = w - rest.to(w.dtype)
@@ -277,9 +280,22 @@ class Placed(nn.Module):
             if self.chip.mapping.w_max is None and bool((w.abs() > cells.w_max).any()):
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 cells.w_max.copy_(scale.expand_as(cells.w_max))
+                changed = None
             self.tape.clear()
-            self.matrix.program(w)
+            self.matrix.program(w, mask=changed)
         self.show(parameter)
+
+    def _wanted(self, parameter: Tensor) -> Tensor:
+        """The Parameter as weights (..., rows, cols) to be programmed.
+
+        Raises:
+            ValueError: NaN or infinity, before anything is written.
+        """
+        w = self.form.matrix(parameter.detach())
+        w = w if w.dtype == torch.float64 else w.float()
+        if not w.is_meta and not bool(w.isfinite().all()):
+            raise ValueError("weight must be finite to be programmed, got NaN or infinity")
+        return w
 
     def loaded(self, parameter: Tensor) -> None:
         """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""
@@ -290,8 +306,7 @@ class Placed(nn.Module):
         self.tape.clear()
         if plain:
             with writing(), torch._C.DisableTorchFunctionSubclass():
-                w = self.form.matrix(parameter.detach())
-                w = w if w.dtype == torch.float64 else w.float()
+                w = self._wanted(parameter)
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 for _, matrix in self.all():
                     cells = matrix.written

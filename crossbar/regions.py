@@ -75,10 +75,15 @@ class Form:
         if by_first is None or by_last is None:
             return None
         (dim, a), (_, b) = by_first, by_last
+        a, b = _whole(a, root.shape[0]), _whole(b, width)
         # dim: which dimension of the view runs along the weight's first one
         along_cols = not self.rows_first  # the weight's first dimension are columns
         cols, rows = (a, b) if along_cols else (b, a)
         return Region(rows, cols, transposed=(dim == 0) != along_cols)
+
+
+def _whole(lines: slice, n: int) -> slice:
+    return WHOLE if (lines.start, lines.stop, lines.step) == (0, n, 1) else lines
 
 
 def _steps(

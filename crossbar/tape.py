@@ -20,7 +20,9 @@ from crossbar.operations import Operation
 from crossbar.regions import Form, Region
 
 ROUNDINGS = 400
-"""Roundings, of the entries' dtype, by which a sum of outer products may miss its gradient."""
+"""Roundings, of float32 or wider, by which a sum of outer products may miss its gradient."""
+STORED = 8
+"""The same of half precision, to which a gradient is rounded when it has been summed."""
 
 
 class Entry(NamedTuple):
@@ -30,6 +32,7 @@ class Entry(NamedTuple):
     x: Tensor
     d: Tensor
     region: Region
+    made: torch.dtype  # that its gradient was made in
 
     def scaled(self, c: float) -> Entry:
         """The same with errors c δ, in float32 at least: a scaler's 2^16 is divided out."""
@@ -73,18 +76,29 @@ def judge(
     rest = got - second
     power = (first * first).sum()
     c = (rest * first).sum() / power
-    eps = max(torch.finfo(e.d.dtype).eps for e in (*old, *new))
-    eps = max(eps, torch.finfo(grad.dtype).eps)
     error = (rest - c * first).abs().amax()
-    bound = ROUNDINGS * eps * torch.maximum(got.abs().amax(), second.abs().amax())
-    numbers = torch.stack([c, error, bound, power, rest.abs().amax()]).tolist()  # one sync
-    c_, error_, bound_, power_, rest_ = numbers
+    scale = torch.maximum(got.abs().amax(), second.abs().amax())
+    numbers = torch.stack([c, error, scale, power, rest.abs().amax()]).tolist()  # one sync
+    c_, error_, scale_, power_, rest_ = numbers
+    rounding = _rounding({grad.dtype, *(e.made for e in (*old, *new))})
     if power_ == 0 or c_ != c_:
-        return 1.0 if rest_ <= bound_ else None
-    if error_ > bound_:
-        return None
+        return 1.0 if rest_ <= rounding * scale_ else None
+    if rest_ <= rounding * scale_:
+        return 0.0
+    if error_ > rounding * scale_:
+        # the vector may lie across the gradient, of few inputs, by chance: its columns do not
+        if error_ > rounding * float(torch.linalg.vector_norm(m, dim=-2).amax()):
+            return None
     # a factor within rounding of one is one: pulses then see δ as it was
-    return 1.0 if abs(c_ - 1) <= ROUNDINGS * eps else c_
+    return 1.0 if abs(c_ - 1) <= rounding else c_
+
+
+def _rounding(dtypes: set[torch.dtype]) -> float:
+    """By how much of itself a gradient made and kept in these may miss its entries."""
+    eps = [torch.finfo(dtype).eps for dtype in dtypes]
+    wide = [torch.finfo(torch.promote_types(dtype, torch.float32)).eps for dtype in dtypes]
+    stored = max((e for e, w in zip(eps, wide, strict=True) if e > w), default=0.0)
+    return ROUNDINGS * max(wide) + STORED * stored
 
 
 @dataclass

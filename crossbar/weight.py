@@ -93,6 +93,9 @@ class AnalogWeight(Placed):
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
+        if self.mode.written and getattr(root, "_is_param", False):
+            if not torch.compiler.is_compiling() and self.stale(root):
+                self.sync(root)
         quiet = not self.training or not torch.is_grad_enabled()
         call = Call(self.matrix, op, region, size, False, quiet, self)
         matrix, sensed = self.matrix, op.forward.sensed
@@ -211,7 +214,7 @@ class AnalogWeight(Placed):
             noted: Tensor = _noted(x, d, w, self.handle, spelled(call.op, call.region))
             return noted
         if torch._C._functorch.peek_interpreter_stack() is None:
-            self.tape.note(Entry(call.op, x.detach(), d.detach(), call.region))
+            self.tape.note(Entry(call.op, x.detach(), d.detach(), call.region, w.dtype))
         return outer(x, d, w, call.op) if mode.gradient else None
 
     def commit(self, parameter: Tensor) -> None:
@@ -232,14 +235,14 @@ class AnalogWeight(Placed):
         found = tape.take(grad, without=not mode.gradient)
         if isinstance(found, Tensor):
             m = self.form.matrix(found).to(self.matrix.written.g.dtype)
-            found = [Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE)]
+            found = [Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype)]
         jobs = []
         for entry in _together(found or []):
             if not bool(entry.d.isfinite().all()):
                 raise ValueError(
                     f"the error δ reaching {self.name} must be finite, got NaN or infinity"
                 )
-            op, x, d, region = entry
+            op, x, d, region, _ = entry
             matrices = [matrix for _, matrix in self.all()]
             jobs.append(Job(matrices, self.leaf, op, x, d, lr, region))
         return jobs
@@ -289,11 +292,11 @@ def _together(entries: list[Entry]) -> list[Entry]:
     """Entries of one operation and region as one, where their vectors have one shape."""
     found: list[Entry] = []
     for entry in entries:
-        op, x, d, region = entry
+        op, x, d, region, made = entry
         last = found[-1] if found else None
         if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
             if last.x.shape[1:] == x.shape[1:] and last.d.shape[1:] == d.shape[1:]:
-                found[-1] = Entry(op, torch.cat([last.x, x]), torch.cat([last.d, d]), region)
+                found[-1] = Entry(op, torch.cat([last.x, x]), torch.cat([last.d, d]), region, made)
                 continue
         found.append(entry)
     return found
@@ -321,7 +324,7 @@ def _noted(x: Tensor, d: Tensor, w: Tensor, handle: int, spec: list[int]) -> Ten
     """The gradient of a read in a compiled region; leaves its entry, of copies."""
     weight: AnalogWeight = held_by(handle)
     op, region = read_back(spec)
-    weight.tape.note(Entry(op, x.clone(), d.clone(), region))
+    weight.tape.note(Entry(op, x.clone(), d.clone(), region, w.dtype))
     return outer(x, d, w, op).contiguous().clone()
 
 

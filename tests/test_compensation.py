@@ -28,9 +28,9 @@ def network(wires: xb.Wires | None, tile: tuple[int, int] = (16, 12)) -> nn.Modu
         nn.Linear(30, 5),
     ).double()  # fmt: skip
     device = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
-    return xb.program(
-        xb.convert(net, xb.Chip(device, forward=PERFECT, wires=wires, tile=tile), seed=0)
-    )
+    chip = xb.Chip(device, forward=PERFECT, wires=wires, tile=tile)
+    # the far cells of a line need room above the largest weight
+    return xb.program(xb.convert(net, chip, mode=xb.HardwareAware(headroom=4.0), seed=0))
 
 
 def inputs(seed: int) -> torch.Tensor:

@@ -165,14 +165,15 @@ def test_read_noise_of_convolutions(read):
     g, w_max = cells_of(layer).g.double(), float(cells_of(layer).w_max)
     sigma = 0.02 * 40e-6 * torch.ones_like(g) if isinstance(read, GaussianRead) else 0.05 * g
     variance = sigma.square().sum(0) * (w_max / 40e-6) ** 2  # (groups, rows, cols)
-    want = nn.functional.conv2d(x.double().square(), weight_of(layer).form.weight(variance), groups=2)
+    weight = weight_of(layer).form.weight(variance, digital.weight.shape)
+    want = nn.functional.conv2d(x.double().square(), weight, groups=2)
     ratio = noise.var(0) / want[0]
     assert float((ratio - 1).abs().max()) < 5 * math.sqrt(2 / n)
     # the transposed read sees its own noise on every receptive field, folded together
     z = x.expand(n, 4, 6, 6).clone().requires_grad_()
     d = torch.randn(1, 6, 4, 4)
     (gradient,) = torch.autograd.grad(layer(z), z, d.expand(n, 6, 4, 4))
-    back = nn.functional.conv_transpose2d(d.double().square(), weight_of(layer).form.weight(variance), groups=2)
+    back = nn.functional.conv_transpose2d(d.double().square(), weight, groups=2)
     ratio = gradient.double().var(0) / back[0]
     assert float((ratio - 1).abs().max()) < 6 * math.sqrt(2 / n)
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from crossbar.operations import Conv, Matmul
 from torch import Tensor, nn
 
 import crossbar as xb
+from crossbar.operations import Conv, Matmul
 from crossbar.quantise import balanced
 from crossbar.windows import Window
 from crossbar.wires import tiled_write_shares

@@ -486,7 +486,6 @@ def test_freezing_and_thawing_after_conversion():
         first.requires_grad_(True)
         fresh(run, MLP[1])
         first.requires_grad_(False)  # between backward and step: torch steps by what is there
-        first.grad = None
         run.step()
         run.model.requires_grad_(False)
         run.note(y=run.model(MLP[2]))
@@ -594,6 +593,62 @@ def test_uses_of_a_weight(use):
 
     shape, forward = USES[use]
     assert judged(Uses(*shape, forward), habit) == PULSES
+
+
+GATHERED = {
+    "rows": lambda w, x: F.linear(x, w[torch.tensor([3, 1, 0, 2])]),
+    "columns": lambda w, x: x @ w[:, [3, 1, 0, 2]],
+    "repeated": lambda w, x: F.linear(x, w[[0, 0, 1]]),
+    "a mask": lambda w, x: F.linear(x, w[torch.tensor([True, False, True, True])]),
+    "laid out anew": lambda w, x: F.linear(x, w.T.flatten().view(4, 4)),
+    "a part of it": lambda w, x: F.linear(x, w[[3, 1, 0, 2]][:2]),
+    "other rows": lambda w, x: F.linear(torch.cat([x, x], -1), w.view(2, 8)),
+    "a convolution": lambda w, x: F.conv1d(x[..., None], w[[3, 1, 0, 2]][..., None]),
+}
+
+
+@pytest.mark.parametrize("use", GATHERED, ids=str)
+def test_numbers_of_a_weight_that_are_no_part_of_the_array_are_refused(use):
+    """Never read as if they lay where the whole weight lies."""
+    model = in_situ(Uses(4, 4, lambda m, x: GATHERED[use](m.weight, x)))
+    with pytest.raises(
+        (TypeError, RuntimeError), match=r"no range of the rows and columns of its .*array"
+    ):
+        model(batches(1, 4, 4)[0])
+
+
+def test_rows_that_are_looked_up_are_vectors():
+    digital = Uses(4, 4, lambda m, x: m.weight[[0, 2, 2]] @ x + m.weight[1] * m.weight[:3])
+    x = batches(1, 4, 4)[0]
+    torch.testing.assert_close(plain(in_situ(digital)(x)), plain(digital(x)))
+
+
+class Memory(nn.Module):
+    """Names that dictionaries have too."""
+
+    def __init__(self):
+        super().__init__()
+        self.keys = nn.Parameter(torch.randn(5, 6) / 3)
+        self.values = nn.Parameter(torch.randn(5, 3) / 3)
+        self.items = nn.Linear(3, 3)
+        self.double()
+
+    def forward(self, x):
+        return self.items((x @ self.keys.T).softmax(-1) @ self.values)
+
+
+def test_parameters_of_any_name():
+    def habit(run):
+        for x in MLP:
+            fresh(run, x)
+            run.step()
+            run.model = copy.deepcopy(run.model)
+            run.optimiser = sgd_of(run, run.model)
+
+    assert judged(Memory(), habit) == PULSES
+    model = in_situ(Memory())
+    assert list(model.analog) == ["keys", "values"]
+    assert model.get_submodule("analog.keys") is model.analog["keys"]
 
 
 class Conv1D(nn.Module):

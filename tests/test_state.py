@@ -208,7 +208,9 @@ def test_rechip_to_another_window_writes_the_same_weights():
 
 def test_program_turns_hardware_aware_into_cells():
     model = xb.convert(network(), CHIP, seed=0)
-    assert matrix_of(model[0]).cells is None and isinstance(weight_of(model[0]).mode, xb.HardwareAware)
+    assert matrix_of(model[0]).cells is None and isinstance(
+        weight_of(model[0]).mode, xb.HardwareAware
+    )
     parameter = model[0].weight
     wanted = parameter.detach().clone()
     assert xb.program(model) is model

@@ -155,7 +155,9 @@ def test_layers_read_digit_by_digit_and_back_row_by_row() -> None:
             plus, minus = (serial(part[a:b, c:d], LINES[0], v, 7) for part in g)
             wanted[k, c:d] += (plus - minus) * scale
     assert np.allclose(out.detach(), wanted, rtol=1e-6, atol=1e-9)
-    assert float((out - x @ layer.weight.mT).detach().abs().max()) > 0.02  # the wires are felt
+    assert (
+        float((out - x @ xb.to_digital(layer).weight.mT).detach().abs().max()) > 0.02
+    )  # the wires are felt
     delta = torch.rand(3, 6).double() - 0.5
     (grad,) = torch.autograd.grad(out, x, delta)
     back = np.zeros((3, 9))

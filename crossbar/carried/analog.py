@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from crossbar.carried.tables import CASTS, UNREAD, VIEWS, writes
+from crossbar.carried.tables import CASTS, MAY_COPY, UNREAD, VIEWS, writes
 from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
@@ -100,7 +100,7 @@ class AnalogView(Analog):
     """What a forward makes of a Parameter, or finds in its place."""
 
     root: Tensor  # the whole weight, as torch sees it
-    cells: Tensor  # the same view of root's memory, which says what part of the array it is
+    cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
 
 
 _OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
@@ -166,19 +166,33 @@ def uncarry(parameter: Any) -> None:
 
 
 def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = None) -> Any:
-    """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`."""
+    """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`.
+
+    Without `root` it is the whole weight; with `root` and no `cells` a copy of some of its numbers.
+    """
     with plain():
         found: Any = value.as_subclass(AnalogView)
         found.analog = analog
         found.root = value if root is None else root
-        found.cells = value if cells is None else cells
+        found.cells = value if root is None else cells
         return found
+
+
+def is_copy(t: Any) -> TypeGuard[AnalogView]:
+    """Whether it holds numbers of a weight, gathered or laid out anew, and is no part of it."""
+    return type(t) is AnalogView and t.cells is None
 
 
 def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
     """Of a handle: its weight, the whole weight as torch sees it, and the view of that."""
     if type(w) is Analog:
         return w.analog, w, w
+    if w.cells is None:
+        raise TypeError(
+            f"{w.analog.name}: gathered rows, or numbers laid out in another order, are no "
+            "range of the rows and columns of its array; multiply by the weight or by slices of "
+            "it and take the outputs apart, or leave it digital with convert(..., exclude=[...])"
+        )
     return w.analog, w.root, w.cells
 
 
@@ -197,6 +211,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     out = func(*args, **kwargs)
     if not isinstance(w, Analog) or out is w:
         return out
+    if type(w) is AnalogView and w.cells is None:
+        return _wrapped_all(out, out, w.analog, w.root, copied=True)
     analog, root, cells = parts(w)
     if func in CASTS:
         if isinstance(out, Tensor) and out.shape == cells.shape:
@@ -204,16 +220,34 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return out
     with torch.no_grad():
         again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
-    return _wrapped_all(out, again, analog, root)
+    return _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
 
 
-def _wrapped_all(out: Any, cells: Any, analog: AnalogWeight, root: Any) -> Any:
+def _copies(func: Any, args: tuple[Any, ...], cells: Tensor, out: Any) -> bool:
+    """Whether a function that may give a view gave a copy."""
+    if func is Tensor.__getitem__:
+        index = args[1] if isinstance(args[1], tuple) else args[1:]
+        return any(_gathers(i) for i in index)
+    if func in MAY_COPY:
+        return not cells.is_contiguous() and bool(out.is_contiguous())
+    return False
+
+
+def _gathers(index: Any) -> bool:
+    if isinstance(index, Tensor):
+        return index.dim() > 0 or index.dtype == torch.bool
+    return index is not None and index is not ... and not isinstance(index, (int, slice))
+
+
+def _wrapped_all(
+    out: Any, cells: Any, analog: AnalogWeight, root: Any, copied: bool = False
+) -> Any:
     if isinstance(out, (tuple, list)):
-        made = [_wrapped_all(a, b, analog, root) for a, b in zip(out, cells, strict=True)]
-        return type(out)(made)
+        pairs = zip(out, cells, strict=True)
+        return type(out)([_wrapped_all(a, b, analog, root, copied) for a, b in pairs])
     if not isinstance(out, Tensor) or not out.is_floating_point():
         return out
-    return wrapped(out, analog, root, cells)
+    return wrapped(out, analog, root, None if copied else cells)
 
 
 def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

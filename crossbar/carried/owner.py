@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import types
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +12,31 @@ from torch import Tensor, nn
 
 from crossbar.carried.analog import carry, is_analog, listen, plain, wrapped
 from crossbar.weight import AnalogWeight
+
+
+class Arrays(nn.Module):
+    """The analog weights of one module by parameter name; a tied one is registered at its first.
+
+    No `nn.ModuleDict`, which refuses names that a dictionary has, as `keys` and `values`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tied: dict[str, AnalogWeight] = {}
+
+    def __getitem__(self, name: str) -> AnalogWeight:
+        found: Any = self.tied[name] if name in self.tied else self._modules[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._modules, *self.tied))
+
+    def __len__(self) -> int:
+        return len(self._modules) + len(self.tied)
+
+    def apply(self, fn: Any) -> Any:
+        """Functions for the layers of a model, as initialisers are, pass arrays by."""
+        return self
 
 
 class Owner:
@@ -22,9 +47,9 @@ class Owner:
     """
 
     @property
-    def analog(self) -> Mapping[str, AnalogWeight]:
+    def analog(self) -> Arrays:
         """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
-        return types.MappingProxyType(self.__dict__["_carried"])
+        return self.__dict__["_modules"][CHILD]
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -112,7 +137,7 @@ class Owner:
 
     def extra_repr(self) -> str:
         """torch's own, then mode and chip of the weights."""
-        first = next(iter(self.analog.values()), None)
+        first = next(iter(self.__dict__["_carried"].values()), None)
         own: str = super().extra_repr()  # type: ignore[misc]
         return own if first is None else f"{own}, mode={first.mode!r}, chip={first.chip!r}"
 
@@ -160,8 +185,9 @@ def _property(name: str) -> property:
         if is_analog(value):  # the Parameter itself
             if analog.mode.written and not torch.compiler.is_compiling():
                 with plain():
-                    if analog.dirty or value._version != analog.seen:
-                        analog.sync(value)
+                    if analog.stale(value):
+                        with contextlib.suppress(ValueError):  # the read that follows says it
+                            analog.sync(value)
                     if value.__dict__.get("committed") is not analog:
                         listen(value)
             return value
@@ -251,10 +277,13 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
     names = tuple(dict.fromkeys((*weights(module), name)))
     module.__class__ = owner(base, names)
     if CHILD not in module._modules:
-        module._modules[CHILD] = nn.ModuleDict()
+        module._modules[CHILD] = Arrays()
         module.register_load_state_dict_post_hook(_loaded)
     if registered:
-        module._modules[CHILD][name] = analog
+        module._modules[CHILD]._modules[name] = analog
+        module._modules[CHILD].tied.pop(name, None)
+    else:
+        module._modules[CHILD].tied[name] = analog
     module.__dict__.setdefault("_carried", {})[name] = analog
     parameter = module._parameters.get(name)
     if parameter is not None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossbar.carried.analog import Analog, parts, product, read
+from crossbar.carried.analog import Analog, is_copy, parts, product, read
 from crossbar.operations import Matmul
 
 MATMUL = Matmul()
@@ -71,7 +71,7 @@ def _by(x: Tensor, w: Any) -> Any:
 def _matmul(a: Any, b: Any) -> Any:
     if isinstance(b, Analog):
         return _by(digital(a), b)
-    if not isinstance(a, Analog):
+    if not isinstance(a, Analog) or is_copy(a):  # of looked-up rows: vectors, not a weight
         return NotImplemented
     if b.dim() == 1:
         analog, root, cells = parts(a)
@@ -101,7 +101,10 @@ def _batched(input: Any, mat2: Any) -> Any:  # noqa: A002
 
 @product(Tensor.__rmatmul__)
 def _product_right(self: Any, other: Any) -> Any:
-    return _matmul(other, self)
+    try:
+        return _matmul(other, self)
+    except TypeError as error:  # which `@` would take for "not mine", and say nothing of why
+        raise RuntimeError(str(error)) from error
 
 
 @product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot)
@@ -129,7 +132,7 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     if not isinstance(equation, str):
         return NotImplemented
     operands = tuple(operands[0]) if isinstance(operands[0], (list, tuple)) else operands
-    which = [k for k, t in enumerate(operands) if isinstance(t, Analog)]
+    which = [k for k, t in enumerate(operands) if isinstance(t, Analog) and not is_copy(t)]
     if len(which) != 1:
         return NotImplemented
     inputs, _, output = equation.replace(" ", "").partition("->")
@@ -143,7 +146,7 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     if len(mine) != 2 or mine[0] == mine[1] or "." in mine or w.dim() != 2:
         return NotImplemented
     others = [term for j, term in enumerate(terms) if j != k]
-    rest = [t for j, t in enumerate(operands) if j != k]
+    rest = [digital(t) for j, t in enumerate(operands) if j != k]
     elsewhere = "".join(others)
     summed = [c for c in mine if c in elsewhere and c not in output]
     brought = [c for c in mine if c not in elsewhere and c in output]

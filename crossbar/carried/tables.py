@@ -74,11 +74,18 @@ VIEWS: set[Any] = CASTS | {
     torch.split,
     Tensor.tensor_split,
     torch.tensor_split,
+    Tensor.hsplit,
+    torch.hsplit,
+    Tensor.vsplit,
+    torch.vsplit,
     Tensor.unbind,
     torch.unbind,
     Tensor.__iter__,
 }
 """Functions whose result is, or may be, a part of the weight's memory."""
+
+MAY_COPY = {Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten}
+"""Of these, those that copy where the memory has another order than the result."""
 
 _IN_PLACE = {
     Tensor.__setitem__,

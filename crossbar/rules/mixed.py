@@ -46,13 +46,15 @@ class MixedPrecision(Rule):
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""
-        for job in jobs:
-            self.whole(job)
-            array, (chi, clock) = job.matrices[-1], job.leaf
+        weights = {}
+        for job in jobs:  # several of one weight that was read several times
+            chi = job.leaf.chi
             gradient = job.op.outer(job.x.to(chi.dtype), job.d.to(chi.dtype))
-            if job.region.transposed:
-                gradient = gradient.mT
-            chi.sub_(gradient.reshape(chi.shape), alpha=job.lr)
+            part = job.region.of(chi)
+            gradient = gradient.mT if job.region.transposed else gradient
+            part.sub_(gradient.reshape(part.shape), alpha=job.lr)
+            weights[job.matrices[-1]] = job.leaf
+        for array, (chi, clock) in weights.items():
             clock.add_(1)
             if int(clock) % self.every == 0:
                 counts = (chi / array.granularity).trunc()
