@@ -94,8 +94,8 @@ def digital(module: Any) -> None:
             weight.settle(parameter, HardwareAware())
         elif weight.mode.written:
             raise TypeError(
-                f"{weight.name} is computed by its module and cannot hold what its cells hold: make "
-                "it permanent (prune.remove, remove_parametrizations) before convert(model, chip)"
+                f"{weight.name} is computed by its module and cannot hold what its cells hold: "
+                "make it permanent (prune.remove, remove_parametrizations) before convert()"
             )
     disown(module)
 

@@ -304,7 +304,7 @@ class Placed(nn.Module):
         with writing(), torch._C.DisableTorchFunctionSubclass():
             if self.source is None or not torch.equal(value, self.source):
                 self._write(value.detach(), None)
-            return self.form.weight(self.held, self.shape).to(value.dtype)
+            return self.form.weight(self.held, self.shape).to(value.dtype).contiguous()
 
     def loaded(self, parameter: Tensor) -> None:
         """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""

@@ -65,7 +65,12 @@ class Mapping(ABC):
 
     def untrainable(self) -> str:
         """Why pulses cannot train it; empty where they can."""
-        return ""
+        if type(self).given is not Mapping.given:
+            return ""
+        return (
+            f"{type(self).__name__} does not say how pulses reach its cells (`given`, `gain`): "
+            "train with HardwareAware() and program() it"
+        )
 
     def worn(self, places: Tensor, updates: int) -> Tensor | None:
         """Weights (..., rows, cols) bool to be rewritten after so many updates; None: none."""
