@@ -157,9 +157,9 @@ class Cells(nn.Module):
         with writing():
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
                 self._put(name, None if value is None else self._laid(value))
-        self._own, self._seen = self._buffers["matrix"], self._version()
+        self._own, self._seen = self._buffers["matrix"], self._stamp()
 
-    def _version(self) -> int | None:
+    def _stamp(self) -> int | None:
         return None if self.g.is_inference() else self.g._version
 
     def _laid(self, t: Tensor) -> Tensor:
@@ -328,7 +328,7 @@ class Cells(nn.Module):
         self._own = self.matrix
         if not (blank or self.g.is_meta):
             self.refresh()
-        self._seen = self._version()
+        self._seen = self._stamp()
         return self
 
     @property

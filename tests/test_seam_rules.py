@@ -299,7 +299,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(rule, way):
     for name in ends[0]:
         assert torch.equal(ends[0][name], ends[1][name]), name
     start = xb.convert(mlp(), chip, mode=xb.InSitu(rule=rule), seed=0)
-    g = "0.analog.weight.matrices.{}.cells.g".format(len(rule.slots()) - 1)
+    g = f"0.analog.weight.matrices.{len(rule.slots()) - 1}.cells.g"
     if not isinstance(rule, xb.TikiTaka):  # whose weights wait for H
         assert not torch.equal(ends[0][g], start.state_dict()[g])
 
