@@ -124,10 +124,12 @@ class Tape:
     def _drop(self, task: int) -> None:
         self.waiting.pop(task, None)
 
-    def commit(self, parameter: Tensor) -> None:
-        """The weight's gradient was accumulated: what waited under this backward counts."""
+    def commit(self, grad: Tensor | None) -> None:
+        """The weight's gradient was accumulated: what waited under this backward counts.
+
+        `grad`: the sum so far; None where entries have none, and stand for themselves.
+        """
         new = self.waiting.pop(torch._C._current_graph_task_id(), [])
-        grad = parameter.grad
         if grad is None:
             self.entries += new
             return
@@ -140,21 +142,21 @@ class Tape:
         self.entries = self.entries + new
         self.version, self.last = grad._version, weakref.ref(grad)
 
-    def take(self, grad: Tensor | None, without: bool) -> list[Entry] | Tensor | None:
-        """What a step applies, once: entries, or a gradient that is not theirs; None: nothing.
+    def take(self, grad: Tensor | None, without: bool) -> tuple[list[Entry], Tensor | None]:
+        """What a step applies, once: entries, and a gradient that is not theirs.
 
-        `without`: the weight has no gradient by its own choice; entries stand for themselves.
+        `without`: the weight's reads give no gradient, so that whatever there is is not theirs.
         """
         entries = self.entries
         self.clear()
         if grad is None:
-            return entries if without and entries else None
-        if not entries:
-            return grad if bool(grad.any()) else None
+            return entries if without else [], None
+        if without or not entries:
+            return entries, grad if bool(grad.any()) else None
         c = judge(grad, self.form, entries)
         if c is None:
-            return grad
-        return [e.scaled(c) for e in entries] if c else None
+            return [], grad
+        return [e.scaled(c) for e in entries] if c else [], None
 
     def clear(self) -> None:
         """Forget everything."""

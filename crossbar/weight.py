@@ -218,8 +218,9 @@ class AnalogWeight(Placed):
 
     def commit(self, parameter: Tensor) -> None:
         """The leaf's post-accumulate hook: what waited under this backward counts."""
-        if isinstance(self.mode, InSitu):
-            self.tape.commit(parameter)
+        mode = self.mode
+        if isinstance(mode, InSitu):
+            self.tape.commit(parameter.grad if mode.gradient else None)
 
     def jobs(self, parameter: Tensor, lr: float, gather: Callable[[Any], Any]) -> list[Job]:
         """What a step applies: the tape, or the numbers of a gradient that is not the tape's.
@@ -231,12 +232,13 @@ class AnalogWeight(Placed):
         assert isinstance(mode, InSitu)
         tape.entries = gather(tape.entries)
         grad = None if parameter.grad is None else parameter.grad.detach()
-        found = tape.take(grad, without=not mode.gradient)
-        if isinstance(found, Tensor):
-            m = self.form.matrix(found).to(self.matrix.written.g.dtype)
-            found = [Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype)]
+        found, numbers = tape.take(grad, without=not mode.gradient)
+        found = _together(found)
+        if numbers is not None:
+            m = self.form.matrix(numbers).to(self.matrix.written.g.dtype)
+            found.append(Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype))
         jobs = []
-        for entry in _together(found or []):
+        for entry in found:
             if not bool(entry.d.isfinite().all()):
                 raise ValueError(
                     f"the error δ reaching {self.name} must be finite, got NaN or infinity"

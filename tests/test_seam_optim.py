@@ -190,6 +190,22 @@ def test_without_gradients_the_updates_are_the_same():
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_without_gradients_a_penalty_comes_on_top():
+    """Its numbers are all of `.grad`; what the reads left is applied beside them."""
+
+    def habit(run):
+        for x in MLP:
+            run.optimiser.zero_grad()
+            loss = run.model(x).square().mean()
+            (loss + 0.1 * sum(p.square().sum() for p in run.model.parameters())).backward()
+            run.model(x + 1).square().mean().backward()
+            (0.1 * run.model[0].weight.abs().sum()).backward()
+            run.optimiser.step()
+            run.note(**dict(run.model.named_parameters()))
+
+    assert judged(mlp(), habit, gradient=False) == {"pulses", "numbers"}
+
+
 @pytest.mark.parametrize("forget", ["optimiser", "load"])
 def test_without_gradients_the_optimiser_forgets(forget):
     model = in_situ(mlp(), gradient=False)
