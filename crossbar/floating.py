@@ -140,7 +140,7 @@ class CellRead(torch.autograd.Function):
             pulled = pulled * op.forward.sensed(call.columns(w_max))
             w_max = w_max.new_ones(())
         by_g, by_x = torch.zeros_like(g), None
-        for v, weight in digits:
+        for v, weight, _ in digits:
             lines = op.forward.lines(wide_of(v)) * volts
             errors = op.backward.lines(pulled)
             factors = [w_max * (c.weight * weight / (volts * span)) for c in chip.layout.columns]

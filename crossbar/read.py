@@ -129,17 +129,17 @@ def read(x: Tensor, planes: Planes, side: Side, gauge: Tensor | None = None) -> 
     )
     m = planes.matrix
     total: Tensor | None = None
-    for v, weight in digits:
+    for v, weight, code in digits:
         for c, column in enumerate(layout.columns):
             if not apart:
-                code = wide_of(direction.whole(v, m[c].to(v.dtype), side.size))
+                found = wide_of(direction.whole(v, m[c].to(v.dtype), side.size))
             else:
-                code = _column(v, planes, c, column, side, unit)
+                found = _column(v, planes, c, column, side, unit)
             factor = weight * column.weight
-            code = code if factor == 1 else code * factor
-            total = code if total is None else total + code
+            found = found if factor == 1 else found * factor
+            total = found if total is None else total + found
         if shift:
-            common = direction.total(wide_of(v), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
+            common = direction.total(wide_of(code), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
             total = total + (common if unit is None else common * unit)
     assert total is not None
     if apart:

@@ -71,7 +71,7 @@ class Call:
 def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
     """`read` of planes (C, ..., rows, cols) in units of the window, in units of W times x."""
     side = call.side
-    if call.region != EVERYWHERE and planes.tiles is not None:
+    if planes.tiles is not None and not call.region.whole:
         raise TypeError(
             "nonlinear or gated cells (device.iv, source lines) are read whole: a part of their "
             "weight cannot be used by itself"
