@@ -16,11 +16,12 @@ from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
 from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
+from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
-from crossbar.uses import Call, physical
+from crossbar.uses import physical
 from crossbar.windows import Size
 
 

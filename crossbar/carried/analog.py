@@ -46,7 +46,7 @@ class Analog(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """See the class."""
-        kwargs = dict(kwargs or {})
+        kwargs = dict(kwargs) if kwargs else {}
         with plain():
             handler = PRODUCTS.get(func)
             if handler is not None and not _generated(kwargs):
