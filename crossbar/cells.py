@@ -260,8 +260,10 @@ class Cells(nn.Module):
         """Rewrite, to the weight they hold, the weights that the mapping finds worn."""
         window, mapping = self.chip.device.window, self.chip.mapping
         self.updates += 1
-        worn = mapping.worn((self.g - window.g_min) / window.span, int(self.updates))
-        if worn is not None and bool(worn.any()):
+        if not mapping.due(int(self.updates)):
+            return
+        worn = mapping.worn((self.g - window.g_min) / window.span)
+        if bool(worn.any()):
             device = self.chip.device
             targets = mapping.targets(self.weight / self.w_max, device)
             mask = worn.expand_as(self.g)

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from crossbar.planes import Planes
 from crossbar.port import wide_of
-from crossbar.read import read
-from crossbar.uses import Call, scaled_read, wanted
+from crossbar.read import Call, read
+from crossbar.uses import scaled_read, wanted
 
 
 def float_read(
@@ -34,7 +34,7 @@ def float_read(
         planes: cells drawn for this read; None: w itself is read, at the cost of the product.
     """
     forward, chip = call.op.forward, call.matrix.chip
-    settings = call.side.port.settings
+    settings = call.port.settings
     bare = settings.dac is None and settings.adc is None and variance is None and planes is None
     if bare and chip.mapping.w_max is None and call.matrix.probe is None:
         return forward.whole(x, call.op.form.matrix(w), call.size)
@@ -57,7 +57,7 @@ def _forward(
 ) -> Tensor:
     if planes is not None:
         return scaled_read(x, planes, w_max, call).to(x.dtype)
-    chip, side = call.matrix.chip, call.side
+    chip = call.matrix.chip
     (column,), linear = chip.layout.columns, chip.layout.linear
     assert linear is not None
     ((slope, bias),) = linear
@@ -67,14 +67,14 @@ def _forward(
     gauge = w_max
     if w_max.dim():
         gauge = call.columns(w_max)
-        if side.transposed:
-            m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * side.direction.driven(gauge).to(x.dtype)
+        if call.transposed:
+            m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * call.direction.driven(gauge).to(x.dtype)
             gauge = torch.ones_like(w_max[..., 0, 0]).reshape(-1)[0]
     gauge = gauge if slope == 1 else gauge / slope
     bias += (column.shared or 0.0) + column.balance * chip.floor
     if bias:
         m = m + bias * (gauge if gauge.dim() == 0 else gauge.unsqueeze(-2))
-    y = read(x, Planes(m.unsqueeze(0), variance), side, gauge)
+    y = read(x, Planes(m.unsqueeze(0), variance), call, gauge)
     return (y if slope == 1 else y * slope).to(x.dtype)
 
 
@@ -132,15 +132,15 @@ class CellRead(torch.autograd.Function):
         """By the tiles' `vjp`."""
         x, g, w_max = ctx.saved_tensors
         call: Call = ctx.call
-        op, side, chip = call.op, call.side, call.matrix.chip
-        digits, scale = side.port.encode(x, op.forward, None, 0)
-        volts, span = side.port.settings.v_max, chip.device.window.span
+        op, port, chip = call.op, call.port, call.matrix.chip
+        digits, scale = port.encode(x, op.forward, None, 0)
+        volts, span = port.settings.v_max, chip.device.window.span
         pulled = wide_of(d) if scale is None else wide_of(d) * scale
         if w_max.dim():
             pulled = pulled * op.forward.sensed(call.columns(w_max))
             w_max = w_max.new_ones(())
         by_g, by_x = torch.zeros_like(g), None
-        for v, weight in digits:
+        for v, weight, _ in digits:
             lines = op.forward.lines(wide_of(v)) * volts
             errors = op.backward.lines(pulled)
             factors = [w_max * (c.weight * weight / (volts * span)) for c in chip.layout.columns]

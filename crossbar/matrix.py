@@ -14,10 +14,10 @@ from crossbar.planes import Order
 from crossbar.port import Port
 from crossbar.pulses import Scheme
 from crossbar.quantise import balanced
-from crossbar.read import Probe
+from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.streams import WRITE, Streams
-from crossbar.uses import Call, physical
+from crossbar.uses import physical
 from devices import Pulses
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")

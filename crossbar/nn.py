@@ -92,6 +92,11 @@ def digital(module: Any) -> None:
         parameter = module._parameters.get(name)
         if parameter is not None:
             weight.settle(parameter, HardwareAware())
+        elif weight.mode.written:
+            raise TypeError(
+                f"{weight.name} is computed by its module and cannot hold what its cells hold: "
+                "make it permanent (prune.remove, remove_parametrizations) before convert()"
+            )
     disown(module)
 
 

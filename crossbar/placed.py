@@ -47,6 +47,7 @@ class Placed(nn.Module):
         self.state: Any = None  # of the rule
         self.seen: int | None = None  # version of the Parameter when it was last shown
         self.dirty = False  # written since, as dispatch saw
+        self.source: Tensor | None = None  # of a computed weight, what was written
         self.plain = False  # a checkpoint that knows no chip is being loaded
         self.seed = Streams(seed).seed
         self._build(self.mode, ())
@@ -113,11 +114,13 @@ class Placed(nn.Module):
         self.chip, self.mode = chip, mode
         self.tape.clear()
         self._ask_gradient(parameter, was)
-        if moved or len(mode.slots()) != len(old):
+        if moved or mode.slots() != was.slots():
             self._build(mode, () if moved else old)
-        elif alike and mode.slots() == was.slots():
+        elif alike:  # nothing to write
+            if mode != was:
+                self._start_rule()
             self.show(parameter)
-            return  # nothing to write
+            return
         if not mode.written:
             self.matrix.cells = None
         elif not parameter.is_meta:
@@ -169,6 +172,7 @@ class Placed(nn.Module):
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
             self._start_rule()
+            self.source = parameter.detach().clone() if self.computed else None
         self.show(parameter)
 
     def _start_rule(self) -> None:
@@ -202,10 +206,6 @@ class Placed(nn.Module):
         scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
         trains = self.chip.device.update is not None and not self.chip.mapping.untrainable()
         mode = InSitu() if trains and not self.computed else Programmed()
-        try:
-            mode.check(self.chip)
-        except TypeError:  # whole counts, half-selected cells: no default scheme
-            mode = Programmed()
         self.settle(parameter, mode, scale=scale, writer=writer)
 
     def advance(self, dt: float, temperature: float) -> None:
@@ -217,13 +217,12 @@ class Placed(nn.Module):
         """Move the same weight to another chip of the same kind."""
         self.seed = Streams(seed).seed
         scale = self.matrix.written.w_max if self.mode.written else None
-        held, calibrated = self.matrix, self.matrix.state_dict()
+        calibrated = self.matrix.state_dict()
         self._build(self.mode, ())
         for name in ("forward_port", "backward_port"):
             for scales in ("dac_scale", "adc_scale"):
                 if (value := calibrated.get(f"{name}.{scales}")) is not None:
                     getattr(getattr(self.matrix, name), scales).copy_(value)
-        del held
         if scale is not None:
             self._write(parameter, scale)
 
@@ -296,6 +295,16 @@ class Placed(nn.Module):
         if not w.is_meta and not bool(w.isfinite().all()):
             raise ValueError("weight must be finite to be programmed, got NaN or infinity")
         return w
+
+    def follow(self, value: Tensor) -> Tensor:
+        """Of a computed weight, what its module computes now: written where it is new.
+
+        Returns what the cells hold, in torch's shape.
+        """
+        with writing(), torch._C.DisableTorchFunctionSubclass():
+            if self.source is None or not torch.equal(value, self.source):
+                self._write(value.detach(), None)
+            return self.form.weight(self.held, self.shape).to(value.dtype).contiguous()
 
     def loaded(self, parameter: Tensor) -> None:
         """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""

@@ -104,7 +104,7 @@ class Port(nn.Module):
         """
         dac = self.settings.dac
         if dac is None:
-            return (Digit(x, 1.0),), None
+            return (Digit(x, 1.0, x),), None
         wide = wide_of(x)
         held = self._held(self.dac_scale) if dac.range.held else None
         scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)

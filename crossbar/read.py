@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from crossbar.converters import Digit
 from crossbar.directions import Direction
 from crossbar.layout import Column
+from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
-from crossbar.regions import WHOLE
+from crossbar.regions import EVERYWHERE, WHOLE, Region
 from crossbar.streams import CONVERTER, EVALUATION, READ
 from crossbar.windows import Size
 from devices import Pulses
@@ -63,31 +64,46 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Side:
-    """Everything a read needs beside the input and the planes."""
+class Call:
+    """One use of a matrix: where it happens, and the other way round (`flipped`: its backward)."""
 
-    matrix: Any  # of `matrix.Matrix`: chip, streams, ports, tiles
-    direction: Direction
-    transposed: bool  # columns driven, rows sensed
-    driven: slice = field(default_factory=lambda: WHOLE)  # of the lines
-    sensed: slice = field(default_factory=lambda: WHOLE)
+    matrix: Any  # of `matrix.Matrix`
+    op: Operation
+    region: Region = EVERYWHERE
     size: Size = ()
-    probe: Probe | None = None
-    quiet: bool = False  # an evaluation, which has random streams of its own
+    flipped: bool = False
+    quiet: bool = False  # an evaluation, see `streams`
+    keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
+
+    @property
+    def transposed(self) -> bool:
+        """Whether columns are driven and rows sensed."""
+        return self.region.transposed != self.flipped
+
+    @property
+    def direction(self) -> Direction:
+        """How its vectors meet the lines."""
+        return self.op.backward if self.flipped else self.op.forward
 
     @property
     def port(self) -> Port:
         """The converters of this direction."""
-        return self.matrix.backward_port if self.transposed else self.matrix.forward_port
+        found: Port = self.matrix.backward_port if self.transposed else self.matrix.forward_port
+        return found
+
+    @property
+    def sensed(self) -> slice:
+        """The lines that are sensed."""
+        return self.region.rows if self.transposed else self.region.cols
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
         """Number, first and last driven line of every tile, counted within the driven lines."""
         whole = self.matrix.tiles(self.transposed)
-        if self.driven == WHOLE:
+        driven = self.region.cols if self.transposed else self.region.rows
+        if driven == WHOLE:
             return [(k, a, b) for k, (a, b) in enumerate(whole)]
-        step = self.driven.step or 1
-        lines = range(self.driven.start, self.driven.stop, step)
+        lines = range(driven.start, driven.stop, driven.step or 1)
         found, at = [], 0
         for k, (a, b) in enumerate(whole):
             n = len([line for line in lines if a <= line < b])
@@ -96,8 +112,30 @@ class Side:
                 at += n
         return found
 
+    def back(self, x: Tensor) -> Call:
+        """The call that gives x's gradient."""
+        return replace(self, flipped=not self.flipped, size=self.op.sized(x))
 
-def read(x: Tensor, planes: Planes, side: Side, gauge: Tensor | None = None) -> Tensor:
+    def turned(self, m: Tensor) -> Tensor:
+        """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
+        m = self.region.of(m)
+        form = self.op.form
+        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
+            m = m.squeeze(1)
+        elif form.groups is not None and m.dim() == 3 and form.groups == 1:
+            m = m.unsqueeze(1)
+        return m.mT if self.transposed else m
+
+    def columns(self, scale: Tensor) -> Tensor:
+        """A scale (..., 1, cols) as (..., cols) of the columns in use."""
+        found = scale[..., 0, self.region.cols]
+        groups = self.op.form.groups
+        if groups is None and found.dim() == 2:
+            return found[0]
+        return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
+
+
+def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> Tensor:
     """DAC, Ohm and Kirchhoff, read noise, an ADC per tile and column, digital sum.
 
     In units of W/w_max times x. White read noise is added to each tile's output with its exact
@@ -106,22 +144,22 @@ def read(x: Tensor, planes: Planes, side: Side, gauge: Tensor | None = None) -> 
     Args:
         x: the driven image.
         planes: (C, ..., driven, sensed) of the lines in use.
-        side: where it happens.
+        call: where it happens.
         gauge: unit of the planes in units of the window, () or (..., sensed); the result is in it.
             None: 1.
     """
-    chip, port, direction = side.matrix.chip, side.port, side.direction
-    streams = side.matrix.streams
-    digits, scale = port.encode(x, direction, streams, EVALUATION if side.quiet else CONVERTER)
-    if side.probe is not None:
-        side.probe.encoded(side.matrix, port, x, scale, digits)
+    chip, port, direction = call.matrix.chip, call.port, call.direction
+    streams = call.matrix.streams
+    digits, scale = port.encode(x, direction, streams, EVALUATION if call.quiet else CONVERTER)
+    if call.matrix.probe is not None:
+        call.matrix.probe.encoded(call.matrix, port, x, scale, digits)
     layout, floor = chip.layout, chip.floor
     entry = None if gauge is None or gauge.dim() == 0 else direction.entry(gauge)
     unit = gauge if entry is None else entry
     shift = layout.shift(floor)
     apart = (
         port.settings.adc is not None
-        or side.probe is not None
+        or call.matrix.probe is not None
         or planes.variance is not None
         or planes.tiles is not None
         or shift != 0
@@ -129,38 +167,38 @@ def read(x: Tensor, planes: Planes, side: Side, gauge: Tensor | None = None) -> 
     )
     m = planes.matrix
     total: Tensor | None = None
-    for v, weight in digits:
+    for v, weight, code in digits:
         for c, column in enumerate(layout.columns):
             if not apart:
-                code = wide_of(direction.whole(v, m[c].to(v.dtype), side.size))
+                found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
             else:
-                code = _column(v, planes, c, column, side, unit)
+                found = _column(v, planes, c, column, call, unit)
             factor = weight * column.weight
-            code = code if factor == 1 else code * factor
-            total = code if total is None else total + code
+            found = found if factor == 1 else found * factor
+            total = found if total is None else total + found
         if shift:
-            common = direction.total(wide_of(v), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
+            common = direction.total(wide_of(code), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
             total = total + (common if unit is None else common * unit)
     assert total is not None
     if apart:
-        total = direction.finish(total, side.size)
+        total = direction.finish(total, call.size)
     return total if scale is None else total * scale
 
 
 def _column(
-    v: Tensor, planes: Planes, c: int, column: Column, side: Side, unit: Tensor | None
+    v: Tensor, planes: Planes, c: int, column: Column, call: Call, unit: Tensor | None
 ) -> Tensor:
     """Digital sum over the tiles of one layout column, each with its noise and through its ADC."""
-    chip, port, direction = side.matrix.chip, side.port, side.direction
+    chip, port, direction = call.matrix.chip, call.port, call.direction
     adc, floor = port.settings.adc, chip.floor
     volts = port.settings.v_max
     ampere = volts * chip.device.window.span  # v_max ΔG [A]
-    m, streams = planes.matrix, side.matrix.streams
-    noise = EVALUATION if side.quiet else READ
+    m, streams = planes.matrix, call.matrix.streams
+    noise = EVALUATION if call.quiet else READ
     sensed = m.shape[-1]
     total: Tensor | None = None
-    for tile, a, b in side.tiles:
-        i, power = _currents(v, planes, c, a, b, side, volts)
+    for tile, a, b in call.tiles:
+        i, power = _currents(v, planes, c, a, b, call, volts)
         if column.shared is not None:
             common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
             i = i - (common if unit is None else common * unit)
@@ -175,25 +213,25 @@ def _column(
                 full = full * unit
             if adc.noise:
                 spread = adc.noise * full  # type: ignore[assignment]
-                i = i + streams.normal(i, EVALUATION if side.quiet else CONVERTER) * spread
-        if side.probe is not None:
+                i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread
+        if call.matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
-            side.probe.converted(side.matrix, port, tile, c, told, scale)
+            call.matrix.probe.converted(call.matrix, port, tile, c, told, scale)
         if full is not None:
-            i = port.convert(i, full, tile, c, side.sensed, direction)
+            i = port.convert(i, full, tile, c, call.sensed, direction)
         total = i if total is None else total + i
     assert total is not None
     return total
 
 
 def _currents(
-    v: Tensor, planes: Planes, c: int, a: int, b: int, side: Side, volts: float
+    v: Tensor, planes: Planes, c: int, a: int, b: int, call: Call, volts: float
 ) -> tuple[Tensor, Tensor | None]:
     """Currents of one tile and column, and the variance of their read noise."""
-    direction, m, variance = side.direction, planes.matrix[c], planes.variance
+    direction, m, variance = call.direction, planes.matrix[c], planes.variance
     if planes.tiles is not None:
-        return _cell_currents(v, planes.tiles, c, a, b, side, volts)
+        return _cell_currents(v, planes.tiles, c, a, b, call, volts)
     i = wide_of(direction.product(v, m.to(v.dtype), a, b))
     if variance is None:
         return i, None
@@ -205,14 +243,14 @@ def _currents(
 
 
 def _cell_currents(
-    v: Tensor, tiles: Any, c: int, a: int, b: int, side: Side, volts: float
+    v: Tensor, tiles: Any, c: int, a: int, b: int, call: Call, volts: float
 ) -> tuple[Tensor, Tensor | None]:
     """The same where every input vector is a circuit of its own."""
-    direction = side.direction
-    ampere = volts * side.matrix.chip.device.window.span
+    direction = call.direction
+    ampere = volts * call.matrix.chip.device.window.span
     lines = direction.lines(wide_of(v)) * volts
-    solve: Callable[..., Tensor] = tiles.mv_t if side.transposed else tiles.mv
-    spread = tiles.variance_t if side.transposed else tiles.variance
+    solve: Callable[..., Tensor] = tiles.mv_t if call.transposed else tiles.mv
+    spread = tiles.variance_t if call.transposed else tiles.variance
     i = direction.entries(solve(lines, a)[c], v) / ampere
     power = spread(lines, a, b)
     return i, None if power is None else direction.entries(power[c], v) / ampere**2

@@ -17,9 +17,14 @@ class Region(NamedTuple):
     cols: slice = WHOLE
     transposed: bool = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the matrix, read along or across."""
+        return self.rows == WHOLE and self.cols == WHOLE
+
     def of(self, m: Tensor) -> Tensor:
         """The part of (..., rows, cols)."""
-        return m if self.rows == WHOLE and self.cols == WHOLE else m[..., self.rows, self.cols]
+        return m if self.whole else m[..., self.rows, self.cols]
 
 
 EVERYWHERE = Region()

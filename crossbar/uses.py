@@ -2,93 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossbar.operations import Operation
 from crossbar.planes import Planes
-from crossbar.read import Side, read
-from crossbar.regions import EVERYWHERE, Region
-from crossbar.windows import Size
-
-
-@dataclass(frozen=True)
-class Call:
-    """One use of a matrix: where it happens, and the other way round (`flipped`: its backward)."""
-
-    matrix: Any  # of `matrix.Matrix`
-    op: Operation
-    region: Region = EVERYWHERE
-    size: Size = ()
-    flipped: bool = False
-    quiet: bool = False  # an evaluation, see `streams`
-    keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
-
-    @property
-    def side(self) -> Side:
-        """Where the read happens."""
-        op, region = self.op, self.region
-        transposed = region.transposed != self.flipped
-        driven, sensed = (region.cols, region.rows) if transposed else (region.rows, region.cols)
-        matrix = self.matrix
-        return Side(
-            matrix,
-            op.backward if self.flipped else op.forward,
-            transposed,
-            driven,
-            sensed,
-            self.size,
-            matrix.probe,
-            self.quiet,
-        )
-
-    def back(self, x: Tensor) -> Call:
-        """The call that gives x's gradient."""
-        return replace(self, flipped=not self.flipped, size=self.op.sized(x))
-
-    def turned(self, m: Tensor) -> Tensor:
-        """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
-        m = self.region.of(m)
-        form = self.op.form
-        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
-            m = m.squeeze(1)
-        elif form.groups is not None and m.dim() == 3 and form.groups == 1:
-            m = m.unsqueeze(1)
-        return m.mT if self.region.transposed != self.flipped else m
-
-    def columns(self, scale: Tensor) -> Tensor:
-        """A scale (..., 1, cols) as (..., cols) of the columns in use."""
-        found = scale[..., 0, self.region.cols]
-        groups = self.op.form.groups
-        if groups is None and found.dim() == 2:
-            return found[0]
-        return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
+from crossbar.read import Call, read
+from crossbar.regions import EVERYWHERE
 
 
 def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
     """`read` of planes (C, ..., rows, cols) in units of the window, in units of W times x."""
-    side = call.side
-    if call.region != EVERYWHERE and planes.tiles is not None:
+    if planes.tiles is not None and not call.region.whole:
         raise TypeError(
             "nonlinear or gated cells (device.iv, source lines) are read whole: a part of their "
             "weight cannot be used by itself"
         )
     matrix = planes.matrix
-    if side.transposed and planes.back is not None:
+    if call.transposed and planes.back is not None:
         matrix = planes.back
     variance = planes.variance
     if variance is not None and variance.dim() and variance[0].numel() > 1:
         variance = call.turned(variance)
     seen = Planes(call.turned(matrix), variance, None, planes.tiles)
     if w_max.dim() == 0:
-        return read(x, seen, side) * w_max
+        return read(x, seen, call) * w_max
     columns = call.columns(w_max)
-    if side.transposed:
-        return read(x * side.direction.driven(columns).to(x.dtype), seen, side)
-    return read(x, seen, side) * side.direction.sensed(columns)
+    if call.transposed:
+        return read(x * call.direction.driven(columns).to(x.dtype), seen, call)
+    return read(x, seen, call) * call.direction.sensed(columns)
 
 
 def physical(x: Tensor, w: Tensor | None, planes: Planes, w_max: Tensor, call: Call) -> Tensor:

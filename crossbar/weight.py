@@ -16,11 +16,12 @@ from crossbar.matrix import Matrix
 from crossbar.modes import InSitu
 from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
+from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
-from crossbar.uses import Call, physical
+from crossbar.uses import physical
 from crossbar.windows import Size
 
 
@@ -150,8 +151,7 @@ class AnalogWeight(Placed):
         if not used.requires_grad:
             used = m + (used - m).detach()  # straight through the drawing of cells
         part = call.turned(used.unsqueeze(0)).squeeze(0)
-        part = part.mT if call.region.transposed else part
-        through = call.op.form.weight(part.mT if call.region.transposed else part, tuple(w.shape))
+        through = call.op.form.weight(part, tuple(w.shape))
         planes = planes._replace(matrix=planes.matrix.detach())
         return float_read(x, through.to(w.dtype), lambda: scale, None, call, planes)
 

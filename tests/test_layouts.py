@@ -44,14 +44,16 @@ def error(want: torch.Tensor, got: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("tile", [None, (4, 3)], ids=["untiled", "tiled"])
-def test_every_mapping_multiplies_and_trains_as_torch(layer, mapping, tile):
+def test_every_mapping_multiplies_and_trains_as_torch(layer, mapping):
     make, shape = LAYERS[layer]
+    # tiles for two of three pairs, so that every mapping and every layer has both
+    pair = list(LAYERS).index(layer) + list(MAPPINGS).index(mapping)
+    tile = (4, 3) if pair % 3 else None
     torch.manual_seed(0)
     net, x = make().double(), torch.randn(shape, dtype=torch.float64)
     # lossless converters, so that every tile is converted and nothing is lost
     chip = xb.Chip(CELL, mapping=MAPPINGS[mapping], forward=EXACT, backward=EXACT, tile=tile)
-    for mode in (xb.HardwareAware(), xb.Programmed(), xb.InSitu(xb.Expected())):
+    for mode in (xb.HardwareAware(), xb.InSitu(xb.Expected())):
         digital, analog = copy.deepcopy(net), xb.convert(net, chip, mode=mode, seed=1)
         a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
         want, got = digital(a), analog(b)
@@ -60,8 +62,6 @@ def test_every_mapping_multiplies_and_trains_as_torch(layer, mapping, tile):
         got.backward(d)
         assert error(want, got) < 1e-12
         assert error(a.grad, b.grad) < 1e-12
-        if isinstance(mode, xb.Programmed):
-            continue
         assert error(digital.weight.grad, analog.weight.grad) < 1e-12
         if isinstance(mode, xb.InSitu) and mapping != "one-sided":
             before, lr = analog.weight.detach().clone(), 1e-3

@@ -46,7 +46,7 @@ class Analog(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """See the class."""
-        kwargs = dict(kwargs or {})
+        kwargs = dict(kwargs) if kwargs else {}
         with plain():
             handler = PRODUCTS.get(func)
             if handler is not None and not _generated(kwargs):
@@ -208,6 +208,13 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func is Tensor.__iter__:
         return iter(_viewed(Tensor.unbind, args, kwargs))
     w = args[0] if args else kwargs.get("input")
+    if func is Tensor.detach and not torch.compiler.is_compiling():
+        if sys._getframe(2).f_code is torch.nn.Parameter.__new__.__code__:
+            raise TypeError(
+                f"{w.analog.name} is on an array, which another Parameter cannot share: give "  # type: ignore[union-attr]
+                "nn.Parameter weight.detach().clone(), and register parametrizations before "
+                "convert(model, chip)"
+            )
     out = func(*args, **kwargs)
     if not isinstance(w, Analog) or out is w:
         return out

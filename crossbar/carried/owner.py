@@ -105,25 +105,31 @@ class Owner:
             super()._load_from_state_dict(  # type: ignore[misc]
                 state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs
             )
-        old = next((k for k in state_dict if k.startswith(f"{prefix}array.")), None)
-        if old is not None:
+        old = {f"{prefix}_extra_state", f"{prefix}array.g"} & set(state_dict)
+        if old:
             error_msgs.append(
-                f"{prefix}* is a checkpoint of version 0.1 ({old}), which does not say on which "
-                "chip its conductances lie: load it with that version and save to_digital(model)"
+                f"{prefix}* is of version 0.1 ({old.pop()}), which does not say on which chip its "
+                "conductances lie: load it with that version and save to_digital(model)"
             )
         for name in weights(self):
             analog = held(self, name)
             assert analog is not None
             lies, key = f"{prefix}{CHILD}.{name}.", f"{prefix}{name}"
-            if not any(k.startswith(lies) for k in state_dict):
-                # a plain torch checkpoint: what it lacks of the chip stays
-                with_own = analog.state_dict(prefix=lies)
-                state_dict.update({k: v for k, v in with_own.items() if k not in state_dict})
-                if key in state_dict:
-                    analog.dirty = True
-                    analog.plain = True
-            elif analog.mode.written and key in missing:
+            cells = any(k.startswith(lies) and ".cells." in k for k in state_dict)
+            if cells and not analog.mode.written:
+                error_msgs.append(
+                    f"{key}: the checkpoint holds cells, and this weight is a float: convert or "
+                    "program the model as the saved one was"
+                )
+            elif cells and key in missing:
                 missing.remove(key)
+            elif not cells:  # of torch, or of a float weight: what it lacks of the chip stays
+                with_own = analog.state_dict(prefix=lies)
+                own = f"{lies}_extra_state"  # a float weight's identity binds nobody
+                state_dict.update(
+                    {k: v for k, v in with_own.items() if k not in state_dict or k == own}
+                )
+                analog.plain = analog.dirty = key in state_dict
         missing_keys.extend(missing)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -210,7 +216,10 @@ def stand_in(value: Tensor, analog: AnalogWeight) -> Any:
     Raises:
         TypeError: other values than the cells hold, without that chip's cells.
     """
-    if analog.mode.written and not analog.computed and not torch.compiler.is_compiling():
+    written = analog.mode.written and not torch.compiler.is_compiling()
+    if written and analog.computed:
+        return wrapped(analog.follow(value), analog)
+    if written:
         cells = analog.matrix.written
         if not cells.replaced and not _shows(value, analog):
             raise TypeError(

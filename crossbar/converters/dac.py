@@ -18,6 +18,7 @@ class Digit(NamedTuple):
 
     v: Tensor  # as the input, relative to v_max
     weight: float
+    code: Tensor  # the same as digital logic knows it, without the noise of the converter
 
 
 @dataclass(frozen=True)
@@ -51,4 +52,4 @@ class DAC:
     def digits(self, v: Tensor) -> tuple[Digit, ...]:
         """The voltages, relative to v_max, that inputs relative to full scale are applied as."""
         coded = torch.clamp(v, -1, 1) if self.bits is None else quantize(v, self.bits)
-        return (Digit(coded, 1.0),)
+        return (Digit(coded, 1.0, coded),)

@@ -65,11 +65,20 @@ class Mapping(ABC):
 
     def untrainable(self) -> str:
         """Why pulses cannot train it; empty where they can."""
-        return ""
+        if type(self).given is not Mapping.given:
+            return ""
+        return (
+            f"{type(self).__name__} does not say how pulses reach its cells (`given`, `gain`): "
+            "train with HardwareAware() and program() it"
+        )
 
-    def worn(self, places: Tensor, updates: int) -> Tensor | None:
-        """Weights (..., rows, cols) bool to be rewritten after so many updates; None: none."""
-        return None
+    def due(self, updates: int) -> bool:
+        """Whether `worn` is to be asked after so many updates."""
+        return False
+
+    def worn(self, places: Tensor) -> Tensor:
+        """Weights (..., rows, cols) bool that are to be rewritten, of places (K, ...)."""
+        return torch.zeros(places.shape[1:], dtype=torch.bool, device=places.device)
 
     def scale(self, weight: Tensor, headroom: float = 1.0) -> Tensor:
         """The logical weight (..., rows, cols) at the full window; () or (..., 1, cols)."""

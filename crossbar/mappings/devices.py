@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from crossbar.layout import Column, Layout
@@ -46,8 +47,7 @@ class Devices(Differential):
         """Every pair takes all pulses, with a fluctuation of its own unless they are shared."""
         return super().given(pulses) * self.count
 
-    def worn(self, places: Tensor, updates: int) -> Tensor | None:
+    def worn(self, places: Tensor) -> Tensor:
         """Weights any pair of which is."""
         pairs = places.unflatten(0, (self.count, 2)).unbind(0)
-        found = [worn for pair in pairs if (worn := self.route.worn(pair, updates)) is not None]
-        return sum(found[1:], start=found[0]) > 0 if found else None
+        return torch.stack([self.route.worn(pair) for pair in pairs]).any(0)

@@ -35,9 +35,13 @@ class Route(ABC):
     def __call__(self, pulses: Pulses) -> tuple[Pulses | None, Pulses | None]:
         """What the positive and the negative device are given; None: nothing."""
 
-    def worn(self, places: Tensor, updates: int) -> Tensor | None:
-        """Pairs to be rewritten after so many updates; None: none."""
-        return None
+    def due(self, updates: int) -> bool:
+        """Whether pairs may have to be rewritten after so many updates."""
+        return False
+
+    def worn(self, places: Tensor) -> Tensor:
+        """Which pairs, of places (2, ...)."""
+        return torch.zeros(places.shape[1:], dtype=torch.bool, device=places.device)
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,12 @@ class OneSided(Route):
         plus = Pulses(pulses.up, none, pulses.up_var, still)
         return plus, Pulses(pulses.down, none, pulses.down_var, still)
 
-    def worn(self, places: Tensor, updates: int) -> Tensor | None:
-        """Pairs whose devices have both risen, when a refresh is due."""
-        if self.refresh_every is None or updates % self.refresh_every:
-            return None
+    def due(self, updates: int) -> bool:
+        """Every `refresh_every`."""
+        return self.refresh_every is not None and updates % self.refresh_every == 0
+
+    def worn(self, places: Tensor) -> Tensor:
+        """Pairs whose devices have both risen."""
         return (places.amax(0) > self.high) & (places.amin(0) > self.low)
 
 
@@ -174,6 +180,10 @@ class Differential(Mapping):
         """See `Route`."""
         return self.route.shared
 
-    def worn(self, places: Tensor, updates: int) -> Tensor | None:
+    def due(self, updates: int) -> bool:
         """See `OneSided`."""
-        return self.route.worn(places, updates)
+        return self.route.due(updates)
+
+    def worn(self, places: Tensor) -> Tensor:
+        """See `OneSided`."""
+        return self.route.worn(places)

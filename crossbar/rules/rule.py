@@ -79,8 +79,7 @@ class Rule(ABC):
         Raises:
             TypeError: a region of the matrix.
         """
-        region = job.region
-        if region.rows != slice(None) or region.cols != slice(None):
+        if not job.region.whole:
             raise TypeError(
                 f"{type(self).__name__} keeps a state of the whole weight and cannot be given the "
                 "gradient of a part of it: use InSitu(scheme), or the weight as a whole"
