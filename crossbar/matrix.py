@@ -224,7 +224,8 @@ class Matrix(nn.Module):
             return
         op, cells = op or Matmul(), self.written
         x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
-        dw, rate = self.granularity if step is None else torch.as_tensor(step), lr
+        dw = self.granularity if step is None else torch.as_tensor(step, device=cells.g.device)
+        rate = lr
         if dw.dim() == 0:
             rate = lr / float(dw)
         elif region.transposed:  # a scale of its own for every column, which the inputs drive
