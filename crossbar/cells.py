@@ -30,8 +30,8 @@ class Writer(Protocol):
         target: Tensor,
         *,
         generator: torch.Generator | None = None,
-    ) -> State:
-        """The array after writing `target` [S]."""
+    ) -> Any:
+        """The array after writing `target` [S], or what holds it as `state` (`Verified`)."""
 
 
 @contextmanager
@@ -212,7 +212,9 @@ class Cells(nn.Module):
             write: Any = Device.program if writer is None else writer
             if mask is not None:
                 write = functools.partial(write, mask=mask.expand_as(self.g))
-            self.state = write(device, self.state, targets, generator=generator)
+            reached = write(device, self.state, targets, generator=generator)
+            # a write-and-verify also says which cells failed
+            self.state = getattr(reached, "state", reached)
         return targets
 
     def pulse(

@@ -15,7 +15,7 @@ from crossbar.carried.owner import Owner, held, own, weights
 from crossbar.cells import Writer
 from crossbar.chip import Chip
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
-from crossbar.nn import digital, place
+from crossbar.nn import digital, place, value_of
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
 from devices._check import at_least, instance, positive
@@ -56,9 +56,8 @@ def placements(model: nn.Module) -> list[Placement]:
             if weight is None or id(weight) in seen:
                 continue
             seen.add(id(weight))
-            parameter = module._parameters.get(name)
-            value = getattr(module, name) if parameter is None else parameter
-            found.append(Placement(f"{path}.{name}" if path else name, module, value, weight))
+            full = f"{path}.{name}" if path else name
+            found.append(Placement(full, module, value_of(module, name), weight))
     if not found:
         raise ValueError("model has no analog layers; convert(model, chip) makes them")
     return found
@@ -168,7 +167,7 @@ def _products(module: nn.Module) -> tuple[list[str], list[str]]:
         return list(weights(module)), []
     for kind, names in PRODUCTS.items():
         if isinstance(module, kind):
-            present = [name for name in names if isinstance(_value(module, name), Tensor)]
+            present = [name for name in names if isinstance(value_of(module, name), Tensor)]
             for name in present:
                 _usable(module, name)
             return present, []
@@ -180,15 +179,8 @@ def _products(module: nn.Module) -> tuple[list[str], list[str]]:
     return flat, [n for n in own_ if n not in flat]
 
 
-def _value(module: nn.Module, name: str) -> Any:
-    value = module._parameters.get(name)
-    if value is None and name not in module._parameters:
-        return getattr(module, name, None)
-    return value
-
-
 def _usable(module: nn.Module, name: str) -> None:
-    value = _value(module, name)
+    value = value_of(module, name)
     if isinstance(value, nn.parameter.UninitializedParameter):
         raise TypeError(
             f"{type(module).__name__}.{name} has no shape yet: run one batch through the model "
@@ -211,7 +203,7 @@ def _put(
     weight = held(module, name)
     if weight is not None:
         if id(weight) not in {id(w) for w in shared.values()}:
-            value = getattr(module, name) if parameter is None else parameter
+            value = value_of(module, name)
             weight.settle(value, _moved(weight, chip, mode), chip)
         if parameter is not None:
             shared[id(parameter)] = weight

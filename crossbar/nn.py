@@ -6,7 +6,7 @@ torch's layers these classes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -42,7 +42,8 @@ class Drop(Owner):
         ValueError: weights that are not finite, where they are written; inputs of another width.
     """
 
-    names: tuple[str, ...] = ("weight",)
+    _analog_base: ClassVar[Any]
+    _analog_names: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -55,19 +56,33 @@ class Drop(Owner):
         instance("chip", chip, Chip)
         instance("mode", mode, Mode)
         kind = type(self)
-        self.__class__ = kind.base  # type: ignore[attr-defined]
-        kind.base.__init__(self, *args, **kwargs)  # type: ignore[attr-defined]
+        self.__class__ = kind._analog_base
+        kind._analog_base.__init__(self, *args, **kwargs)
         base = Streams(seed).seed
-        for name in kind.names:
+        for name in kind._analog_names:
             place(self, name, chip or Chip(), mode or HardwareAware(), derive(base, name))  # type: ignore[arg-type]
         self.__class__ = kind
+
+
+def value_of(module: nn.Module, name: str) -> Any:
+    """A module's Parameter, or what it computes in its place (spectral norms stand still)."""
+    if name in module._parameters:
+        return module._parameters[name]
+    training = [(m, m.training) for m in module.modules()]
+    for m, _ in training:
+        m.training = False
+    try:
+        return getattr(module, name, None)
+    finally:
+        for m, flag in training:
+            m.training = flag
 
 
 def place(
     module: nn.Module, name: str, chip: Chip, mode: Mode, seed: int, label: str | None = None
 ) -> AnalogWeight:
     """Put a module's weight on arrays, in place."""
-    value: Any = getattr(module, name)
+    value = value_of(module, name)
     weight = AnalogWeight(
         tuple(value.shape),
         form_of(module, name),
@@ -80,14 +95,13 @@ def place(
     weight.check(mode, chip)
     own(module, name, weight, registered=True)
     if not isinstance(mode, HardwareAware) or mode != weight.mode:
-        held: Any = getattr(module, name) if weight.computed else module._parameters[name]
-        weight.settle(held, mode)
+        weight.settle(value_of(module, name), mode)
     return weight
 
 
 def digital(module: Any) -> None:
     """Back to torch's own class, holding what the cells hold, in place."""
-    for name in type(module).names:
+    for name in type(module)._analog_names:
         weight: AnalogWeight = module.analog[name]
         parameter = module._parameters.get(name)
         if parameter is not None:

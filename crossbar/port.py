@@ -124,9 +124,9 @@ class Port(nn.Module):
         adc = self.settings.adc
         assert adc is not None
         given = adc.range.given
-        held = self._held(self.adc_scale) if adc.range.held else None
-        if held is not None:
-            held = held[tile, column]
+        held = None
+        if adc.range.held and self.adc_scale is not None:
+            held = self._held(self.adc_scale[tile, column])  # others may never have been read
         return adc.range.scale(
             lambda: i.abs().amax(channel, keepdim=True) if i.numel() else i,
             held,
@@ -134,9 +134,9 @@ class Port(nn.Module):
         )
 
     def _held(self, scale: Tensor | None) -> Tensor | None:
-        """A calibrated scale; whether it is one is asked once, which costs a synchronisation."""
+        """A calibrated scale; whether all are is asked once, which costs a synchronisation."""
         if scale is not None and not self.ready and not torch.compiler.is_compiling():
-            if bool(scale.isnan().any()):
+            if bool(scale.isnan()):
                 raise RuntimeError(
                     "a converter with range=Calibrated() was used before calibration; "
                     "run crossbar.calibrate(model, batches) first"

@@ -208,9 +208,10 @@ def _column(
         full: Tensor | float | None = None
         if adc is not None:
             reach = chip.layout.reach(column, b - a, floor)
-            full = port.full_scale(i, tile, c, reach, ampere, direction.channel)
-            if unit is not None and not adc.range.relative:
-                full = full * unit
+            # a range taken from what is converted is taken of currents, not of their logical sums
+            own = i / unit if unit is not None and adc.range.relative else i
+            full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
+            full = full if unit is None else full * unit
             if adc.noise:
                 spread = adc.noise * full  # type: ignore[assignment]
                 i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread

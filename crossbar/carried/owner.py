@@ -44,7 +44,7 @@ class OwnerType(type):
     """The type of owner classes, which keep their properties."""
 
     def __delattr__(cls, name: str) -> None:
-        if name in cls.__dict__.get("names", ()):
+        if name in cls.__dict__.get("_analog_names", ()):
             raise TypeError(
                 f"{cls.__name__}.{name} is analog: to_digital(model) before its parametrization "
                 "is removed"
@@ -141,7 +141,7 @@ class Owner(metaclass=OwnerType):
             analog = held(self, name)
             assert analog is not None
             lies, key = f"{prefix}{CHILD}.{name}.", f"{prefix}{name}"
-            cells = any(k.startswith(lies) and ".cells." in k for k in state_dict)
+            cells = any(k.startswith(lies) and ".cells." in k[len(lies) :] for k in state_dict)
             if cells and not analog.mode.written:
                 error_msgs.append(
                     f"{key}: the checkpoint holds cells, and this weight is a float: convert or "
@@ -161,11 +161,11 @@ class Owner(metaclass=OwnerType):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Owner classes are made again from the class they own weights for."""
         kind = type(self)
-        if "base" not in kind.__dict__:
+        if "_analog_base" not in kind.__dict__:
             return super().__reduce_ex__(protocol)
         made = nn.Module.__getstate__ if hasattr(nn.Module, "__getstate__") else None
         state = self.__dict__ if made is None else self.__getstate__()
-        return _remade, (kind.base, kind.names), state  # type: ignore[attr-defined]
+        return _remade, (kind._analog_base, kind._analog_names), state  # type: ignore[attr-defined]
 
     def extra_repr(self) -> str:
         """torch's own, then mode and chip of the weights."""
@@ -190,7 +190,7 @@ CHILD = "analog"
 
 def weights(module: Any) -> tuple[str, ...]:
     """Names of a module's analog weights."""
-    return type(module).names if isinstance(module, Owner) else ()  # type: ignore[attr-defined]
+    return type(module)._analog_names if isinstance(module, Owner) else ()  # type: ignore[attr-defined]
 
 
 def held(module: Any, name: str) -> AnalogWeight | None:
@@ -270,7 +270,7 @@ def _shows(value: Tensor, analog: AnalogWeight) -> bool:
 
 
 def _base(module: Any) -> type:
-    return type(module).base
+    return type(module)._analog_base
 
 
 @functools.cache
@@ -280,9 +280,9 @@ def owner(base: type, names: tuple[str, ...]) -> type:
     Of torch's own classes it is the drop-in class, so that isinstance(m, xb.AnalogLinear) holds.
     """
     if issubclass(base, Owner):
-        base = base.base  # type: ignore[attr-defined]
+        base = base._analog_base  # type: ignore[attr-defined]
     known = DROP_INS.get(base)
-    if known is not None and known.names == names:  # type: ignore[attr-defined]
+    if known is not None and known._analog_names == names:  # type: ignore[attr-defined]
         return known
     return type(f"Analog{base.__name__}", (Owner, base), made(base, names))
 
@@ -294,7 +294,7 @@ DROP_INS: dict[type, type] = {}
 def made(base: type, names: tuple[str, ...]) -> dict[str, Any]:
     """What an owner class has: its base, its weights' names, a property for each."""
     space: dict[str, Any] = {name: _property(name) for name in names}
-    return {"base": base, "names": names, "__module__": base.__module__, **space}
+    return {"_analog_base": base, "_analog_names": names, "__module__": base.__module__, **space}
 
 
 def _remade(base: type, names: tuple[str, ...]) -> Any:
@@ -308,9 +308,7 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
     `registered`: whether it is the one that registers it; the others of a tied set do not.
     """
     base: Any = _base(module) if isinstance(module, Owner) else type(module)
-    if not isinstance(module, Owner) and (
-        CHILD in module.__dict__ or CHILD in module._modules or hasattr(base, CHILD)
-    ):
+    if not isinstance(module, Owner) and (hasattr(module, CHILD)):
         raise TypeError(f"{base.__name__} has an attribute {CHILD!r} of its own: exclude it")
     names = tuple(dict.fromkeys((*weights(module), name)))
     module.__class__ = owner(base, names)
@@ -330,7 +328,7 @@ def own(module: Any, name: str, analog: AnalogWeight, registered: bool) -> None:
 
 def disown(module: Any) -> None:
     """The module as it was."""
-    kind = type(module).base
+    kind = type(module)._analog_base
     del module._modules[CHILD]
     module.__dict__.pop("_carried")
     module.__class__ = kind
