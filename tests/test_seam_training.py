@@ -35,6 +35,7 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 import crossbar as xb
+from devices import Device
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +201,41 @@ def raised_midway(run):
         run.step()
 
 
+def raised_between_two_reads(run):
+    """Half of a weight's errors are there when the pass ends: they count for no later one."""
+
+    def fail(_):
+        raise RuntimeError("midway")
+
+    first, last = run.model[0], run.model[2]
+    for x in MLP:
+        hidden = last.weight.T @ first(x).tanh().mT[:5].mean(-1)[:3].contiguous()
+        hidden.register_hook(fail)
+        with pytest.raises(RuntimeError, match="midway"):
+            (run.model(x).sum() + (last(hidden)).sum()).backward()
+        run.note(none=all(p.grad is None for p in run.model.parameters()))
+        drop_grads(run)
+        loss_of(run, x).backward()
+        run.step()
+        run.optimiser.zero_grad()
+
+
+def module_hooks(run):
+    """Hooks of modules that change what passes, forward and backward."""
+    first, last = run.model[0], run.model[2]
+    handles = [
+        first.register_forward_pre_hook(lambda m, args: (1.5 * args[0],)),
+        first.register_forward_hook(lambda m, args, y: y + 0.1),
+        last.register_full_backward_hook(lambda m, by_x, by_y: (0.5 * by_x[0],)),
+        last.register_full_backward_pre_hook(lambda m, by_y: (2 * by_y[0],)),
+    ]
+    for x in MLP:
+        fresh(run, x)
+        run.step()
+    for handle in handles:
+        handle.remove()
+
+
 def schedule(run):
     scheduler = torch.optim.lr_scheduler.LambdaLR(run.optimiser, lambda n: [1.0, 0.5, 0.0, 2.0][n])
     for x in MLP:
@@ -209,19 +245,17 @@ def schedule(run):
 
 
 def threads(run):
-    """Four backward passes in four threads, one after another where torch's own sums would race."""
+    """Four backward passes in four threads at once."""
     for x in MLP:
         run.optimiser.zero_grad()
-        lock = threading.Lock()
 
-        def work(part, lock=lock):
-            loss = loss_of(run, part)
-            with lock:
-                loss.backward()
+        def work(part):
+            loss_of(run, part).backward()
 
         workers = [threading.Thread(target=work, args=(part,)) for part in x.chunk(4)]
         for worker in workers:
             worker.start()
+        for worker in workers:
             worker.join()
         run.step()
 
@@ -299,6 +333,44 @@ def foreach_zeroed(run):
     torch._foreach_zero_([p.grad for p in run.model.parameters()])
 
 
+ASKED = {
+    "by x": lambda m, x: torch.autograd.grad(m(x).sum(), x),
+    "by w": lambda m, x: torch.autograd.grad(m(x).sum(), m[0].weight),
+    "by x and w": lambda m, x: torch.autograd.grad(m(x).sum(), [x, m[2].weight, m[0].weight]),
+    "by a view": lambda m, x: [
+        torch.autograd.grad(F.linear(m[0](x), v).sum(), v) for v in m[2].weight.chunk(3)
+    ],
+    "inputs=[x]": lambda m, x: m(x).sum().backward(inputs=[x]),
+    "inputs=[bias]": lambda m, x: m(x).sum().backward(inputs=[m[0].bias]),
+}
+
+
+@pytest.mark.parametrize("how", ASKED, ids=str)
+def test_gradients_that_are_asked_for_train_nothing_and_leave_nothing(how):
+    model = in_situ(mlp())
+    optimiser = xb.InSituSGD(model, LR)
+    before = {n: plain(p) for n, p in model.named_parameters()}
+    ASKED[how](model, MLP[0].clone().requires_grad_())
+    for weight in xb.analog_weights(model).values():
+        assert not weight.tape.waiting and not weight.tape.entries
+    SEEN.clear()
+    optimiser.step()
+    assert not SEEN
+    for name, p in model.named_parameters():
+        if "weight" in name:
+            assert p.grad is None and torch.equal(before[name], plain(p))
+
+
+def test_inputs_of_a_backward_pass_train_what_they_name():
+    def habit(run):
+        for x in MLP:
+            run.optimiser.zero_grad()
+            loss_of(run, x).backward(inputs=[run.model[2].weight, run.model[0].bias])
+            run.step()
+
+    assert judged(mlp(), habit) == PULSES
+
+
 FORGET = {
     "model": lambda run: run.model.zero_grad(),
     "model, to zero": lambda run: run.model.zero_grad(set_to_none=False),
@@ -325,6 +397,8 @@ BY_PULSES = [
     closures,
     in_a_backward_hook,
     raised_midway,
+    raised_between_two_reads,
+    module_hooks,
     schedule,
     threads,
     pgd,
@@ -521,6 +595,26 @@ def test_frozen_from_birth_then_thawed(verb):
     digital = mlp()
     digital[0].weight.requires_grad_(False)
     assert judged(digital, habit) == PULSES
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_verbs_keep_what_the_user_asked_to_train(trains):
+    """Over every mode and back; programmed weights alone ask for no gradient."""
+    writeonly = xb.Chip(Device(1e-6, 50e-6))
+    digital = mlp()
+    digital[0].weight.requires_grad_(trains)
+    aware = xb.convert(digital, writeonly, seed=0)
+    assert aware[0].weight.requires_grad == trains
+    programmed = xb.program(aware)
+    assert not programmed[0].weight.requires_grad
+    for back in (xb.HardwareAware(), xb.InSitu()):
+        model = xb.convert(programmed, xb.Chip(), mode=back)
+        assert model[0].weight.requires_grad == trains and model[2].weight.requires_grad
+        if isinstance(back, xb.HardwareAware):
+            assert xb.program(model)[0].weight.requires_grad == trains
+    assert xb.to_digital(xb.convert(programmed, xb.Chip(), mode=back))[0].weight.requires_grad == (
+        trains
+    )
 
 
 # ---- one Parameter, several uses -----------------------------------------------------------------
@@ -933,6 +1027,23 @@ def test_gradient_penalty_in_situ():
 
     seen = judged(mlp(), habit)
     assert seen <= PULSES | NUMBERS and seen
+
+
+@pytest.mark.parametrize("made", ["convolutions", "cross_attention"])
+def test_gradient_penalty_of_other_layers_in_situ(made):
+    model, inputs = globals()[made]()
+
+    def habit(run):
+        for x in inputs:
+            x = x.clone().requires_grad_()
+            run.optimiser.zero_grad()
+            y = run.model(x).square().sum()
+            (g,) = torch.autograd.grad(y, x, create_graph=True)
+            run.note(by_x=g)
+            (y + g.square().sum()).backward()
+            run.step()
+
+    judged(model, habit, lr=1e-3)
 
 
 def test_hessian_vector_products_in_situ():
