@@ -222,6 +222,20 @@ def test_without_gradients_a_penalty_comes_on_top():
     assert judged(mlp(), habit, gradient=False) == {"pulses", "numbers"}
 
 
+@pytest.mark.parametrize("which", ["input", "error"])
+def test_without_gradients_what_is_overwritten_is_refused(which):
+    """With them, content tells; see `static_buffer` in test_seam_training."""
+    model = in_situ(mlp(), gradient=False)
+    optimiser, errors = xb.InSituSGD(model, LR), []
+    x = MLP[0].clone()
+    y = model(x)
+    y.register_hook(errors.append)
+    y.square().mean().backward()
+    (x if which == "input" else errors[0]).add_(1)
+    with pytest.raises(RuntimeError, match="written in place between backward and step"):
+        optimiser.step()
+
+
 @pytest.mark.parametrize("forget", ["optimiser", "load"])
 def test_without_gradients_the_optimiser_forgets(forget):
     model = in_situ(mlp(), gradient=False)
