@@ -80,12 +80,14 @@ class Dense(Direction):
     channel: ClassVar[int] = -1
 
     def product(self, v: Tensor, m: Tensor, a: int, b: int) -> Tensor:
-        """(..., driven) to (..., sensed)."""
-        return v @ m if b - a == v.shape[-1] else v[..., a:b] @ m[..., a:b, :]
+        """(..., driven) to (..., sensed); of groups (..., groups, driven) to as many."""
+        if b - a < v.shape[-1]:
+            v, m = v[..., a:b], m[..., a:b, :]
+        return self.whole(v, m, ())
 
     def whole(self, v: Tensor, m: Tensor, size: Size) -> Tensor:
-        """(..., driven) to (..., sensed)."""
-        return v @ m
+        """As `product`."""
+        return v @ m if m.dim() == 2 else (v.unsqueeze(-2) @ m).squeeze(-2)
 
     def total(self, v: Tensor, a: int, b: int, sensed: int) -> Tensor:
         """(..., 1)."""

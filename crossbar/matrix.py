@@ -224,7 +224,8 @@ class Matrix(nn.Module):
             return
         op, cells = op or Matmul(), self.written
         x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
-        dw, rate = self.granularity if step is None else torch.as_tensor(step), lr
+        dw = self.granularity if step is None else torch.as_tensor(step, device=cells.g.device)
+        rate = lr
         if dw.dim() == 0:
             rate = lr / float(dw)
         elif region.transposed:  # a scale of its own for every column, which the inputs drive
@@ -252,7 +253,7 @@ class Matrix(nn.Module):
         """Counts of a region as those of the whole matrix."""
         counts = counts.mT if region.transposed else counts
         if counts.shape == self.lines:
-            return counts
+            return counts.contiguous()  # as the cells lie: the passes of a law are faster
         if counts.numel() == region.of(counts.new_empty(1).expand(self.lines)).numel():
             out = counts.new_zeros(self.lines)
             region.of(out).copy_(counts.reshape(region.of(out).shape))

@@ -174,8 +174,8 @@ def _products(module: nn.Module) -> tuple[list[str], list[str]]:
             return present, []
     own_ = {n: p for n, p in module._parameters.items() if p is not None and p.dim() >= 2}
     if type(module).__module__.startswith("torch.nn."):
-        tables = isinstance(module, nn.Embedding)
-        return [], [] if tables else list(own_)
+        silent = isinstance(module, (nn.Embedding, nn.utils.parametrize.ParametrizationList))
+        return [], [] if silent else list(own_)
     flat = [n for n, p in own_.items() if p.dim() == 2 and p.is_floating_point()]
     return flat, [n for n in own_ if n not in flat]
 

@@ -37,12 +37,12 @@ class Streams:
 
     def __init__(self, seed: int | None = None) -> None:
         if seed is None:
-            seed = int(torch.randint(2**63 - 1, ()).item())
+            seed = int(torch.randint(2**63 - 1, (), device="cpu").item())
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise TypeError(f"seed must be an int or None, got {seed!r}")
         if not 0 <= seed < 2**63:
             raise ValueError(f"seed must be in [0, 2**63), got {seed!r}")
-        self.state = torch.tensor([seed, 0, 0, 0, 0, 0], dtype=torch.int64)
+        self.state = torch.tensor([seed, 0, 0, 0, 0, 0], dtype=torch.int64, device="cpu")
 
     @property
     def seed(self) -> int:

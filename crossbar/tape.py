@@ -61,8 +61,8 @@ def judge(
     """
     wide = torch.promote_types(grad.dtype, torch.float32)
     m = form.matrix(grad.detach().to(wide))
-    generator = torch.Generator().manual_seed(0)
-    v = torch.randn(m.shape[:-1], generator=generator, dtype=wide).to(m.device)
+    generator = torch.Generator("cpu").manual_seed(0)
+    v = torch.randn(m.shape[:-1], generator=generator, dtype=wide, device="cpu").to(m.device)
     got = (v.unsqueeze(-2) @ m).squeeze(-2)  # (..., cols)
 
     def summed(entries: Sequence[Entry]) -> Tensor:

@@ -123,6 +123,14 @@ class PhysicalT(torch.autograd.Function):
         ctx.tiles, ctx.call = tiles, call
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """Refused."""
+        raise TypeError(
+            "reads of cells have no forward-mode derivative (jvp, jacfwd, torch.func.hessian): use "
+            "reverse mode, or mode=HardwareAware()"
+        )
+
+    @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """As `Physical`."""
         return _backward(ctx, d)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from crossbar.carried.tables import CASTS, MAY_COPY, UNREAD, VIEWS, writes
+from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, UNREAD, VIEWS, writes
 from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
@@ -60,12 +60,9 @@ class Analog(Tensor):
             elif writes(func, args, kwargs):
                 _written(args, kwargs)
             elif func in UNREAD or _namespace(func) not in _OURS:
-                raise TypeError(
-                    f"{getattr(func, '__name__', func)} would read an analog weight digitally, "
-                    "unnoticed: leave the weight digital with convert(..., exclude=[...]), or give "
-                    "it weight.detach().clone()"
-                )
-            return func(*args, **kwargs)
+                if any(not is_copy(w) for w in handles(args, kwargs)):
+                    raise unread(getattr(func, "__name__", str(func)))
+            return _computed(func, func(*args, **kwargs), args, kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A Parameter of its own on a copy of the array; of a view, a plain copy."""
@@ -99,8 +96,50 @@ class Analog(Tensor):
 class AnalogView(Analog):
     """What a forward makes of a Parameter, or finds in its place."""
 
+    free: bool = False  # detached: what is computed of it are plain numbers
     root: Tensor  # the whole weight, as torch sees it
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
+
+
+def unread(what: str) -> TypeError:
+    """The refusal of a product that no handler reads on an array."""
+    return TypeError(
+        f"{what} would read an analog weight digitally, unnoticed: leave the weight digital with "
+        "convert(..., exclude=[...]), or give it weight.detach().clone()"
+    )
+
+
+def handles(args: Any, kwargs: dict[str, Any]) -> Iterator[Analog]:
+    """Every handle among the arguments of a function, in lists too."""
+    for thing in (*args, *kwargs.values()):
+        for w in thing if isinstance(thing, (list, tuple)) else (thing,):
+            if isinstance(w, Analog):
+                yield w
+
+
+def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What was computed elementwise of a whole weight, as a handle on its array.
+
+    A float weight is read as it was computed (standardised, masked, merged with an adapter); of
+    written cells no product with it exists, and a later product refuses it by name.
+    """
+    if not isinstance(out, Tensor) or isinstance(out, Analog) or not out.is_floating_point():
+        return out
+    name = getattr(func, "__name__", "")
+    if name == "__get__" or name.endswith("_like") or name.startswith("new_"):
+        return out
+    for w in handles(args, kwargs):
+        alike = w.shape == out.shape or name in GATHERS
+        if not alike or out.dim() < 2 or (type(w) is AnalogView and w.free):
+            continue
+        if any(out is t for t in args):  # written in place
+            return out
+        if not torch.is_grad_enabled() and (name == "clone" or _optimiser() is not None):
+            return out
+        if w.analog.mode.written or is_copy(w) or name in GATHERS:
+            return wrapped(out, w.analog, out)
+        return wrapped(out, w.analog, out, out)
+    return out
 
 
 _OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
@@ -189,9 +228,9 @@ def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
         return w.analog, w, w
     if w.cells is None:
         raise TypeError(
-            f"{w.analog.name}: gathered rows, or numbers laid out in another order, are no "
-            "range of the rows and columns of its array; multiply by the weight or by slices of "
-            "it and take the outputs apart, or leave it digital with convert(..., exclude=[...])"
+            f"{w.analog.name}: numbers gathered from its array, laid out in another order or "
+            "computed of it are on no array; multiply by the weight or by slices of it and "
+            "compute with the outputs, or leave it digital with convert(..., exclude=[...])"
         )
     return w.analog, w.root, w.cells
 
@@ -221,13 +260,23 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if type(w) is AnalogView and w.cells is None:
         return _wrapped_all(out, out, w.analog, w.root, copied=True)
     analog, root, cells = parts(w)
+    free = func in FREES or (type(w) is AnalogView and w.free)
     if func in CASTS:
         if isinstance(out, Tensor) and out.shape == cells.shape:
-            return wrapped(out, analog, root, cells)
+            return _freed(wrapped(out, analog, root, cells), free)
         return out
     with torch.no_grad():
         again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
-    return _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
+    made = _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
+    return _freed(made, free)
+
+
+def _freed(out: Any, free: bool) -> Any:
+    if free:
+        for view in out if isinstance(out, (tuple, list)) else (out,):
+            if type(view) is AnalogView:
+                view.free = True
+    return out
 
 
 def _copies(func: Any, args: tuple[Any, ...], cells: Tensor, out: Any) -> bool:
@@ -259,28 +308,27 @@ def _wrapped_all(
 
 def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Mark the weights that a function is about to write; refuse an optimiser that cannot."""
-    for thing in (*args, *kwargs.values()):
-        for w in thing if isinstance(thing, (list, tuple)) else (thing,):
-            if isinstance(w, Analog):
-                analog = w.analog
-                analog.dirty = True
-                if analog.mode.written:
-                    _refuse_optimiser(analog)
+    for w in handles(args, kwargs):
+        analog = w.analog
+        analog.dirty = True
+        step = _optimiser() if analog.mode.written else None
+        if step is not None and not getattr(step, "pulses", False):
+            raise TypeError(
+                f"{type(step).__name__} would write numbers into {analog.name}, whose cells take "
+                "pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or convert "
+                "with mode=HardwareAware() for this optimiser"
+            )
 
 
-def _refuse_optimiser(analog: AnalogWeight) -> None:
+def _optimiser() -> Optimizer | None:
+    """The optimiser that is stepping now, further up the stack."""
     frame = sys._getframe(1)
     while frame is not None:
         step = frame.f_locals.get("self")
         if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
-            if not getattr(step, "pulses", False):
-                raise TypeError(
-                    f"{type(step).__name__} would write numbers into {analog.name}, whose cells "
-                    "take pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or "
-                    "convert with mode=HardwareAware() for this optimiser"
-                )
-            return
+            return step
         frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 def _same(values: Tensor) -> Tensor:

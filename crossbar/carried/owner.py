@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,23 @@ class Arrays(nn.Module):
         return self
 
 
-class Owner:
+class OwnerType(type):
+    """The type of owner classes, which keep their properties."""
+
+    def __delattr__(cls, name: str) -> None:
+        if name in cls.__dict__.get("names", ()):
+            raise TypeError(
+                f"{cls.__name__}.{name} is analog: to_digital(model) before its parametrization "
+                "is removed"
+            )
+        super().__delattr__(name)
+
+
+def _called_by(name: str) -> bool:
+    return sys._getframe(2).f_code.co_name == name
+
+
+class Owner(metaclass=OwnerType):
     """What a module of any class gains when it owns analog weights.
 
     Under a weight's name may lie its Parameter, or what takes its place in a forward: the tensors
@@ -50,6 +67,15 @@ class Owner:
     def analog(self) -> Arrays:
         """The analog weights by parameter name, `module.analog["weight"]`; ties are shared."""
         return self.__dict__["_modules"][CHILD]
+
+    def __delattr__(self, name: str) -> None:
+        """As torch's; a parametrization put over an analog weight would hide its array."""
+        if name in weights(self) and _called_by("register_parametrization"):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is analog: register parametrizations before "
+                "convert(model, chip)"
+            )
+        super().__delattr__(name)
 
     def register_parameter(self, name: str, param: Any) -> None:
         """As torch's; a Parameter put in the place of an analog one carries its array."""
@@ -180,6 +206,9 @@ def _property(name: str) -> property:
         fields = module.__dict__
         analog = fields["_carried"][name]
         value = fields["_parameters"].get(name)
+        if analog.computed != (value is None):
+            analog.computed = value is None
+            analog.check(analog.mode, analog.chip)
         if value is None:
             if name not in fields:
                 below = getattr(_base(module), name, None)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossbar.carried.analog import Analog, is_copy, parts, product, read
+from crossbar.carried.analog import Analog, is_copy, parts, product, read, unread
 from crossbar.operations import Matmul
 
 MATMUL = Matmul()
@@ -58,7 +58,7 @@ def _by(x: Tensor, w: Any) -> Any:
         return analog.read(x, view, root, region, MATMUL).squeeze(-1)
     lead = [n for n in range(w.dim() - 2) if w.shape[n] != 1 and cells.stride(n) != 0]
     if lead:
-        return NotImplemented
+        raise unread("a product with a stack of matrices")
     if w.dim() > 2:  # a weight expanded over a batch
         first = (0,) * (w.dim() - 2)
         shape = torch.broadcast_shapes(x.shape[:-2], w.shape[:-2]) if x.dim() > 1 else w.shape[:-2]
@@ -76,13 +76,15 @@ def _matmul(a: Any, b: Any) -> Any:
     if b.dim() == 1:
         analog, root, cells = parts(a)
         if a.dim() != 2:
-            return _by(digital(b), a) if a.dim() == 1 else NotImplemented
+            if a.dim() == 1:
+                return _by(digital(b), a)
+            raise unread("a product with a stack of matrices")
         region = analog.region(cells, root, MATMUL)
         return analog.read(digital(b), a, root, region, MATMUL)
     if a.dim() == 1:
         return _by(digital(b).mT, a)
     if a.dim() != 2:
-        return NotImplemented
+        raise unread("a product with a stack of matrices")
     analog, root, cells = parts(a)
     region = analog.region(cells, root, MATMUL)
     return analog.read(digital(b).mT, a, root, region, MATMUL).mT
@@ -113,7 +115,9 @@ def _inner(input: Any, other: Any) -> Any:  # noqa: A002
         input, other = other, input  # noqa: A001
     if other.dim() == 1:
         return _by(digital(input), other)
-    return _rows(digital(input), other) if other.dim() == 2 else NotImplemented
+    if other.dim() == 2:
+        return _rows(digital(input), other)
+    raise unread("an inner product with a stack of matrices")
 
 
 @product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv)
@@ -133,8 +137,10 @@ def _einsum(equation: Any, *operands: Any) -> Any:
         return NotImplemented
     operands = tuple(operands[0]) if isinstance(operands[0], (list, tuple)) else operands
     which = [k for k, t in enumerate(operands) if isinstance(t, Analog) and not is_copy(t)]
-    if len(which) != 1:
+    if not which or len(which) == len(operands):  # no weight; or a function of weights alone
         return NotImplemented
+    if len(which) > 1:
+        raise unread(f"einsum {equation!r} of several analog weights")
     inputs, _, output = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
     k = which[0]
@@ -144,14 +150,14 @@ def _einsum(equation: Any, *operands: Any) -> Any:
         output = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
         output = ("..." if "..." in inputs else "") + output
     if len(mine) != 2 or mine[0] == mine[1] or "." in mine or w.dim() != 2:
-        return NotImplemented
+        raise unread(f"einsum {equation!r}")
     others = [term for j, term in enumerate(terms) if j != k]
     rest = [digital(t) for j, t in enumerate(operands) if j != k]
     elsewhere = "".join(others)
     summed = [c for c in mine if c in elsewhere and c not in output]
     brought = [c for c in mine if c not in elsewhere and c in output]
     if len(summed) != 1 or len(brought) != 1:
-        return NotImplemented
+        raise unread(f"einsum {equation!r}")
     (i,), (o,) = summed, brought
     # the others alone, with the summed index last; then one product; then the order asked for
     kept = [c for c in dict.fromkeys(elsewhere.replace(".", "")) if c != i and c in output]

@@ -84,6 +84,15 @@ VIEWS: set[Any] = CASTS | {
 }
 """Functions whose result is, or may be, a part of the weight's memory."""
 
+FREES = {Tensor.detach, torch.detach, _accessor("data", "get")}
+"""Of these, those that take the numbers out of the graph: what is computed of them is digital."""
+
+GATHERS = {
+    *("cat", "concat", "concatenate", "stack", "hstack", "vstack", "index_select", "roll", "flip"),
+    *("fliplr", "flipud", "rot90", "gather", "take_along_dim", "repeat", "tile"),
+}
+"""Names of functions that lay numbers of a weight out anew."""
+
 MAY_COPY = {Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten}
 """Of these, those that copy where the memory has another order than the result."""
 
@@ -130,5 +139,9 @@ UNREAD = {
     torch.rnn_relu_cell,
     torch.nn.functional.bilinear,
     torch.nn.functional.embedding_bag,
+    torch.nn.functional.scaled_dot_product_attention,
+    torch.nn.functional.cosine_similarity,
+    torch.cosine_similarity,
+    torch.cdist,
 }
 """Products that no handler reads yet: an analog weight that reaches one is refused by name."""
