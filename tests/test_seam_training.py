@@ -709,6 +709,12 @@ GATHERED = {
     "laid out anew": lambda w, x: F.linear(x, w.T.flatten().view(4, 4)),
     "a part of it": lambda w, x: F.linear(x, w[[3, 1, 0, 2]][:2]),
     "other rows": lambda w, x: F.linear(torch.cat([x, x], -1), w.view(2, 8)),
+    "index_select": lambda w, x: F.linear(x, w.index_select(0, torch.tensor([3, 1, 0, 2]))),
+    "flipped": lambda w, x: F.linear(x, w.flip(0)),
+    "cloned": lambda w, x: F.linear(x, w.clone()),
+    "scaled": lambda w, x: x @ (2 * w),
+    "masked": lambda w, x: F.linear(x, w.tril()),
+    "two of it": lambda w, x: F.linear(x, torch.cat([w, w])),
     "a convolution": lambda w, x: F.conv1d(x[..., None], w[[3, 1, 0, 2]][..., None]),
 }
 
@@ -718,7 +724,8 @@ def test_numbers_of_a_weight_that_are_no_part_of_the_array_are_refused(use):
     """Never read as if they lay where the whole weight lies."""
     model = in_situ(Uses(4, 4, lambda m, x: GATHERED[use](m.weight, x)))
     with pytest.raises(
-        (TypeError, RuntimeError), match=r"no range of the rows and columns of its .*array|on no array"
+        (TypeError, RuntimeError),
+        match=r"no range of the rows and columns of its .*array|on no array",
     ):
         model(batches(1, 4, 4)[0])
 
