@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +32,8 @@ class InSituSGD(Optimizer):
     something else (noise, a penalty on the weight). A gradient that was zeroed is forgotten.
 
     Given a `DistributedDataParallel` model, every replica applies the (x, δ) of all of them and
-    stays the same chip; ranks need batches of equal size. Given the module alone, the averaged
-    numbers are applied.
+    stays the same chip; where batches are not of equal size, and given the module alone, the
+    averaged numbers are applied.
 
     Args:
         model: the model whose parameters are trained; parameters that belong to no model are
@@ -167,7 +169,8 @@ class InSituSGD(Optimizer):
         return loss
 
     def _jobs(self, p: Any, lr: float) -> list[Job]:
-        jobs: list[Job] = p.analog.jobs(p, lr, self._gathered)
+        gather = functools.partial(self._gathered, p.analog)
+        jobs: list[Job] = p.analog.jobs(p, lr, gather)
         if self.max_norm is None:
             return jobs
         bounds = []
@@ -215,11 +218,29 @@ class InSituSGD(Optimizer):
                 if is_analog(p):
                     p.analog.tape.clear()
 
-    def _gathered(self, entries: list[Entry]) -> list[Entry]:
-        """The entries of every data-parallel replica, so that all chips take the same pulses."""
+    def _gathered(self, weight: AnalogWeight, entries: list[Entry]) -> list[Entry]:
+        """The entries of every data-parallel replica, so that all chips take the same pulses.
+
+        Where replicas read a weight in other ways, or batches of other sizes, there are none: the
+        averaged gradient is applied as numbers.
+
+        Raises:
+            RuntimeError: and there is no gradient.
+        """
         if self.group is None:
             return entries
         world = dist.get_world_size(self.group)
+        mine = zlib.crc32(repr([(e.op, e.region, e.x.shape, e.d.shape) for e in entries]).encode())
+        sign = torch.tensor(mine, device=weight.matrix.written.g.device)
+        signs = [torch.empty_like(sign) for _ in range(world)]
+        dist.all_gather(signs, sign, group=self.group)
+        if len({int(s) for s in signs}) > 1:
+            if not weight.mode.gradient:  # type: ignore[attr-defined]
+                raise RuntimeError(
+                    f"{weight.name} was read in other ways, or with batches of other sizes, on "
+                    "each replica: with InSitu(gradient=False) they cannot stay one chip"
+                )
+            return []
         found = []
         for entry in entries:
             both = []

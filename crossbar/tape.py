@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     d: Tensor
     region: Region
     made: torch.dtype  # that its gradient was made in
+    versions: tuple[int, int] | None = None  # of x and d, where no gradient tells their change
 
     def scaled(self, c: float) -> Entry:
         """The same with errors c δ, in float32 at least: a scaler's 2^16 is divided out."""

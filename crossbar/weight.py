@@ -214,7 +214,8 @@ class AnalogWeight(Placed):
             noted: Tensor = _noted(x, d, w, self.handle, spelled(call.op, call.region))
             return noted
         if torch._C._functorch.peek_interpreter_stack() is None:
-            self.tape.note(Entry(call.op, x.detach(), d.detach(), call.region, w.dtype))
+            versions = None if mode.gradient else (x._version, d._version)
+            self.tape.note(Entry(call.op, x.detach(), d.detach(), call.region, w.dtype, versions))
         return outer(x, d, w, call.op) if mode.gradient else None
 
     def commit(self, parameter: Tensor) -> None:
@@ -228,9 +229,16 @@ class AnalogWeight(Placed):
 
         Raises:
             ValueError: an error or gradient that is not finite.
+            RuntimeError: without gradients, inputs or errors that were written since.
         """
         mode, tape = self.mode, self.tape
         assert isinstance(mode, InSitu)
+        for entry in tape.entries:
+            if entry.versions not in (None, (entry.x._version, entry.d._version)):
+                raise RuntimeError(
+                    f"an input or error of {self.name} was written in place between backward and "
+                    "step, and with InSitu(gradient=False) nothing else knows it: keep its buffer"
+                )
         tape.entries = gather(tape.entries)
         grad = None if parameter.grad is None else parameter.grad.detach()
         found, numbers = tape.take(grad, without=not mode.gradient)
@@ -244,7 +252,7 @@ class AnalogWeight(Placed):
                 raise ValueError(
                     f"the error δ reaching {self.name} must be finite, got NaN or infinity"
                 )
-            op, x, d, region, _ = entry
+            op, x, d, region, *_ = entry
             matrices = [matrix for _, matrix in self.all()]
             jobs.append(Job(matrices, self.leaf, op, x, d, lr, region))
         return jobs
@@ -294,7 +302,7 @@ def _together(entries: list[Entry]) -> list[Entry]:
     """Entries of one operation and region as one, where their vectors have one shape."""
     found: list[Entry] = []
     for entry in entries:
-        op, x, d, region, made = entry
+        op, x, d, region, made, _ = entry
         last = found[-1] if found else None
         if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
             if last.x.shape[1:] == x.shape[1:] and last.d.shape[1:] == d.shape[1:]:

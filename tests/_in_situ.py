@@ -101,6 +101,7 @@ def consistent(model: nn.Module) -> None:
         held = weight.form.weight(weight.held, weight.shape)
         assert torch.equal(shown, held.to(shown.dtype)), name
         assert torch.equal(shown, digital[name]), name
+        assert not weight.tape.waiting, f"entries that nobody committed stay: {name}"
 
 
 PULSES, NUMBERS = {"pulses"}, {"numbers"}

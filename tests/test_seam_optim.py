@@ -33,6 +33,22 @@ OTHERS = {
 }
 
 
+class OldStyle(torch.optim.Optimizer):
+    """As written before there was no_grad."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    def step(self, closure):
+        closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.add_(p.grad.data, alpha=-0.01)
+
+
+OTHERS["by .data"] = OldStyle
+
+
 def one_step(model, optimiser):
     def closure():
         optimiser.zero_grad()
@@ -204,6 +220,20 @@ def test_without_gradients_a_penalty_comes_on_top():
             run.note(**dict(run.model.named_parameters()))
 
     assert judged(mlp(), habit, gradient=False) == {"pulses", "numbers"}
+
+
+@pytest.mark.parametrize("which", ["input", "error"])
+def test_without_gradients_what_is_overwritten_is_refused(which):
+    """With them, content tells; see `static_buffer` in test_seam_training."""
+    model = in_situ(mlp(), gradient=False)
+    optimiser, errors = xb.InSituSGD(model, LR), []
+    x = MLP[0].clone()
+    y = model(x)
+    y.register_hook(errors.append)
+    y.square().mean().backward()
+    (x if which == "input" else errors[0]).add_(1)
+    with pytest.raises(RuntimeError, match="written in place between backward and step"):
+        optimiser.step()
 
 
 @pytest.mark.parametrize("forget", ["optimiser", "load"])
