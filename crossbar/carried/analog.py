@@ -249,11 +249,7 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     w = args[0] if args else kwargs.get("input")
     if func is Tensor.detach and not torch.compiler.is_compiling():
         if sys._getframe(2).f_code is torch.nn.Parameter.__new__.__code__:
-            raise TypeError(
-                f"{w.analog.name} is on an array, which another Parameter cannot share: give "  # type: ignore[union-attr]
-                "nn.Parameter weight.detach().clone(), and register parametrizations before "
-                "convert(model, chip)"
-            )
+            return _parameter(w)
     out = func(*args, **kwargs)
     if not isinstance(w, Analog) or out is w:
         return out
@@ -277,6 +273,22 @@ def _freed(out: Any, free: bool) -> Any:
             if type(view) is AnalogView:
                 view.free = True
     return out
+
+
+def _parameter(w: Any) -> Tensor:
+    """What nn.Parameter(w) detaches: numbers computed of a weight become a plain Parameter.
+
+    It asks for the type of what it was given, which therefore is none of ours any more.
+    """
+    if type(w) is Analog or w.cells is not None and w.cells is not w.root:
+        raise TypeError(
+            f"{w.analog.name} is on an array, which another Parameter cannot share: give "
+            "nn.Parameter weight.detach().clone(), and register parametrizations before "
+            "convert(model, chip)"
+        )
+    values = w.detach().as_subclass(Tensor)
+    w.__class__ = torch.nn.Parameter
+    return torch.nn.Parameter(values, False)
 
 
 def _copies(func: Any, args: tuple[Any, ...], cells: Tensor, out: Any) -> bool:
