@@ -165,7 +165,8 @@ def layers(repeats: int) -> None:
     error = float((rough - exact).abs().max() / exact.abs().max())
     drop = float((outputs["no wires"] - exact).abs().max() / exact.abs().max())
     print(f"  logits: Approximate differs from exact by {error:.2%}, no wires by {drop:.1%}")
-    g = xb.convert(net, xb.Chip(cell), mode=xb.InSitu(), seed=1)[7].array.g  # 128 x 64, 2 tiles
+    linear = xb.convert(net, xb.Chip(cell), mode=xb.InSitu(), seed=1)[7]  # 128 x 64, 2 tiles
+    g = linear.analog["weight"].matrix.written.g
     arrays = torch.stack([g[:, :64], g[:, 64:]])
     solve = fastest(lambda: prepare(arrays, Wires(*OHMS)), 2 * repeats)
     print(

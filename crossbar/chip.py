@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from dataclasses import dataclass, field
 
-from crossbar.converters import Periphery
-from crossbar.mapping import Differential
-from crossbar.pulses import Aggregated, Scheme
+from crossbar.layout import Layout
+from crossbar.mappings import Differential, Mapping
+from crossbar.port import Periphery
 from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, SourceLine, Wires
 from devices import Device, presets
@@ -21,7 +20,7 @@ class Chip:
 
     Args:
         device: the memory cell.
-        mapping: how logical weights sit on pairs of cells.
+        mapping: how logical weights sit on cells.
         forward: converters of the forward read.
         backward: converters of the transposed read; None: the same, δ ranged per vector.
         tile: largest (rows, columns) of one physical array; a larger matrix is split evenly and
@@ -39,7 +38,7 @@ class Chip:
     """
 
     device: Device = field(default_factory=presets.ideal)
-    mapping: Differential = field(default_factory=Differential)
+    mapping: Mapping = field(default_factory=Differential)
     forward: Periphery = field(default_factory=Periphery)
     backward: Periphery | None = None
     tile: tuple[int, int] | None = None
@@ -49,14 +48,25 @@ class Chip:
 
     def __post_init__(self) -> None:
         instance("device", self.device, Device, optional=False)
-        instance("mapping", self.mapping, Differential, optional=False)
+        instance("mapping", self.mapping, Mapping, optional=False)
         instance("forward", self.forward, Periphery, optional=False)
         instance("backward", self.backward, Periphery)
+        if self.backward is not None and self.backward.calibrated:
+            raise ValueError(
+                "backward must not have range=Calibrated(): calibrate(model, batches) sees no "
+                "errors; use PerVector() or Fixed(full_scale)"
+            )
         instance("wires", self.wires, Wires)
         instance("solver", self.solver, Solver)
         instance("write", self.write, ParallelWrite)
         if self.write is not None:
             self._check_write(self.write)
+        if self.wires is not None and self.wires.interleaved:
+            if self.layout.signs != ((1, -1),):
+                raise ValueError(
+                    "wires with interleaved=True lay the two devices of a pair side by side: "
+                    f"mapping must be Differential, got {self.mapping!r}"
+                )
         if self.wires is not None and self.wires.source is not None:
             self._check_gates(self.wires.source)
         if self.device.iv is not None and not isinstance(self.solver, Newton | None):
@@ -70,6 +80,16 @@ class Chip:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")
             whole("tile rows", self.tile[0], 1)
             whole("tile columns", self.tile[1], 1)
+
+    @property
+    def layout(self) -> Layout:
+        """What the converters see of the cells."""
+        return self.mapping.layout(self.device)
+
+    @property
+    def floor(self) -> float:
+        """g_min/ΔG, what a cell at the bottom of the window shows."""
+        return self.device.window.g_min / self.device.window.span
 
     @property
     def gate_bits(self) -> int | None:
@@ -119,39 +139,3 @@ class Chip:
                 f"{type(update).__name__} says nothing of other voltages than its own: give "
                 "ParallelWrite a v0"
             )
-
-
-class Mode(ABC):
-    """How a layer uses its array."""
-
-
-@dataclass(frozen=True)
-class HardwareAware(Mode):
-    """A float weight seen through the noisy forward read; any torch optimiser trains it.
-
-    Each forward encodes the weight at the scale its programming will use, with the device's write
-    error and read noise drawn anew. Gradients are those of the matrix used, without converters
-    or noise. There is no device state until `program`.
-    """
-
-
-@dataclass(frozen=True)
-class InSitu(Mode):
-    """The conductances are the weights: forward, backward and update happen on the array.
-
-    Args:
-        scheme: how δ·xᵀ becomes pulses.
-
-    Raises:
-        TypeError: not a scheme.
-    """
-
-    scheme: Scheme = field(default_factory=lambda: Aggregated(bl=31))
-
-    def __post_init__(self) -> None:
-        instance("scheme", self.scheme, Scheme, optional=False)
-
-
-@dataclass(frozen=True)
-class Programmed(Mode):
-    """The conductances are written once and read; training is refused."""

@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.array import through_wires
-from crossbar.chip import HardwareAware
-from crossbar.layer import AnalogLayer
-from crossbar.model import analog_layers
+from crossbar.matrix import Matrix
+from crossbar.model import inputs_of, placements
+from crossbar.modes import HardwareAware
+from crossbar.operations import Operation
+from crossbar.planes import through_wires
+from crossbar.probes import observe
 from crossbar.quantise import balanced
+from crossbar.read import Probe
 from devices._check import whole
 
 
@@ -39,19 +42,25 @@ def reorder(model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module
     Raises:
         ValueError: no analog layer, or no batch. TypeError: nonlinear cells.
     """
-    layers = [layer for layer in analog_layers(model) if layer.chip.wires is not None]
-    inputs = None if batches is None else _inputs(batches)
-    for layer in layers:
-        _ohmic(layer)
-        weight = layer.as_matrix(layer.weight.detach()).abs()
+    inputs = None if batches is None else inputs_of(batches)
+    for _, _, parameter, analog in placements(model):
+        matrix = analog.matrix
+        if analog.chip.wires is None:
+            continue
+        _ohmic(matrix)
+        weight = analog.form.matrix(parameter.detach()).as_subclass(Tensor).abs()
         if inputs is not None:
-            weight = weight * _activity(model, layer, inputs)[..., None]
+            seen = [op.vectors(x, y)[0].abs().mean(0) for op, x, y in _reads(model, matrix, inputs)]
+            weight = weight * torch.stack(seen).mean(0)[..., None]
         weight = weight.reshape(-1, *weight.shape[-2:]).sum(0)  # groups share their places
-        tile = layer.chip.tile or (None, None)
+        tile = analog.chip.tile or (None, None)
         rows, cols = balanced(weight.shape[0], tile[0]), balanced(weight.shape[1], tile[1])
         # row 0 is farthest from the sense amplifiers, column 0 nearest to the drivers
-        layer.row_order = torch.cat([a + weight[a:b].sum(1).argsort() for a, b in rows])
-        layer.col_order = torch.cat([c + (-weight[:, c:d].sum(0)).argsort() for c, d in cols])
+        matrix.row_order = torch.cat([a + weight[a:b].sum(1).argsort() for a, b in rows])
+        matrix.col_order = torch.cat([c + (-weight[:, c:d].sum(0)).argsort() for c, d in cols])
+        if matrix.cells is not None:
+            matrix.cells.order = matrix.order
+            matrix.cells.refresh()
     return model
 
 
@@ -72,26 +81,26 @@ def predistort(model: nn.Module, steps: int = 12) -> nn.Module:
             layer, which has no cells yet.
     """
     whole("steps", steps, 1)
-    for layer in analog_layers(model):
-        if layer.chip.wires is None:
+    for _, _, parameter, analog in placements(model):
+        matrix = analog.matrix
+        if analog.chip.wires is None:
             continue
-        array = layer.array
-        _ohmic(layer)
-        if array is None:
+        _ohmic(matrix)
+        if matrix.cells is None:
             raise TypeError(f"program(model) first: mode {HardwareAware()!r} has no cells yet")
-        wanted = array.weight
+        wanted, w_max = matrix.weight, matrix.cells.w_max
         held = wanted.clone()
         let_through = None
         for _ in range(steps):
-            seen = _effective_weight(layer, held)
+            seen = _effective_weight(matrix, held)
             if let_through is None:
                 power = wanted.square().sum(-2, keepdim=True).clamp_min(1e-30)
                 let_through = ((seen * wanted).sum(-2, keepdim=True) / power).clamp(0.05, 1)
-            held = (held + let_through * wanted - seen).clamp(-array.w_max, array.w_max)
+            held = (held + let_through * wanted - seen).clamp(-w_max, w_max)
         assert let_through is not None
-        array.program(held)
-        layer.column_gain = (1 / let_through).flatten()
-        layer._mirror()
+        matrix.program(held)
+        matrix.column_gain = (1 / let_through).squeeze(-2)
+        analog.show(parameter)
     return model
 
 
@@ -110,84 +119,73 @@ def calibrate_columns(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     Raises:
         ValueError: no analog layer, no batch, or a predistorted layer.
     """
-    inputs = _inputs(batches)
-    for layer in analog_layers(model):
-        if layer.column_gain is not None and layer.column_offset is None:
+    inputs = inputs_of(batches)
+    for _, _, parameter, analog in placements(model):
+        held = analog.matrix
+        if held.column_gain is not None and held.column_offset is None:
             raise ValueError(
                 "a predistorted layer holds other weights than it computes: use either "
                 "predistort or calibrate_columns"
             )
         columns = []
-        for x, y in _reads(model, layer, inputs):
-            matrix = layer.as_matrix(layer.weight.detach()).to(x.dtype)
-            wanted = layer.op.mv(x, matrix, 0, matrix.shape[-2])
-            columns.append([t.movedim(layer.op.channel, -1).flatten(0, -2) for t in (wanted, y)])
-        wanted, own = (torch.cat(part).double() for part in zip(*columns, strict=True))
-        mean_wanted, mean_own = wanted.mean(0), own.mean(0)
+        for op, x, y in _reads(model, held, inputs):
+            matrix = op.form.matrix(parameter.detach().as_subclass(Tensor)).to(x.dtype)
+            wanted = op.forward.whole(x, matrix, op.sized(y))
+            columns.append([op.backward.lines(t) for t in (wanted, y)])
+        wanted, own = (torch.cat(part, -2).double() for part in zip(*columns, strict=True))
+        mean_wanted, mean_own = wanted.mean(-2, keepdim=True), own.mean(-2, keepdim=True)
         wanted, own = wanted - mean_wanted, own - mean_own
-        spread = own.square().sum(0)
-        ratio = torch.where(spread > 0, (wanted * own).sum(0) / spread, 1.0)
-        gain, offset = layer.column_gain, layer.column_offset
-        shift = mean_wanted - ratio * mean_own
-        ratio, shift = ratio.to(layer.weight.dtype), shift.to(layer.weight.dtype)
-        layer.column_gain = ratio if gain is None else gain * ratio
-        layer.column_offset = shift if offset is None else offset * ratio + shift
+        spread = own.square().sum(-2)
+        ratio = torch.where(spread > 0, (wanted * own).sum(-2) / spread, 1.0)
+        gain, offset = held.column_gain, held.column_offset
+        shift = mean_wanted.squeeze(-2) - ratio * mean_own.squeeze(-2)
+        ratio, shift = ratio.to(parameter.dtype), shift.to(parameter.dtype)
+        held.column_gain = ratio if gain is None else gain * ratio
+        held.column_offset = shift if offset is None else offset * ratio + shift
     return model
 
 
-def _ohmic(layer: AnalogLayer) -> None:
-    if layer.chip.device.iv is not None:
+def _ohmic(matrix: Matrix) -> None:
+    if matrix.chip.device.iv is not None:
         raise TypeError(
             "cells with a current-voltage law (device.iv) have no effective matrix to place or "
             "predistort by; calibrate_columns works"
         )
-    if layer.chip.gate_bits is not None:
+    if matrix.chip.gate_bits is not None:
         raise TypeError(
             "tiles with source lines (1T1R) have no effective matrix to place or predistort by; "
             "calibrate_columns works"
         )
 
 
-def _inputs(batches: Iterable[Any]) -> list[Tensor]:
-    inputs = [b[0] if isinstance(b, (tuple, list)) else b for b in batches]
-    if not inputs:
-        raise ValueError("batches must hold at least one batch, got none")
-    return inputs
-
-
 def _reads(
-    model: nn.Module, layer: AnalogLayer, inputs: list[Tensor]
-) -> list[tuple[Tensor, Tensor]]:
-    """What one layer is given and gives, without bias, when the model runs."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    read = layer._read
-
-    def spy(x: Tensor) -> Tensor:
-        y = read(x)
-        seen.append((x, y))
-        return y
-
-    layer.__dict__["_read"] = spy
-    try:
+    model: nn.Module, matrix: Matrix, inputs: list[Tensor]
+) -> list[tuple[Operation, Tensor, Tensor]]:
+    """What one matrix is given and gives, without bias, when the model runs."""
+    uses = _Uses()
+    with observe(matrix, uses):
         for x in inputs:
             model(x)
-    finally:
-        del layer.__dict__["_read"]
-    if not seen:
+    if not uses.seen:
         raise ValueError("a layer was never used by these batches and cannot be compensated")
-    return seen
+    return uses.seen
 
 
-def _activity(model: nn.Module, layer: AnalogLayer, inputs: list[Tensor]) -> Tensor:
-    """E|x_i| of every row, (rows,) or (groups, rows)."""
-    sizes = [layer.op.vectors(x, y)[0].abs().mean(0) for x, y in _reads(model, layer, inputs)]
-    return torch.stack(sizes).mean(0)
+class _Uses(Probe):
+    """What a matrix was used for."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Operation, Tensor, Tensor]] = []
+
+    def finished(self, matrix: Any, op: Any, x: Tensor, y: Tensor) -> None:
+        """Kept."""
+        self.seen.append((op, x, y))
 
 
-def _effective_weight(layer: AnalogLayer, weight: Tensor) -> Tensor:
+def _effective_weight(matrix: Matrix, weight: Tensor) -> Tensor:
     """Logical weights (..., rows, cols) that reads would see of cells written with `weight`."""
-    assert layer.array is not None
-    device, w_max = layer.chip.device, layer.array.w_max
-    cells = layer.chip.mapping.targets(weight / w_max, device)
-    seen, _ = through_wires(layer.chip, cells, layer.order)
-    return (seen[0] - seen[1]) * (w_max / (layer.span * device.window.span))
+    chip, w_max = matrix.chip, matrix.written.w_max
+    cells = chip.mapping.targets(weight / w_max, chip.device)
+    seen, _ = through_wires(chip, cells, matrix.order)
+    planes = chip.layout.planes(seen, chip.device.window.span)
+    return chip.layout.logical(planes, chip.floor) * w_max

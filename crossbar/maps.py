@@ -7,18 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crossbar.array import Array
-from crossbar.layer import AnalogLayer
+from crossbar.cells import Cells, writing
+from crossbar.model import Placement, only
 from crossbar.streams import WRITE
 
 Map = Tensor | str | Path
 """Conductances (rows, cols) [S], or the path of a CSV file of them: a line per row, no header."""
 
 
-@torch.no_grad()
-def load_maps(layer: AnalogLayer, positive: Map, negative: Map) -> None:
+def load_maps(layer: nn.Module, positive: Map, negative: Map) -> None:
     """Give the cells of a layer measured conductances, those of g⁺ and of g⁻.
 
     Rows are wordlines (inputs), columns are bitlines (outputs). The conductances are taken as they
@@ -34,40 +33,43 @@ def load_maps(layer: AnalogLayer, positive: Map, negative: Map) -> None:
         ValueError: another shape than the array, a negative or infinite conductance, one above 1 S,
             or a layer without an array.
     """
-    array = _array(layer)
+    place, cells = _cells(layer)
     maps = [
-        _checked(name, m, array) for name, m in (("positive", positive), ("negative", negative))
+        _checked(name, m, cells) for name, m in (("positive", positive), ("negative", negative))
     ]
-    state = array.state
-    g = torch.stack(maps).to(state.g)
-    device = array.chip.device
-    # a write without error or window resets age and redraws what a write redraws
-    generator = array.streams.generator(WRITE, state.g.device)
-    written = replace(device, write=None).program(state, g, generator=generator)
-    array.state = device.stick(written._replace(g=g))
-    layer._mirror()
+    with writing():
+        state = cells.state
+        g = torch.stack(maps).to(state.g)
+        device = cells.chip.device
+        # a write without error or window resets age and redraws what a write redraws
+        generator = cells.streams.generator(WRITE, state.g.device)
+        written = replace(device, write=None).program(state, g, generator=generator)
+        cells.state = device.stick(written._replace(g=g))
+    place.weight.show(place.parameter)
 
 
-def save_maps(layer: AnalogLayer, positive: str | Path, negative: str | Path) -> None:
+def save_maps(layer: nn.Module, positive: str | Path, negative: str | Path) -> None:
     """Write the conductances of a layer's cells [S] as two CSV files, a line per row."""
-    g = _array(layer).g
+    g = _cells(layer)[1].g
     for path, plane in ((positive, g[0]), (negative, g[1])):
         with open(path, "w", newline="", encoding="utf-8") as file:
             rows = plane.double().cpu().tolist()
             csv.writer(file, lineterminator="\n").writerows([f"{v:.9g}" for v in r] for r in rows)
 
 
-def _array(layer: AnalogLayer) -> Array:
-    if layer.array is None:
+def _cells(layer: nn.Module) -> tuple[Placement, Cells]:
+    place = only(layer)
+    cells = place.weight.matrix.cells
+    if cells is None:
         raise ValueError(
             "the layer has no conductances: its weights are floats until program() writes them"
         )
-    if layer.array.g.dim() != 3:
-        raise ValueError(f"maps are of one matrix, got an array of shape {layer.array.g.shape}")
-    return layer.array
+    if cells.g.dim() != 3 or len(cells.g) != 2:
+        raise ValueError(f"maps are of one matrix of pairs, got cells of shape {cells.g.shape}")
+    return place, cells
 
 
-def _checked(name: str, given: Map, array: Array) -> Tensor:
+def _checked(name: str, given: Map, array: Cells) -> Tensor:
     if isinstance(given, Tensor):
         g = given.double()
     else:

@@ -1,33 +1,82 @@
-"""A matrix on a crossbar, no network needed."""
+"""One physical matrix: its cells, converters and random streams, and the autograd of its reads."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crossbar.chip import Chip, Programmed
-from crossbar.nn import AnalogLinear
-from crossbar.read import read_t
-from crossbar.streams import Streams
+from crossbar.cells import Cells, Writer, writing
+from crossbar.chip import Chip
+from crossbar.operations import Matmul, Operation
+from crossbar.planes import Order
+from crossbar.port import Port
+from crossbar.pulses import Scheme
+from crossbar.quantise import balanced
+from crossbar.read import Call, Probe
+from crossbar.regions import EVERYWHERE, Form, Region
+from crossbar.streams import WRITE, Streams
+from crossbar.uses import physical
+from devices import Pulses
+
+COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")
 
 
-class Matrix:
-    """A (m, n) matrix whose products are analog reads; see `matrix`."""
+class Matrix(nn.Module):
+    """Cells in the shape (..., rows, cols) of one logical matrix, and everything around them.
 
-    def __init__(self, layer: AnalogLinear, transposed: bool = False) -> None:
-        self.layer = layer
-        self._transposed = transposed
+    `cells` is None until `fabricate`; converters and streams exist from the start, so that a
+    calibration survives the writing.
+
+        y = A @ x,   z = A.T @ y      (x (n,) or (n, k), y (m,) or (m, k); see `crossbar.matrix`)
+    """
+
+    column_gain: Tensor | None  # (..., cols) digital factor of each output
+    column_offset: Tensor | None  # (..., cols) added to it
+    row_order: Tensor | None  # (rows,) and (cols,), see `Order`
+    col_order: Tensor | None
+
+    def __init__(
+        self, chip: Chip, form: Form, shape: tuple[int, ...], seed: int | None = None
+    ) -> None:
+        super().__init__()
+        self.chip, self.form, self.lines = chip, form, tuple(shape)
+        self.streams = Streams(seed)
+        self.cells: Cells | None = None
+        self.probe: Probe | None = None
+        for name in COMPENSATION:
+            self.register_buffer(name, None)
+        columns, backward = len(chip.layout.columns), chip.backward or chip.forward.transposed()
+        lead, (rows, cols) = shape[:-2], shape[-2:]
+        name = f"{self.streams.seed}/converters"
+        down, across = len(self.tiles(False)), len(self.tiles(True))
+        self.forward_port = Port(chip.forward, down, columns, (*lead, cols), f"{name}/0")
+        self.backward_port = Port(backward, across, columns, (*lead, rows), f"{name}/1")
+
+    def tiles(self, transposed: bool) -> list[tuple[int, int]]:
+        """First and last driven line of every tile."""
+        tile = self.chip.tile or (None, None)
+        return balanced(self.lines[-1 if transposed else -2], tile[1 if transposed else 0])
+
+    @property
+    def order(self) -> Order | None:
+        """Where the logical rows and columns lie; None: in their own order."""
+        if self.row_order is None or self.col_order is None:
+            return None
+        return self.row_order, self.col_order
+
+    # ---- reads -----------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
-        m, n = self.layer.out_features, self.layer.in_features
-        return (n, m) if self._transposed else (m, n)
+        """(m, n) of the matrix that `@` multiplies by."""
+        return self.lines[-1], self.lines[-2]
 
     @property
-    def T(self) -> Matrix:  # noqa: N802 - numpy's name
+    def T(self) -> Transposed:  # noqa: N802 - numpy's name
         """The transpose: the same cells read the other way."""
-        return Matrix(self.layer, not self._transposed)
+        return Transposed(self)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """A @ x for x of shape (n,) or (n, k).
@@ -35,24 +84,240 @@ class Matrix:
         Raises:
             ValueError: x of another height.
         """
-        if x.dim() not in (1, 2) or x.shape[0] != self.shape[1]:
-            raise ValueError(
-                f"x must be ({self.shape[1]},) or ({self.shape[1]}, k), got {tuple(x.shape)}"
-            )
-        if not self._transposed:
-            y: Tensor = self.layer(x.mT if x.dim() == 2 else x)
+        return _columns(x, self.shape[1], self.mv)
+
+    def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
+        """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
+        return self._physical(x, Call(self, op or Matmul(), quiet=self.quiet))
+
+    def mv_t(self, d: Tensor, op: Operation | None = None) -> Tensor:
+        """The transposed read of d (..., cols); differentiable in d."""
+        call = Call(self, op or Matmul(), Region(transposed=True), quiet=self.quiet)
+        return self._physical(d, call)
+
+    def read_column(self, j: Tensor | int) -> Tensor:
+        """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows)."""
+        at = torch.as_tensor(j, device=self.written.g.device)
+        hot = nn.functional.one_hot(at, self.lines[-1]).to(self.written.g)
+        return self.mv_t(hot)
+
+    def _physical(self, x: Tensor, call: Call) -> Tensor:
+        planes = self.written.planes()
+        return physical(x.to(self.written.g.dtype), None, planes, self.written.w_max, call)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a read now is an evaluation, with random streams of its own."""
+        return not self.training or not torch.is_grad_enabled()
+
+    @property
+    def written(self) -> Cells:
+        """The cells.
+
+        Raises:
+            TypeError: there are none yet.
+        """
+        if self.cells is None:
+            raise TypeError("the matrix has no cells yet: program() it first")
+        return self.cells
+
+    @property
+    def weight(self) -> Tensor:
+        """Logical weights (..., rows, cols) that the cells hold now."""
+        if self.cells is None:  # for whoever asks every module of a model for its weight
+            raise AttributeError("the matrix has no cells yet: program() it first")
+        return self.cells.weight
+
+    @property
+    def predistorted(self) -> bool:
+        """Whether the cells hold other weights than they compute with."""
+        return self.column_gain is not None and self.column_offset is None
+
+    @property
+    def meant(self) -> Tensor:
+        """The weights to take elsewhere: what predistorted cells compute, else what cells hold."""
+        if not self.predistorted:
+            return self.weight
+        seen = self.chip.layout.logical(self.written.planes().matrix, self.chip.floor)
+        assert self.column_gain is not None
+        return seen * self.written.w_max * self.column_gain.unsqueeze(-2)
+
+    @property
+    def granularity(self) -> Tensor:
+        """Weight change of one coincidence, () or (..., 1, cols).
+
+        Raises:
+            TypeError: a device or mapping that pulses cannot train.
+        """
+        device = self.chip.device
+        if device.update is None:
+            raise TypeError("this device has no update law (update=None): it has no granularity")
+        step = device.update.step(device.window) / device.window.span
+        return self.written.w_max * (step * self.chip.mapping.gain)
+
+    # ---- verbs -----------------------------------------------------------------------------
+
+    def fabricate(self, w_max: Tensor, dtype: torch.dtype, device: torch.device) -> None:
+        """Make the cells, at the bottom of the window."""
+        self.cells = Cells(
+            self.chip, self.form, self.lines, w_max, self.streams, dtype=dtype, device=device
+        )
+        self.cells.order = self.order
+
+    def program(
+        self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
+    ) -> None:
+        """Write logical weights (..., rows, cols), see `Cells.program`."""
+        targets = self.written.program(weight, writer, mask)
+        if self.probe is not None:
+            self.probe.programmed(self, targets)
+
+    def pulse(self, pulses: Pulses) -> None:
+        """Give every weight pulses, counts (..., rows, cols); up raises a weight."""
+        with writing():
+            self._pulse(pulses)
+            self.written.refresh()
+
+    def drive(self, v: Tensor, dt: float) -> None:
+        """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
+        self.written.drive(v, dt)
+        if self.probe is not None:
+            self.probe.driven(self, v, dt)
+
+    def advance(self, dt: float, temperature: float = 300.0) -> None:
+        """Let dt seconds pass at `temperature` [K]."""
+        self.written.advance(dt, temperature)
+
+    def zero(self, pairs: int) -> None:
+        """Bring every cell to its symmetry point by `pairs` of an up and a down pulse."""
+        with writing():
+            one = torch.ones(self.lines, dtype=self.written.g.dtype, device=self.written.g.device)
+            none = torch.zeros_like(one)
+            for _ in range(pairs):
+                self._pulse(Pulses(one, none))
+                self._pulse(Pulses(none, one))
+            self.written.refresh()
+
+    def update(
+        self,
+        x: Tensor,
+        d: Tensor,
+        lr: float,
+        scheme: Scheme,
+        *,
+        op: Operation | None = None,
+        region: Region = EVERYWHERE,
+        step: Tensor | float | None = None,
+    ) -> None:
+        """One outer-product update of −lr Σ x_i δ_j by pulses.
+
+        Args:
+            x: inputs, as `op` takes them.
+            d: errors δ.
+            lr: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse.
+            scheme: how x and δ become pulses.
+            op: the operation whose vectors x and d are; None: x (n, rows), d (n, cols).
+            region: the part of the matrix they are of.
+            step: weight change that one coincidence is reckoned with; None: `granularity`.
+        """
+        if lr == 0 or not x.numel() or not d.numel():
+            return
+        op, cells = op or Matmul(), self.written
+        x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
+        dw = self.granularity if step is None else torch.as_tensor(step, device=cells.g.device)
+        rate = lr
+        if dw.dim() == 0:
+            rate = lr / float(dw)
+        elif region.transposed:  # a scale of its own for every column, which the inputs drive
+            x = x / op.forward.driven(dw[..., 0, region.cols])
         else:
-            array = self.layer.array
-            assert array is not None
-            d = x.mT if x.dim() == 2 else x
-            shape = torch.Size((*d.shape[:-1], self.layer.in_features))
-            y = read_t(
-                d, array.plane(self.layer.order), array.w_max / self.layer.span, self.layer, shape
-            )
-        return y.mT if x.dim() == 2 else y
+            d = d / op.backward.driven(dw[..., 0, region.cols])
+        with writing():
+            generator = self.streams.generator(WRITE, cells.g.device)
+            efficacy = cells.efficacy()
+            disturbed = efficacy is not None and efficacy.row is not None
+            if disturbed and region.transposed:
+                raise TypeError("half_select=True counts the pulses of inputs on rows only")
+            for turn, xs, ds in scheme.turns(op, x, d):
+                fired = None
+                if disturbed:
+                    pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
+                else:
+                    pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
+                pulses = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+                self._pulse(pulses, fired, efficacy, generator)
+            cells.maintain(generator)
+            cells.refresh()
+
+    def _all(self, counts: Tensor, region: Region) -> Tensor:
+        """Counts of a region as those of the whole matrix."""
+        counts = counts.mT if region.transposed else counts
+        if counts.shape == self.lines:
+            return counts.contiguous()  # as the cells lie: the passes of a law are faster
+        if counts.numel() == region.of(counts.new_empty(1).expand(self.lines)).numel():
+            out = counts.new_zeros(self.lines)
+            region.of(out).copy_(counts.reshape(region.of(out).shape))
+            return out
+        return counts
+
+    def _pulse(
+        self, pulses: Pulses, fired: Any = None, efficacy: Any = None, generator: Any = None
+    ) -> None:
+        mapping, cells = self.chip.mapping, self.written
+        generator = generator or self.streams.generator(WRITE, cells.g.device)
+        if mapping.alike and pulses.up_var is not None:
+            up = pulses.up
+            z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
+            pulses = pulses._replace(z=z)
+        given = mapping.given(pulses)
+        if self.probe is not None:
+            self.probe.pulsed(self, given)
+        cells.pulse(given, fired, efficacy, generator)
+
+    # ---- torch's conventions -----------------------------------------------------------------
+
+    def get_extra_state(self) -> Tensor:
+        """Seed and counters, one int64 tensor."""
+        return self.streams.state.clone()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Continue with the counters of a saved matrix."""
+        self.streams.state.copy_(state)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in COMPENSATION:  # what was measured of the saved matrix is taken over
+            given = state_dict.get(f"{prefix}{name}")
+            if given is not None and getattr(self, name) is None:
+                place = given.device if self.cells is None else self.cells.g.device
+                setattr(self, name, torch.empty_like(given, device=place))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.cells is not None:
+            self.cells.order = self.order
 
     def __repr__(self) -> str:
-        return f"Matrix{self.shape} on {self.layer.chip!r}"
+        """Shape and chip."""
+        return f"Matrix{self.shape} on {self.chip!r}"
+
+
+class Transposed:
+    """A matrix read from its columns."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.T = matrix
+        self.shape = matrix.shape[::-1]
+
+    def __matmul__(self, y: Tensor) -> Tensor:
+        """A.T @ y for y of shape (m,) or (m, k)."""
+        return _columns(y, self.shape[1], self.T.mv_t)
+
+    def __repr__(self) -> str:
+        return f"{self.T!r}, transposed"
+
+
+def _columns(x: Tensor, height: int, product: Any) -> Tensor:
+    if x.dim() not in (1, 2) or x.shape[0] != height:
+        raise ValueError(f"x must be ({height},) or ({height}, k), got {tuple(x.shape)}")
+    return product(x) if x.dim() == 1 else product(x.mT).mT
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
@@ -70,9 +335,9 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     """
     if weight.dim() != 2:
         raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
-    m, n = weight.shape
-    layer = torch.nn.Linear(n, m, bias=False, device=weight.device, dtype=weight.dtype)
-    layer.weight = torch.nn.Parameter(weight.detach().clone())
-    return Matrix(
-        AnalogLinear.from_digital(layer, chip or Chip(), Programmed(), Streams(seed).seed)
-    )
+    chip, w = chip or Chip(), weight.detach().mT
+    found = Matrix(chip, Form(), tuple(w.shape), seed)
+    wide = w if w.dtype == torch.float64 else w.float()
+    found.fabricate(chip.mapping.scale(wide), wide.dtype, w.device)
+    found.program(wide)
+    return found

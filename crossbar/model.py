@@ -3,21 +3,81 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from crossbar.array import Writer
-from crossbar.chip import Chip, Mode
-from crossbar.layer import AnalogLayer
-from crossbar.nn import AnalogConv2d, AnalogLinear
+from crossbar.carried.analog import Analog, is_analog, uncarry
+from crossbar.carried.owner import Owner, held, own, weights
+from crossbar.cells import Writer
+from crossbar.chip import Chip
+from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
+from crossbar.nn import digital, place, value_of
 from crossbar.streams import Streams, derive
+from crossbar.weight import AnalogWeight
 from devices._check import at_least, instance, positive
 
-ANALOG: dict[type[nn.Module], Any] = {nn.Linear: AnalogLinear, nn.Conv2d: AnalogConv2d}
+PRODUCTS: dict[type, tuple[str, ...]] = {
+    nn.Linear: ("weight",),
+    nn.modules.conv._ConvNd: ("weight",),
+    nn.MultiheadAttention: (
+        "in_proj_weight",
+        "q_proj_weight",
+        "k_proj_weight",
+        "v_proj_weight",
+    ),
+}
+"""torch's classes whose products are read on arrays, and the weights they multiply by."""
+
+
+class Placement(NamedTuple):
+    """One analog weight of a model."""
+
+    name: str  # qualified name of its first owner's Parameter
+    module: nn.Module
+    parameter: Any  # torch's Parameter; of a computed weight what its module computes now
+    weight: AnalogWeight
+
+
+def placements(model: nn.Module) -> list[Placement]:
+    """Every analog weight once, at its first owner.
+
+    Raises:
+        TypeError: not a module. ValueError: a module without analog weights.
+    """
+    instance("model", model, nn.Module, optional=False)
+    found, seen = [], set()
+    for path, module in model.named_modules():
+        for name in weights(module):
+            weight = held(module, name)
+            if weight is None or id(weight) in seen:
+                continue
+            seen.add(id(weight))
+            full = f"{path}.{name}" if path else name
+            found.append(Placement(full, module, value_of(module, name), weight))
+    if not found:
+        raise ValueError("model has no analog layers; convert(model, chip) makes them")
+    return found
+
+
+def only(layer: nn.Module) -> Placement:
+    """The one analog weight of a layer.
+
+    Raises:
+        ValueError: several, or none.
+    """
+    found = placements(layer)
+    if len(found) > 1:
+        raise ValueError(f"one analog weight is needed, got {[name for name, *_ in found]}")
+    return found[0]
+
+
+def analog_weights(model: nn.Module) -> dict[str, AnalogWeight]:
+    """Every analog weight once, by the qualified name of its first owner's Parameter."""
+    return {name: weight for name, _, _, weight in placements(model)}
 
 
 def convert(
@@ -28,93 +88,172 @@ def convert(
     *,
     exclude: Collection[str] = (),
 ) -> nn.Module:
-    """A copy of `model` with its linear layers on `chip`.
+    """A copy of `model` with the weights of its products on `chip`.
 
-    Every `nn.Linear` and `nn.Conv2d` (not their subclasses) becomes analog. A layer that is analog
-    already moves to the new chip: same seed, device state kept where it fits (equal parts in an
-    equal window), faults laid on top; a write-only chip makes it programmed.
+    Every `nn.Linear`, convolution and attention, subclasses too, and the two-dimensional Parameters
+    that other modules own: whatever code multiplies by such a weight reads its array. Tied
+    Parameters share one. Hooks, flags and names stay. A weight that is analog already moves to the
+    new chip: same seed, device state kept where it fits (equal parts in an equal window), faults
+    laid on top; a write-only chip makes it programmed. What stays digital is said in one warning.
 
     Args:
         model: any module; shared layers stay shared.
         chip: the hardware.
-        mode: of all analog layers; None: `HardwareAware()` for digital layers, its own for analog.
-        seed: of the whole model, each layer's follows from it and its name; None draws one.
-        exclude: qualified names of layers that stay as they are.
+        mode: of all analog weights; None: `HardwareAware()` for digital layers, its own for analog.
+        seed: of the whole model, each weight's follows from it and its name; None draws one.
+        exclude: qualified names of modules (and what is in them) or Parameters that stay digital.
 
     Raises:
-        TypeError: chip or mode of another kind, in situ on a write-only device.
-        ValueError: no layer to convert, or an excluded name that does not exist.
+        TypeError: chip or mode of another kind, in situ on a write-only device or of a computed
+            weight.
+        ValueError: no weight to convert, or an excluded name that does not exist.
     """
     instance("chip", chip, Chip, optional=False)
     instance("mode", mode, Mode)
     base = Streams(seed).seed
-    model = copy.deepcopy(model)
     names = {name for name, _ in model.named_modules(remove_duplicate=False)}
+    names |= {name for name, _ in model.named_parameters(remove_duplicate=False)}
     unknown = sorted(set(exclude) - names)
     if unknown:
         raise ValueError(f"exclude names no layer {unknown[0]!r}; layers are {sorted(names)}")
-    made: dict[int, nn.Module] = {}
-
-    def analog(name: str, layer: nn.Module) -> nn.Module:
-        if name in exclude:
-            return layer
-        if id(layer) not in made:
-            if isinstance(layer, AnalogLayer):
-                layer.rechip(chip, mode)
-                made[id(layer)] = layer
-            elif type(layer) in ANALOG:
-                made[id(layer)] = ANALOG[type(layer)].from_digital(
-                    layer, chip, mode, derive(base, name)
-                )
-        return made.get(id(layer), layer)
-
-    found = list(model.named_modules(remove_duplicate=False))
-    root = analog("", model)
-    for name, layer in found:
-        parent, _, attribute = name.rpartition(".")
-        if name:
-            new = analog(name, layer)
-            if new is not layer:
-                setattr(model.get_submodule(parent), attribute, new)
-    if not made:
+    model = _copied(model)
+    shared: dict[int, AnalogWeight] = {}  # by Parameter
+    left: list[str] = []
+    found = list(model.named_modules(remove_duplicate=True))
+    excluded = {
+        id(p)
+        for path, module in model.named_modules(remove_duplicate=False)
+        for name, p in module._parameters.items()
+        if p is not None and _within(f"{path}.{name}" if path else name, exclude)
+    }
+    for path, module in found:
+        taken, digital_ = _products(module)
+        for name in taken:
+            full = f"{path}.{name}" if path else name
+            value = module._parameters.get(name)
+            if _within(full, exclude) or (value is not None and id(value) in excluded):
+                continue
+            _put(module, name, full, chip, mode, derive(base, full), shared)
+        left += [f"{path}.{n}" if path else n for n in digital_]
+    for _, module in found:  # tables that are tied to a weight on arrays
+        for name, value in list(module._parameters.items()):
+            if value is not None and id(value) in shared and name not in weights(module):
+                own(module, name, shared[id(value)], registered=False)
+    tied = [n for n in left if not _within(n, exclude)]
+    if not shared and not any(weights(m) for m in model.modules()):
         raise ValueError(
-            "model has no layer to convert: it needs an nn.Linear, nn.Conv2d or an analog layer"
+            "model has no layer to convert: it needs an nn.Linear, a convolution, an attention, a "
+            "two-dimensional Parameter of its own or an analog layer"
         )
-    return root
+    carried = {id(p) for p in model.parameters() if is_analog(p)}
+    params = dict(model.named_parameters(remove_duplicate=False))
+    tied = [n for n in tied if id(params.get(n)) not in carried]
+    if tied:
+        warnings.warn(
+            f"these weights stay digital (their products are not read on arrays yet): {tied}; "
+            "name them in exclude= to say so",
+            stacklevel=2,
+        )
+    return model
+
+
+def _within(name: str, exclude: Collection[str]) -> bool:
+    return any(not e or name == e or name.startswith(f"{e}.") for e in exclude)
+
+
+def _products(module: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the weights a module multiplies by, and of those that cannot be read yet."""
+    if isinstance(module, Owner):
+        return list(weights(module)), []
+    for kind, names in PRODUCTS.items():
+        if isinstance(module, kind):
+            present = [name for name in names if isinstance(value_of(module, name), Tensor)]
+            for name in present:
+                _usable(module, name)
+            return present, []
+    own_ = {n: p for n, p in module._parameters.items() if p is not None and p.dim() >= 2}
+    if type(module).__module__.startswith("torch.nn."):
+        silent = isinstance(module, (nn.Embedding, nn.utils.parametrize.ParametrizationList))
+        return [], [] if silent else list(own_)
+    flat = [n for n, p in own_.items() if p.dim() == 2 and p.is_floating_point()]
+    return flat, [n for n in own_ if n not in flat]
+
+
+def _usable(module: nn.Module, name: str) -> None:
+    value = value_of(module, name)
+    if isinstance(value, nn.parameter.UninitializedParameter):
+        raise TypeError(
+            f"{type(module).__name__}.{name} has no shape yet: run one batch through the model "
+            "first"
+        )
+    if not value.is_floating_point():
+        raise TypeError(f"{type(module).__name__}.{name} is {value.dtype}: exclude it")
+
+
+def _put(
+    module: nn.Module,
+    name: str,
+    full: str,
+    chip: Chip,
+    mode: Mode | None,
+    seed: int,
+    shared: dict[int, AnalogWeight],
+) -> None:
+    parameter = module._parameters.get(name)
+    weight = held(module, name)
+    if weight is not None:
+        if id(weight) not in {id(w) for w in shared.values()}:
+            value = value_of(module, name)
+            weight.settle(value, _moved(weight, chip, mode), chip)
+        if parameter is not None:
+            shared[id(parameter)] = weight
+        return
+    if parameter is not None and id(parameter) in shared:
+        own(module, name, shared[id(parameter)], registered=False)
+        return
+    made = place(module, name, chip, mode or HardwareAware(), seed, full)
+    if parameter is not None:
+        shared[id(parameter)] = made
+
+
+def _moved(weight: AnalogWeight, chip: Chip, mode: Mode | None) -> Mode:
+    """The mode of a weight on another chip: its own, but a write-only chip makes it programmed."""
+    from_own = mode is None or isinstance(mode, InSitu)
+    wanted = mode or weight.mode
+    if from_own and isinstance(wanted, InSitu) and weight.mode.written:
+        if chip.device.update is None:
+            return Programmed()
+    return wanted
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """deepcopy, also of modules whose computed weights are no leaves of the graph."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in module.__dict__.values():
+            if isinstance(value, Tensor) and not value.is_leaf and not isinstance(value, Analog):
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
 
 
 def to_digital(model: nn.Module) -> nn.Module:
     """A copy of `model` with every analog layer as torch's own, holding what the cells hold now."""
-    model = copy.deepcopy(model)
-    if isinstance(model, (AnalogLinear, AnalogConv2d)):
-        return model.to_digital()
-    made: dict[int, nn.Module] = {}
-    for name, layer in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(layer, (AnalogLinear, AnalogConv2d)):
-            parent, _, attribute = name.rpartition(".")
-            new = made.setdefault(id(layer), layer.to_digital())
-            setattr(model.get_submodule(parent), attribute, new)
+    model = _copied(model)
+    owners = [m for m in model.modules() if isinstance(m, Owner)]
+    for module in owners:
+        digital(module)
+    for parameter in model.parameters():
+        if is_analog(parameter):
+            uncarry(parameter)
     return model
 
 
-def analog_layers(model: nn.Module) -> list[AnalogLayer]:
-    """Every analog layer once.
-
-    Raises:
-        TypeError: not a module. ValueError: a module without analog layers.
-    """
-    instance("model", model, nn.Module, optional=False)
-    layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
-    if not layers:
-        raise ValueError("model has no analog layers; convert(model, chip) makes them")
-    return layers
-
-
 def program(model: nn.Module, writer: Writer | None = None) -> nn.Module:
-    """Write every analog layer's weight onto devices, in place; returns the model.
+    """Write every analog weight onto devices, in place; returns the model.
 
-    A hardware-aware layer becomes `InSitu()` if its device has an update law, else `Programmed()`;
-    a layer whose cells are the weights is rewritten with what it holds.
+    A hardware-aware weight becomes `InSitu()` if its device has an update law, else
+    `Programmed()`, at the scale it was rehearsed at; a weight whose cells are the weight is
+    rewritten with what it holds.
 
     Args:
         model: a model with analog layers.
@@ -123,8 +262,8 @@ def program(model: nn.Module, writer: Writer | None = None) -> nn.Module:
     Raises:
         ValueError: weights that are not finite; no analog layer.
     """
-    for layer in analog_layers(model):
-        layer.program(writer)
+    for _, _, parameter, weight in placements(model):
+        weight.program(parameter, writer)
     return model
 
 
@@ -132,59 +271,40 @@ def advance(model: nn.Module, seconds: float, *, temperature: float = 300.0) -> 
     """Let time pass for every cell, in place; returns the model.
 
     Args:
-        model: a model with analog layers (hardware-aware ones have no cells yet).
+        model: a model with analog layers.
         seconds: duration [s], >= 0.
         temperature: [K], > 0.
 
     Raises:
+        TypeError: hardware-aware weights, which have no cells yet.
         ValueError: a negative duration or temperature; no analog layer.
     """
     at_least("seconds", seconds, 0, "s")
     positive("temperature", temperature, "K")
-    for layer in analog_layers(model):
-        layer.advance(float(seconds), temperature)
+    found = placements(model)
+    floats = [name for name, _, _, weight in found if not weight.mode.written]
+    if floats:
+        raise TypeError(
+            f"time passes for cells, and {floats[0]} is a float weight until program(model) writes "
+            "it: call program first"
+        )
+    for _, _, parameter, weight in found:
+        weight.sync(parameter)
+        weight.advance(float(seconds), temperature)
+        weight.show(parameter)
     return model
 
 
 def reseed(model: nn.Module, seed: int) -> nn.Module:
-    """Move the same weights onto another chip of the same kind, in place; returns the model."""
-    base = Streams(seed).seed
-    analog_layers(model)
-    for name, layer in model.named_modules():
-        if isinstance(layer, AnalogLayer):
-            layer.reseed(derive(base, name))
-    return model
+    """Move the same weights onto another chip of the same kind, in place; returns the model.
 
-
-@torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
-    """Measure the ranges of every `Calibrated` converter of the forward reads, in place.
-
-    Two passes over the data: the inputs' ranges first, then the currents these give.
-
-    Args:
-        model: a model with analog layers.
-        batches: inputs, or (inputs, …) tuples as a DataLoader gives; walked twice.
-
-    Raises:
-        ValueError: no batch, or no analog layer.
+    The same seed is the same chip as `convert(model, chip, seed=seed)` makes, wherever the model
+    is wrapped: seeds follow the names the weights were converted by.
     """
-    ports = [layer.forward_port for layer in analog_layers(model)]
-    inputs: list[Tensor] = [b[0] if isinstance(b, (tuple, list)) else b for b in batches]
-    if not inputs:
-        raise ValueError("batches must hold at least one batch, got none")
-    try:
-        for stage in ("dac", "adc"):
-            for port in ports:
-                port.observing = stage
-                scale = port.dac_scale if stage == "dac" else port.adc_scale
-                if scale is not None:
-                    scale.fill_(torch.nan)
-            for x in inputs:
-                model(x)
-    finally:
-        for port in ports:
-            port.observing = None
+    base = Streams(seed).seed
+    for _, _, parameter, weight in placements(model):
+        weight.sync(parameter)
+        weight.reseed(parameter, derive(base, weight.name))
     return model
 
 
@@ -193,7 +313,7 @@ def replay(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None],
 
     checkpoint(f, x, use_reentrant=False, context_fn=replay(model))
     """
-    streams = [layer.streams for layer in analog_layers(model)]
+    streams = [m.streams for _, _, _, w in placements(model) for _, m in w.all()]
 
     def contexts() -> tuple[AbstractContextManager[None], ...]:
         saved: list[Tensor] = []
@@ -217,3 +337,15 @@ def replay(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None],
         return record(), again()
 
     return contexts
+
+
+def inputs_of(batches: Iterable[Any]) -> list[Tensor]:
+    """The inputs of batches, or of (inputs, …) tuples as a DataLoader gives.
+
+    Raises:
+        ValueError: no batch.
+    """
+    inputs = [b[0] if isinstance(b, (tuple, list)) else b for b in batches]
+    if not inputs:
+        raise ValueError("batches must hold at least one batch, got none")
+    return inputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,137 +11,242 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.sgd import sgd
 
-from crossbar.chip import InSitu, Programmed
-from crossbar.layer import AnalogLayer
-from crossbar.operations import Operation, Vectors
-from devices._check import positive
+from crossbar.carried.analog import is_analog
+from crossbar.modes import Programmed
+from crossbar.rules import Job
+from crossbar.streams import Streams
+from crossbar.tape import Entry
+from crossbar.weight import AnalogWeight
+from devices._check import at_least, positive
 
 
 class InSituSGD(Optimizer):
-    """Pulses to the cells of in-situ layers, plain SGD to every other parameter.
+    """Pulses to the cells of in-situ weights, plain SGD to every other parameter.
 
-        cells: W ← W − lr Σ δᵀx by each layer's pulse scheme; others: p ← p − lr ∇p
+        cells: each weight's rule, W ← W − lr Σ δᵀx in the mean; others: torch.optim.SGD
 
-    Learning rates have the units of `torch.optim.SGD`. There is no momentum: cells have nowhere to
-    keep it. torch's learning-rate schedulers work on it (a rate of 0 sends no pulse), GradScaler
-    too; `max_norm` clips what clip_grad_norm_ cannot see.
+    What is pulsed is what `.grad` says: the (x, δ) of the backward passes where it is theirs, with
+    δ scaled where it was scaled (clipping, GradScaler); its numbers, row by row, where it is
+    something else (noise, a penalty on the weight). A gradient that was zeroed is forgotten.
 
-    Given a `DistributedDataParallel` model (with `broadcast_buffers=False`), every replica applies
-    the (x, δ) of all of them and stays the same chip; ranks need batches of equal size.
+    Given a `DistributedDataParallel` model, every replica applies the (x, δ) of all of them and
+    stays the same chip; where batches are not of equal size, and given the module alone, the
+    averaged numbers are applied.
 
     Args:
-        model: the model whose parameters are trained.
-        lr: learning rate, > 0.
-        max_norm: largest Frobenius norm of a layer's δᵀx bound Σ‖x‖‖δ‖ in one step, > 0: δ is
-            scaled down to it; None does not clip.
+        model: the model whose parameters are trained; parameters that belong to no model are
+            added with `add_param_group`.
+        lr: learning rate, > 0, in the units of `torch.optim.SGD`; 0 in a scheduler sends no pulse.
+        momentum, dampening, weight_decay, nesterov, maximize: of the digital parameters, as in
+            `torch.optim.SGD`. With analog weights momentum and weight_decay are refused: cells
+            have nowhere to keep them.
+        max_norm: largest bound Σ‖x‖‖δ‖ of a weight's gradient in one step, > 0: δ is scaled down
+            to it; None does not clip.
 
     Raises:
-        TypeError: a model without parameters to train, or programmed layers (write-only).
-        ValueError: lr or max_norm not positive.
+        TypeError: not a model, a model without parameters to train, programmed weights.
+        ValueError: a number out of range.
     """
 
-    # GradScaler hands over its scale instead of dividing gradients that are only placeholders
-    _step_supports_amp_scaling = True
-    # GradScaler sets these for one step and deletes them again
-    grad_scale: Tensor | float = 1.0
-    found_inf: Tensor | float = 0.0
+    pulses = True  # analog weights let it write them
 
-    def __init__(self, model: nn.Module, lr: float, *, max_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        maximize: bool = False,
+        max_norm: float | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                "InSituSGD takes the model, not its parameters: InSituSGD(model, lr), got "
+                f"{type(model).__name__}"
+            )
         positive("lr", lr)
         if max_norm is not None:
             positive("max_norm", max_norm)
-        layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
-        if any(isinstance(m.mode, Programmed) for m in layers):
+        at_least("momentum", momentum, 0)
+        at_least("weight_decay", weight_decay, 0)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("nesterov needs momentum > 0 and dampening = 0")
+        self.max_norm = max_norm
+        self.streams = Streams(0)
+        parallel = isinstance(model, nn.parallel.DistributedDataParallel)
+        self.group: Any = model.process_group if parallel else None
+        # frozen weights too: whoever thaws one later trains it
+        params = list(model.parameters())
+        modes = [p.analog.mode for p in params if is_analog(p)]
+        if modes and all(isinstance(mode, Programmed) for mode in modes):
             raise TypeError(
                 "InSituSGD cannot train programmed layers: their cells are only read; "
                 "convert the model with mode=InSitu() or train it with HardwareAware()"
             )
-        self.layers = [m for m in layers if isinstance(m.mode, InSitu)]
-        self.max_norm = max_norm
-        parallel = isinstance(model, nn.parallel.DistributedDataParallel)
-        self.group: Any = model.process_group if parallel else None
-        params = [p for p in model.parameters() if p.requires_grad]
-        if not params:
+        if not any(p.requires_grad for p in params):
             raise TypeError("model must have parameters to train, got none")
-        super().__init__(params, {"lr": lr})
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: self.__dict__[name] for name in ("max_norm", "streams", "group")}
+        return {**super().__getstate__(), **own}
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and how far the random streams of rules have got."""
+        return {**super().state_dict(), "streams": self.streams.state.clone()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's."""
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "streams"})
+        if "streams" in state_dict:
+            self.streams.state.copy_(state_dict["streams"])
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's.
+
+        Raises:
+            TypeError: momentum or weight_decay on analog weights, which cannot keep them.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            if not is_analog(p):
+                continue
+            self._keepable(group, p.analog)
+
+    @staticmethod
+    def _keepable(group: dict[str, Any], analog: AnalogWeight) -> None:
+        for name in ("momentum", "weight_decay"):
+            if group[name] and analog.mode.written:
+                raise TypeError(
+                    f"{name}={group[name]!r} needs a memory beside the cells of {analog.name}: put "
+                    "analog weights into a group with 0, or train with HardwareAware()"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; consumes the errors that the backward passes left.
+        """One update; consumes what the backward passes left.
 
         Raises:
-            ValueError: a δ that is not finite (under GradScaler the step is skipped instead).
+            ValueError: a gradient or error that is not finite.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        lr = float(self.param_groups[0]["lr"])
-        if isinstance(self.found_inf, Tensor) and not isinstance(self.grad_scale, Tensor):
-            raise RuntimeError(
-                "scaler.unscale_(optimizer) cannot reach the errors kept for the cells; "
-                "let scaler.step(optimizer) unscale, and clip with max_norm="
-            )
-        scale = float(self.grad_scale)
-        mirrors = {id(layer.weight): layer for layer in self.layers}
-        stashes = {id(layer): layer.take_stash() for layer in self.layers}
-        if float(self.found_inf):
-            return loss
-        for layer in self.layers:
-            self._check_finite(layer, stashes[id(layer)])
-        for parameter in self.param_groups[0]["params"]:
-            if parameter.grad is not None and id(parameter) not in mirrors:
-                parameter.add_(parameter.grad, alpha=-lr / scale)
-        for layer in self.layers:
-            kept = stashes[id(layer)]
-            if kept:
-                op, x, d = _together(layer.op, kept)
-                x, d = self._gathered(x, d / scale)
-                layer.update(x, self._clipped(op, x, d), lr, op)
-                # consumed: the next forward starts a new stash whatever zero_grad does
-                layer.weight.grad = None
+        analog: dict[AnalogWeight, tuple[Tensor, float]] = {}
+        jobs: dict[int, tuple[Any, list[Job]]] = {}
+        for group in self.param_groups:
+            sign = -1.0 if group["maximize"] else 1.0
+            for p in group["params"]:
+                if is_analog(p) and p.analog.in_situ:
+                    self._keepable(group, p.analog)
+                    p.analog.sync(p)
+                    found = self._jobs(p, sign * float(group["lr"]))
+                    if found:
+                        analog[p.analog] = (p, float(group["lr"]))
+                        rule = p.analog.rule
+                        jobs.setdefault(id(rule), (rule, []))[1].extend(found)
+        for group in self.param_groups:
+            self._digital(group)
+        for rule, work in jobs.values():
+            rule.update(work, streams=self.streams)
+        for weight, (p, lr) in analog.items():
+            weight.stepped(p, lr)
         return loss
+
+    def _jobs(self, p: Any, lr: float) -> list[Job]:
+        gather = functools.partial(self._gathered, p.analog)
+        jobs: list[Job] = p.analog.jobs(p, lr, gather)
+        if self.max_norm is None:
+            return jobs
+        bounds = []
+        for job in jobs:
+            xs, ds = job.op.vectors(job.x, job.d)
+            bounds.append((xs.norm(dim=-1) * ds.norm(dim=-1)).sum())
+        factor = (self.max_norm / sum(bounds)).clamp(max=1.0) if bounds else 1.0
+        return [job._replace(d=job.d * factor) for job in jobs]
+
+    def _digital(self, group: dict[str, Any]) -> None:
+        """torch's SGD of the parameters that are numbers."""
+        params: list[Tensor] = []
+        buffers: list[Tensor | None] = []
+        for p in group["params"]:
+            if p.grad is None or (is_analog(p) and p.analog.in_situ):
+                continue
+            if is_analog(p) and p.analog.mode.written:
+                continue
+            params.append(p)
+            buffers.append(self.state[p].get("momentum_buffer") if group["momentum"] else None)
+        if not params:
+            return
+        sgd(
+            params,
+            [p.grad for p in params],  # type: ignore[misc]
+            buffers,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+            has_sparse_grad=any(p.grad.is_sparse for p in params),  # type: ignore[union-attr]
+            foreach=False,
+        )
+        if group["momentum"]:
+            for p, buffer in zip(params, buffers, strict=True):
+                self.state[p]["momentum_buffer"] = buffer
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget gradients and the errors kept for the cells."""
         super().zero_grad(set_to_none)
-        for layer in self.layers:
-            layer.take_stash()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if is_analog(p):
+                    p.analog.tape.clear()
 
-    def _gathered(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """The (x, δ) of every data-parallel replica, so that all chips take the same pulses."""
+    def _gathered(self, weight: AnalogWeight, entries: list[Entry]) -> list[Entry]:
+        """The entries of every data-parallel replica, so that all chips take the same pulses.
+
+        Where replicas read a weight in other ways, or batches of other sizes, there are none: the
+        averaged gradient is applied as numbers.
+
+        Raises:
+            RuntimeError: and there is no gradient.
+        """
         if self.group is None:
-            return x, d
+            return entries
         world = dist.get_world_size(self.group)
-        both = []
-        for t in (x, d / world):
-            parts = [torch.empty_like(t) for _ in range(world)]
-            dist.all_gather(parts, t.contiguous(), group=self.group)
-            both.append(torch.cat(parts))
-        return both[0], both[1]
-
-    @staticmethod
-    def _check_finite(layer: AnalogLayer, kept: list[tuple[Tensor, Tensor]]) -> None:
-        if kept and not all(bool(d.sum().isfinite()) or bool(d.isfinite().all()) for _, d in kept):
-            raise ValueError(
-                f"the error δ reaching {type(layer).__name__} must be finite, got NaN or infinity"
-            )
-
-    def _clipped(self, op: Operation, x: Tensor, d: Tensor) -> Tensor:
-        if self.max_norm is None:
-            return d
-        xs, ds = op.vectors(x, d)
-        norm = (xs.norm(dim=-1) * ds.norm(dim=-1)).sum()
-        return d * (self.max_norm / norm).clamp(max=1.0).to(d.dtype)
-
-
-def _together(op: Operation, kept: list[tuple[Tensor, Tensor]]) -> tuple[Operation, Tensor, Tensor]:
-    """The (x, δ) of several calls as one, and the operation they are of."""
-    shapes = {x.shape[1:] for x, _ in kept}
-    if len(shapes) > 1 or kept[0][0].dim() == 1:
-        op, kept = Vectors(), [op.vectors(x, d) for x, d in kept]
-    if len(kept) == 1:
-        return op, *kept[0]
-    x, d = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    return op, x, d
+        mine = zlib.crc32(repr([(e.op, e.region, e.x.shape, e.d.shape) for e in entries]).encode())
+        sign = torch.tensor(mine, device=weight.matrix.written.g.device)
+        signs = [torch.empty_like(sign) for _ in range(world)]
+        dist.all_gather(signs, sign, group=self.group)
+        if len({int(s) for s in signs}) > 1:
+            if not weight.mode.gradient:  # type: ignore[attr-defined]
+                raise RuntimeError(
+                    f"{weight.name} was read in other ways, or with batches of other sizes, on "
+                    "each replica: with InSitu(gradient=False) they cannot stay one chip"
+                )
+            return []
+        found = []
+        for entry in entries:
+            both = []
+            for t in (entry.x, entry.d / world):
+                parts = [torch.empty_like(t) for _ in range(world)]
+                dist.all_gather(parts, t.contiguous(), group=self.group)
+                both.append(parts)
+            found += [entry._replace(x=x, d=d) for x, d in zip(*both, strict=True)]
+        return found

@@ -1,238 +1,257 @@
-"""The autograd function of every analog layer: forward a read, backward a transposed read."""
+"""THE read: digits × columns × tiles, for both directions of every operation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossbar.array import Plane
-from crossbar.chip import Chip
-from crossbar.converters import Port
-from crossbar.operations import Conv, Matmul
-from crossbar.quantise import balanced
-from crossbar.streams import Streams
-from crossbar.wires import CellTiles
+from crossbar.converters import Digit
+from crossbar.directions import Direction
+from crossbar.layout import Column
+from crossbar.operations import Operation
+from crossbar.planes import Planes
+from crossbar.port import Port, wide_of
+from crossbar.regions import EVERYWHERE, WHOLE, Region
+from crossbar.streams import CONVERTER, EVALUATION, READ
+from crossbar.windows import Size
+from devices import Pulses
 
-Currents = tuple[Tensor, Tensor | None]
-"""Currents of one tile and the variance of their read noise, in units of v_max ΔG."""
+
+class Probe:
+    """What happens on the arrays, told as it happens; each verb is a no-op by default.
+
+    Use it as `with xb.observe(model, probe):`; `matrix` is the `Matrix` it happened to. Tensors are
+    those in use: do not write them.
+    """
+
+    def encoded(
+        self, matrix: Any, port: Port, x: Tensor, scale: Tensor | None, digits: Sequence[Digit]
+    ) -> None:
+        """An input x was encoded; `scale` is the logical input at v_max (None: 1)."""
+
+    def converted(
+        self,
+        matrix: Any,
+        port: Port,
+        tile: int,
+        column: int,
+        i: Tensor,
+        full: Tensor | float | None,
+    ) -> None:
+        """Currents i of one tile and layout column reached their converters.
+
+        In units of v_max · ΔG, as is their full scale; None: there is no converter.
+        """
+
+    def finished(self, matrix: Any, op: Any, x: Tensor, y: Tensor) -> None:
+        """A use of the matrix, x to y by the operation, ended; compensation included."""
+
+    def pulsed(self, matrix: Any, given: tuple[Pulses | None, ...]) -> None:
+        """Each device of every weight was given pulses (None: none)."""
+
+    def programmed(self, matrix: Any, target: Tensor) -> None:
+        """Cells were written to target conductances (K, ..., rows, cols) [S]."""
+
+    def driven(self, matrix: Any, v: Tensor, dt: float) -> None:
+        """Voltages [V] lay across the cells for dt [s]."""
+
+    def stepped(self, matrix: Any, lr: float) -> None:
+        """An optimiser's step updated the matrix."""
 
 
-class Reader(Protocol):
-    """What a read needs of the layer it happens in."""
+@dataclass(frozen=True)
+class Call:
+    """One use of a matrix: where it happens, and the other way round (`flipped`: its backward)."""
 
-    chip: Chip
-    op: Matmul | Conv
-    streams: Streams
-    forward_port: Port
-    backward_port: Port
+    matrix: Any  # of `matrix.Matrix`
+    op: Operation
+    region: Region = EVERYWHERE
+    size: Size = ()
+    flipped: bool = False
+    quiet: bool = False  # an evaluation, see `streams`
+    keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
 
     @property
-    def span(self) -> float:
-        """Part of the window that a weight can use."""
+    def transposed(self) -> bool:
+        """Whether columns are driven and rows sensed."""
+        return self.region.transposed != self.flipped
 
     @property
-    def physical_backward(self) -> bool:
-        """Whether the input gradient is a transposed read of the array."""
+    def direction(self) -> Direction:
+        """How its vectors meet the lines."""
+        return self.op.backward if self.flipped else self.op.forward
 
-    def stash(self, x: Tensor, d: Tensor) -> Tensor:
-        """The weight's gradient, or a placeholder for it where (x, δ) are kept."""
+    @property
+    def port(self) -> Port:
+        """The converters of this direction."""
+        found: Port = self.matrix.backward_port if self.transposed else self.matrix.forward_port
+        return found
 
-    def as_matrix(self, weight: Tensor) -> Tensor:
-        """torch's weight as (..., rows, cols)."""
+    @property
+    def sensed(self) -> slice:
+        """The lines that are sensed."""
+        return self.region.rows if self.transposed else self.region.cols
+
+    @property
+    def tiles(self) -> list[tuple[int, int, int]]:
+        """Number, first and last driven line of every tile, counted within the driven lines."""
+        whole = self.matrix.tiles(self.transposed)
+        driven = self.region.cols if self.transposed else self.region.rows
+        if driven == WHOLE:
+            return [(k, a, b) for k, (a, b) in enumerate(whole)]
+        lines = range(driven.start, driven.stop, driven.step or 1)
+        found, at = [], 0
+        for k, (a, b) in enumerate(whole):
+            n = len([line for line in lines if a <= line < b])
+            if n:
+                found.append((k, at, at + n))
+                at += n
+        return found
+
+    def back(self, x: Tensor) -> Call:
+        """The call that gives x's gradient."""
+        return replace(self, flipped=not self.flipped, size=self.op.sized(x))
+
+    def turned(self, m: Tensor) -> Tensor:
+        """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
+        m = self.region.of(m)
+        form = self.op.form
+        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
+            m = m.squeeze(1)
+        elif form.groups is not None and m.dim() == 3 and form.groups == 1:
+            m = m.unsqueeze(1)
+        return m.mT if self.transposed else m
+
+    def columns(self, scale: Tensor) -> Tensor:
+        """A scale (..., 1, cols) as (..., cols) of the columns in use."""
+        found = scale[..., 0, self.region.cols]
+        groups = self.op.form.groups
+        if groups is None and found.dim() == 2:
+            return found[0]
+        return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
 
 
-def read(x: Tensor, plane: Plane, gain: Tensor, layer: Reader) -> Tensor:
-    """Forward read: DAC, Ohm and Kirchhoff, read noise, an ADC per row tile, digital sum.
+def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> Tensor:
+    """DAC, Ohm and Kirchhoff, read noise, an ADC per tile and column, digital sum.
 
-    Currents are in units of v_max ΔG. White read noise is added to each tile's output with its
-    exact variance Σ σ²v², instead of drawing every cell for every read.
+    In units of W/w_max times x. White read noise is added to each tile's output with its exact
+    variance Σ σ²v², instead of drawing every cell for every read.
+
+    Args:
+        x: the driven image.
+        planes: (C, ..., driven, sensed) of the lines in use.
+        call: where it happens.
+        gauge: unit of the planes in units of the window, () or (..., sensed); the result is in it.
+            None: 1.
     """
-    op, port = layer.op, layer.forward_port
-    rows, cols = plane.matrix.shape[-2:]
-    v, scale = port.encode(x, op, layer.streams)
-    unit = _unit(layer, port.settings.v_max)
-
-    def currents(a: int, b: int) -> Currents:
-        if plane.tiles is not None:
-            volts = op.flat(_wide(v)) * port.settings.v_max
-            i = op.unflat(plane.tiles.mv(volts, a)[0], x.shape) / unit
-            power = plane.tiles.variance(volts, a, b)
-            return i, None if power is None else op.unflat(power[0], x.shape) / unit**2
-        i = _product(op.mv, v, plane.matrix, a, b)
-        if plane.variance is None:
-            return i, None
-        if plane.variance.dim() == 0:
-            return i, op.energy(v, a, b, cols) * plane.variance
-        return i, op.mv(v.square(), plane.variance, a, b)
-
-    tiles = balanced(rows, layer.chip.tile and layer.chip.tile[0])
-    return _scaled(_converted(currents, tiles, port, layer, op.channel), scale, gain)
-
-
-def read_t(d: Tensor, plane: Plane, gain: Tensor, layer: Reader, shape: torch.Size) -> Tensor:
-    """Transposed read of δ through the backward converters, one ADC per column tile.
-
-    An ADC digitises every receptive field of a convolution before they are folded together.
-    """
-    op, port = layer.op, layer.backward_port
-    matrix = plane.matrix if plane.back is None else plane.back
-    v, scale = port.encode(d, op, layer.streams)
-    unit = _unit(layer, port.settings.v_max)
-    noisy, cells = plane.variance is not None, plane.tiles is not None
-    by_vector = port.settings.adc is not None or noisy or cells
-    product = op.mv_t_vectors if by_vector else op.mv_t
-
-    def currents(a: int, b: int) -> Currents:
-        if plane.tiles is not None:
-            volts = op.flat_t(_wide(v)) * port.settings.v_max
-            i = op.unflat_t(plane.tiles.mv_t(volts, a)[0], d.shape) / unit
-            power = plane.tiles.variance_t(volts, a, b)
-            return i, None if power is None else op.unflat_t(power[0], d.shape) / unit**2
-        i = _product(product, v, matrix, a, b, shape)
-        if plane.variance is None:
-            return i, None
-        if plane.variance.dim() == 0:
-            return i, op.energy_t(v, a, b, shape) * plane.variance
-        return i, product(v.square(), plane.variance, a, b, shape)
-
-    tiles = balanced(matrix.shape[-1], layer.chip.tile and layer.chip.tile[1])
-    total = _converted(currents, tiles, port, layer, -1)
-    return _scaled(op.gather(total, shape) if by_vector else total, scale, gain)
+    chip, port, direction = call.matrix.chip, call.port, call.direction
+    streams = call.matrix.streams
+    digits, scale = port.encode(x, direction, streams, EVALUATION if call.quiet else CONVERTER)
+    if call.matrix.probe is not None:
+        call.matrix.probe.encoded(call.matrix, port, x, scale, digits)
+    layout, floor = chip.layout, chip.floor
+    entry = None if gauge is None or gauge.dim() == 0 else direction.entry(gauge)
+    unit = gauge if entry is None else entry
+    shift = layout.shift(floor)
+    apart = (
+        port.settings.adc is not None
+        or call.matrix.probe is not None
+        or planes.variance is not None
+        or planes.tiles is not None
+        or shift != 0
+        or any(column.shared is not None for column in layout.columns)
+    )
+    m = planes.matrix
+    total: Tensor | None = None
+    for v, weight, code in digits:
+        for c, column in enumerate(layout.columns):
+            if not apart:
+                found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
+            else:
+                found = _column(v, planes, c, column, call, unit)
+            factor = weight * column.weight
+            found = found if factor == 1 else found * factor
+            total = found if total is None else total + found
+        if shift:
+            common = direction.total(wide_of(code), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
+            total = total + (common if unit is None else common * unit)
+    assert total is not None
+    if apart:
+        total = direction.finish(total, call.size)
+    return total if scale is None else total * scale
 
 
-def _unit(layer: Reader, v_max: float) -> float:
-    """Current that counts as one, v_max ΔG [A]."""
-    return v_max * layer.chip.device.window.span
-
-
-def _converted(
-    currents: Callable[[int, int], Currents],
-    tiles: Sequence[tuple[int, int]],
-    port: Port,
-    layer: Reader,
-    channel: int,
+def _column(
+    v: Tensor, planes: Planes, c: int, column: Column, call: Call, unit: Tensor | None
 ) -> Tensor:
-    """Digital sum of the currents of all tiles, each with its noise and through its ADC."""
-    unit = _unit(layer, port.settings.v_max)
-    total = None
-    for tile, (a, b) in enumerate(tiles):
-        i, power = currents(a, b)
+    """Digital sum over the tiles of one layout column, each with its noise and through its ADC."""
+    chip, port, direction = call.matrix.chip, call.port, call.direction
+    adc, floor = port.settings.adc, chip.floor
+    volts = port.settings.v_max
+    ampere = volts * chip.device.window.span  # v_max ΔG [A]
+    m, streams = planes.matrix, call.matrix.streams
+    noise = EVALUATION if call.quiet else READ
+    sensed = m.shape[-1]
+    total: Tensor | None = None
+    for tile, a, b in call.tiles:
+        i, power = _currents(v, planes, c, a, b, call, volts)
+        if column.shared is not None:
+            common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
+            i = i - (common if unit is None else common * unit)
         if power is not None:
-            i = torch.addcmul(i, layer.streams.normal(i), power.sqrt().to(i.dtype))
-        i = port.digitise(
-            i, tile, b - a, unit=unit, span=layer.span, channel=channel, streams=layer.streams
-        )
+            spread = power.sqrt() if unit is None else power.sqrt() * unit
+            i = torch.addcmul(i, streams.normal(i, noise), spread.to(i.dtype))
+        full: Tensor | float | None = None
+        if adc is not None:
+            reach = chip.layout.reach(column, b - a, floor)
+            # a range taken from what is converted is taken of currents, not of their logical sums
+            own = i / unit if unit is not None and adc.range.relative else i
+            full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
+            full = full if unit is None else full * unit
+            if adc.noise:
+                spread = adc.noise * full  # type: ignore[assignment]
+                i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread
+        if call.matrix.probe is not None:
+            told = i if unit is None else i / unit
+            scale = full if unit is None or full is None else full / unit
+            call.matrix.probe.converted(call.matrix, port, tile, c, told, scale)
+        if full is not None:
+            i = port.convert(i, full, tile, c, call.sensed, direction)
         total = i if total is None else total + i
     assert total is not None
     return total
 
 
-def cells_vjp(
-    x: Tensor, d: Tensor, plane: Plane, gain: Tensor, layer: Reader
-) -> tuple[Tensor, Tensor]:
-    """Gradients of a read of such cells with respect to x and to the conductances [S].
-
-    Taken at the voltages the DAC gives, straight through the converters.
-    """
-    op, port = layer.op, layer.forward_port
-    assert plane.tiles is not None
-    v, scale = port.encode(x, op, layer.streams)
-    v_max = port.settings.v_max
-    unit = _unit(layer, v_max)
-    factor = _wide(gain) / unit  # beyond float16
-    pulled = _wide(d) * (factor if scale is None else factor * _wide(scale))
-    volts = op.flat(_wide(v)) * v_max
-    by_volts, by_g = plane.tiles.vjp(volts, op.flat_t(pulled)[None])
-    grad = op.gather(op.unflat_t(by_volts, d.shape), x.shape) * v_max
-    return grad if scale is None else grad / scale, by_g
+def _currents(
+    v: Tensor, planes: Planes, c: int, a: int, b: int, call: Call, volts: float
+) -> tuple[Tensor, Tensor | None]:
+    """Currents of one tile and column, and the variance of their read noise."""
+    direction, m, variance = call.direction, planes.matrix[c], planes.variance
+    if planes.tiles is not None:
+        return _cell_currents(v, planes.tiles, c, a, b, call, volts)
+    i = wide_of(direction.product(v, m.to(v.dtype), a, b))
+    if variance is None:
+        return i, None
+    energy = wide_of(v).square()
+    own = variance if variance.dim() == 0 else variance[c]
+    if own.numel() == 1:
+        return i, direction.total(energy, a, b, m.shape[-1]) * own.reshape(())
+    return i, direction.product(energy, own.to(energy.dtype), a, b)
 
 
-def _wide(v: Tensor) -> Tensor:
-    return v.float() if v.dtype in (torch.float16, torch.bfloat16) else v
-
-
-def _product(f: Any, v: Tensor, matrix: Tensor, *where: Any) -> Tensor:
-    """A product in the precision of v, its currents at least in float32."""
-    return _wide(f(v, matrix.to(v.dtype), *where))
-
-
-def _scaled(total: Tensor, scale: Tensor | None, gain: Tensor) -> Tensor:
-    factor = gain.to(total.dtype)
-    return total * (factor if scale is None else factor * scale)
-
-
-class AnalogRead(torch.autograd.Function):
-    """y = read(x); the input's gradient is a transposed read, the weight's the layer's own.
-
-    Where the matrix itself is differentiable (a float weight seen through wires), it is given the
-    gradient of the product instead, and autograd carries it on to the conductances.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        x: Tensor,
-        weight: Tensor,
-        matrix: Tensor,
-        variance: Tensor | None,
-        back: Tensor | None,
-        tiles: CellTiles | None,
-        gain: Tensor,
-        layer: Reader,
-    ) -> Tensor:
-        """See `read`; `weight` is here so that autograd asks for its gradient."""
-        return read(x, Plane(matrix, variance, back, tiles), gain, layer).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the backward read needs."""
-        x, _, matrix, variance, back, tiles, gain, layer = inputs
-        ctx.save_for_backward(x, matrix, variance, back, gain)
-        ctx.save_for_forward(x, matrix, gain)
-        ctx.layer, ctx.tiles = layer, tiles
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        """Input gradient, weight gradient (in situ: kept for the update), the matrix's."""
-        x, matrix, variance, back, gain = ctx.saved_tensors
-        layer: Reader = ctx.layer
-        plane = Plane(matrix, variance, back, ctx.tiles)
-        want_x, want_w, want_m = ctx.needs_input_grad[:3]
-        grad_x = grad_w = grad_m = None
-        if layer.physical_backward:
-            if want_x:
-                grad_x = read_t(d, plane, gain, layer, x.shape).to(x.dtype)
-        elif plane.tiles is not None:
-            grad_x, grad_m = cells_vjp(x, d, plane, gain, layer)
-            grad_x, grad_m = grad_x.to(x.dtype), grad_m.to(matrix.dtype)
-        else:
-            if want_x:
-                product = layer.op.mv_t(d, matrix.to(d.dtype), 0, matrix.shape[-1], x.shape)
-                grad_x = (product * gain.to(d.dtype)).to(x.dtype)
-            if want_m:
-                grad_m = layer.op.outer(x, d).to(matrix.dtype) * gain
-        if want_w:
-            grad_w = layer.stash(x, d)
-        return grad_x, grad_w, grad_m, None, None, None, None, None
-
-
-class DualRead(AnalogRead):
-    """`AnalogRead` with a forward-mode derivative, which compiled regions cannot take."""
-
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor | None, w_t: Tensor | None, *_: Any) -> Tensor:
-        """Forward-mode derivative of the ideal product with the matrix that was used."""
-        x, matrix, gain = ctx.saved_tensors
-        if ctx.tiles is not None:
-            raise TypeError("nonlinear or gated cells have no forward-mode derivative")
-        op, rows = ctx.layer.op, matrix.shape[-2]
-        parts = []
-        if x_t is not None:
-            parts.append(op.mv(x_t, matrix.to(x_t.dtype), 0, rows) * gain.to(x_t.dtype))
-        if w_t is not None:
-            parts.append(op.mv(x, ctx.layer.as_matrix(w_t).to(x.dtype), 0, rows))
-        return sum(parts[1:], start=parts[0])
+def _cell_currents(
+    v: Tensor, tiles: Any, c: int, a: int, b: int, call: Call, volts: float
+) -> tuple[Tensor, Tensor | None]:
+    """The same where every input vector is a circuit of its own."""
+    direction = call.direction
+    ampere = volts * call.matrix.chip.device.window.span
+    lines = direction.lines(wide_of(v)) * volts
+    solve: Callable[..., Tensor] = tiles.mv_t if call.transposed else tiles.mv
+    spread = tiles.variance_t if call.transposed else tiles.variance
+    i = direction.entries(solve(lines, a)[c], v) / ampere
+    power = spread(lines, a, b)
+    return i, None if power is None else direction.entries(power[c], v) / ampere**2

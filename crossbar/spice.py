@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crossbar.layer import AnalogLayer
+from crossbar.model import only
 from crossbar.quantise import balanced
 from crossbar.wires import Floating, Wires
 from crossbar.wires.interleaved import weave
@@ -185,7 +185,7 @@ def _lines(
     return resistors, drive + sense
 
 
-def decks(layer: AnalogLayer, v: Tensor) -> dict[str, str]:
+def decks(layer: nn.Module, v: Tensor) -> dict[str, str]:
     """The decks of all arrays of a layer for one vector of line voltages.
 
     The currents of the s nodes of `tile_a_c_plus` less those of `tile_a_c_minus` are what columns
@@ -199,14 +199,15 @@ def decks(layer: AnalogLayer, v: Tensor) -> dict[str, str]:
     Raises:
         TypeError: a hardware-aware layer, which has no cells. ValueError: v of another shape.
     """
-    if layer.array is None:
+    matrix = only(layer).weight.matrix
+    if matrix.cells is None:
         raise TypeError("program(layer) first: a hardware-aware layer has no cells to export")
-    chip = layer.chip
+    chip, order = matrix.chip, matrix.order
     wires = chip.wires or Wires(0.0, 0.0)
-    g = chip.device.seen(layer.array.state).detach()
-    if layer.order is not None:
-        g = g.index_select(-2, layer.order[0]).index_select(-1, layer.order[1])
-        v = v.index_select(-1, layer.order[0])
+    g = chip.device.seen(matrix.cells.state).detach()
+    if order is not None:
+        g = g.index_select(-2, order[0]).index_select(-1, order[1])
+        v = v.index_select(-1, order[0])
     if v.shape != g.shape[1:-1]:
         raise ValueError(f"v must be {tuple(g.shape[1:-1])}, got {tuple(v.shape)}")
     grouped = g.dim() > 3
@@ -217,11 +218,12 @@ def decks(layer: AnalogLayer, v: Tensor) -> dict[str, str]:
         for a, b in balanced(cells.shape[-2], chip.tile and chip.tile[0]):
             for c, d in balanced(cells.shape[-1], chip.tile and chip.tile[1]):
                 name = f"group_{group}_tile_{a}_{c}" if grouped else f"tile_{a}_{c}"
-                pair = cells[:, a:b, c:d]
+                tile = cells[:, a:b, c:d]
+                ends = ("plus", "minus") if len(tile) == 2 else range(len(tile))
                 arrays = (
-                    {name: weave(pair)}
+                    {name: weave(tile)}
                     if wires.interleaved
-                    else {f"{name}_plus": pair[0], f"{name}_minus": pair[1]}
+                    else {f"{name}_{end}": device for end, device in zip(ends, tile, strict=True)}
                 )
                 for title, array in arrays.items():
                     found[title] = netlist(array, plane, volts[a:b], iv=chip.device.iv, title=title)

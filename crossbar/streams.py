@@ -1,4 +1,4 @@
-"""Named random streams of a layer: one seed, one counter a stream, nothing global.
+"""Named random streams of a matrix: one seed, one counter a stream, nothing global.
 
 The n-th draw of a stream depends on (seed, stream, n) alone. Hence one stream's use never shifts
 another's, and a model that is saved and loaded goes on with the bits it would have drawn.
@@ -7,16 +7,23 @@ another's, and a model that is saved and loaded goes on with the bits it would h
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
 
-FABRICATION, READ, WRITE, CONVERTER = range(1, 5)
-"""Positions of the streams' counters in `Streams.state`; position 0 is the seed."""
+from devices.draw import seeded
+
+FABRICATION, READ, WRITE, CONVERTER, EVALUATION = range(1, 6)
+"""Positions of the streams' counters in `Streams.state`; position 0 is the seed.
+
+Reads of an evaluation (no gradient recorded, or `eval()`) have a stream of their own, so that how
+often one looks at a model has no influence on how it is trained.
+"""
 
 
 class Streams:
-    """Seed and counters of one layer.
+    """Seed and counters of one matrix.
 
     Args:
         seed: 0 <= seed < 2**63; None draws one from torch's default generator.
@@ -26,16 +33,16 @@ class Streams:
         ValueError: a seed out of range.
     """
 
-    state: Tensor  # (5,) int64 on the CPU: seed, fabrication, read, write, converter
+    state: Tensor  # (6,) int64 on the CPU: seed, fabrication, read, write, converter, evaluation
 
     def __init__(self, seed: int | None = None) -> None:
         if seed is None:
-            seed = int(torch.randint(2**63 - 1, ()).item())
+            seed = int(torch.randint(2**63 - 1, (), device="cpu").item())
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise TypeError(f"seed must be an int or None, got {seed!r}")
         if not 0 <= seed < 2**63:
             raise ValueError(f"seed must be in [0, 2**63), got {seed!r}")
-        self.state = torch.tensor([seed, 0, 0, 0, 0], dtype=torch.int64)
+        self.state = torch.tensor([seed, 0, 0, 0, 0, 0], dtype=torch.int64, device="cpu")
 
     @property
     def seed(self) -> int:
@@ -44,16 +51,18 @@ class Streams:
 
     def generator(self, stream: int, device: torch.device) -> torch.Generator:
         """The next generator of a stream, on the device of the tensors it will fill."""
-        return _generator(self.state, stream, device)
+        return advanced(self.state, stream, device)
 
-    def normal(self, like: Tensor) -> Tensor:
-        """Standard normals of the read stream in the shape, dtype and device of `like`.
+    def normal(self, like: Tensor, stream: int) -> Tensor:
+        """Standard normals in the shape, dtype and device of `like`.
 
-        Goes through an operator of its own, so that compiled regions and `torch.func.vmap` see
-        one opaque draw (a Generator object would break the graph).
+        Compiled regions and functional transforms see one opaque operator (a Generator object
+        would break the graph); `torch.func.vmap` is obeyed in its `randomness`.
         """
-        drawn: Tensor = _normal(like.detach(), self.state, READ)
-        return drawn
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(like):
+            drawn: Tensor = _normal(like.detach(), self.state, stream)
+            return drawn
+        return _draw(like, self.state, stream)
 
     def derive(self, name: str) -> int:
         """The seed of something named, below this one."""
@@ -66,23 +75,27 @@ def derive(seed: int, name: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _generator(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
+def advanced(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
+    """The next generator of a stream with the counters `state`, which go on."""
     values = state.tolist()
     # through numpy: a functional transform would refuse to see a captured tensor written
     state.numpy()[stream] += 1
     # replicas of a data-parallel model are the same chip reading different samples: fabrication
     # and pulses agree on every rank, read noise does not
     parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank = torch.distributed.get_rank() if stream == READ and parallel else 0
-    generator = torch.Generator(device=device)
-    generator.manual_seed(derive(values[0], f"{stream}/{values[stream]}/{rank}"))
-    return generator
+    own = stream in (READ, CONVERTER, EVALUATION) and parallel
+    rank = torch.distributed.get_rank() if own else 0
+    return seeded(f"{values[0]}/{stream}/{values[stream]}/{rank}", device)
+
+
+def _draw(like: Tensor, state: Tensor, stream: int) -> Tensor:
+    generator = advanced(state, stream, like.device)
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 @torch.library.custom_op("crossbar::normal", mutates_args=("state",))
 def _normal(like: Tensor, state: Tensor, stream: int) -> Tensor:
-    generator = _generator(state, stream, like.device)
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    return _draw(like, state, stream)
 
 
 @_normal.register_fake
@@ -92,9 +105,18 @@ def _(like: Tensor, state: Tensor, stream: int) -> Tensor:
 
 @_normal.register_vmap
 def _(
-    info: object, in_dims: tuple[int | None, ...], like: Tensor, state: Tensor, stream: int
+    info: Any, in_dims: tuple[int | None, ...], like: Tensor, state: Tensor, stream: int
 ) -> tuple[Tensor, int | None]:
+    if info.randomness == "error":
+        raise RuntimeError(
+            'vmap: a noisy read was asked for random numbers with randomness="error"; choose '
+            '"different" (every chip its own noise) or "same"'
+        )
     batch = in_dims[0]
-    moved = like if batch is None else like.movedim(batch, 0)
-    drawn: Tensor = _normal(moved, state, stream)
-    return drawn, None if batch is None else 0
+    if batch is None and info.randomness == "same":
+        return _normal(like, state, stream), None
+    one = like if batch is None else like.movedim(batch, 0)[0]
+    if info.randomness == "same":
+        return _normal(one, state, stream), None
+    size = (info.batch_size, *one.shape)
+    return _normal(one.new_empty(()).expand(size), state, stream), 0

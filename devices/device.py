@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
 from devices.clip import clip_move
-from devices.draw import Draw
+from devices.draw import Draw, seeded
 from devices.part import (
     IV,
     Faults,
@@ -126,9 +125,7 @@ class Device:
     ) -> Any:
         """What differs from cell to cell in one part, from the part's own stream of `seed`."""
         part: Part = getattr(self, name)
-        digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-        own = torch.Generator(device=device or "cpu")
-        own.manual_seed(int.from_bytes(digest, "little") >> 1)
+        own = seeded(f"{seed}/{name}", torch.device(device or "cpu"))
         return part.fabricate(self.window, shape, Draw(own, dtype, device))
 
     def pulse(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,3 +54,25 @@ class Draw:
             return torch.ones((), dtype=self.dtype, device=self.device)
         drawn = self.to(torch.float32).normal(shape)
         return drawn.to(self.dtype).mul_(sigma).add_(1)
+
+
+WORDS = slice(24, 24 + 8 * 624)
+"""Where torch's state of a CPU generator keeps the 624 words of its Mersenne Twister."""
+
+
+def seeded(name: str, device: torch.device) -> torch.Generator:
+    """A generator that depends on all of `name`.
+
+    torch's CPU generators keep 32 bits of a seed (so that 1 chip in 10^5 would have a twin): their
+    words are hashed from the name instead.
+    """
+    generator = torch.Generator(device=device)
+    if device.type != "cpu":
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+    generator.manual_seed(0)
+    state = generator.get_state()
+    words = np.frombuffer(hashlib.shake_128(name.encode()).digest(4 * 624), np.uint32)
+    state.numpy()[WORDS].view(np.uint64)[:] = words
+    generator.set_state(state)
+    return generator

@@ -9,6 +9,7 @@ from torch import nn
 import crossbar as xb
 from crossbar.wires import CellTiles, GatedTiles
 from devices import Device, GaussianRead, SinhIV, SoftBounds
+from tests._analog import cells_of, weight_of
 from tests.circuit_cases import cells, volts
 
 V0 = 0.1
@@ -34,7 +35,7 @@ def test_linear_layer_sums_the_law_over_its_cells(tile):
     torch.manual_seed(0)
     digital = nn.Linear(12, 7, bias=False, dtype=torch.float64)
     layer = xb.convert(digital, chip(tile=tile), mode=xb.Programmed(), seed=0)
-    g = (layer.array.g[0] - layer.array.g[1]) / (WINDOW[1] - WINDOW[0])
+    g = (cells_of(layer).g[0] - cells_of(layer).g[1]) / (WINDOW[1] - WINDOW[0])
     x = torch.randn(3, 2, 12, dtype=torch.float64)
     scale = x.abs().amax(-1, keepdim=True)
     want = curve(x / scale * 0.2) / 0.2 @ g * scale
@@ -53,11 +54,11 @@ def test_convolution_sums_the_law_over_receptive_fields():
     torch.manual_seed(0)
     digital = nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, groups=2, bias=False).double()
     layer = xb.convert(digital, chip(tile=(7, 2)), mode=xb.Programmed(), seed=0)
-    g = (layer.array.g[0] - layer.array.g[1]) / (WINDOW[1] - WINDOW[0])
+    g = (cells_of(layer).g[0] - cells_of(layer).g[1]) / (WINDOW[1] - WINDOW[0])
     x = torch.randn(3, 4, 7, 8, dtype=torch.float64)
     scale = x.abs().amax((1, 2, 3), keepdim=True)
     settings = {"stride": 2, "padding": 1, "groups": 2}
-    weight = layer.op.weight(g)
+    weight = weight_of(layer).form.weight(g, digital.weight.shape)
     want = nn.functional.conv2d(curve(x / scale * 0.2) / 0.2, weight, **settings) * scale
     torch.testing.assert_close(layer(x), want, rtol=1e-9, atol=1e-12)
     z = x.clone().requires_grad_()
@@ -101,7 +102,7 @@ def test_wires_and_nonlinear_cells_together_equal_the_circuit():
     scale = x.abs().amax(-1, keepdim=True)
     volts, total = x / scale * 0.2, 0
     for rows in (slice(0, 5), slice(5, 10)):
-        for sign, g in zip((1, -1), layer.array.g, strict=True):
+        for sign, g in zip((1, -1), cells_of(layer).g, strict=True):
             network = xb.prepare(g[rows], wires, SinhIV(V0))
             total = total + sign * network.mv(volts[:, rows])
     want = total / (0.2 * 49e-6) * scale

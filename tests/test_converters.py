@@ -14,6 +14,7 @@ from torch import nn
 import crossbar as xb
 from crossbar.quantise import balanced
 from devices import Device, GaussianRead, ProportionalRead
+from tests._analog import cells_of, matrix_of, weight_of
 
 
 @settings(max_examples=80, deadline=None)
@@ -141,7 +142,7 @@ def test_read_noise_has_the_exact_variance(read, tile):
     x = torch.randn(50)
     n = 4000
     y = layer(x.expand(n, 50)).detach().double()
-    g = layer.array.g.double()
+    g = cells_of(layer).g.double()
     sigma = 0.02 * 40e-6 * torch.ones_like(g) if isinstance(read, GaussianRead) else 0.05 * g
     want = (sigma.square().sum(0) * x.double().square().unsqueeze(1)).sum(0) / 40e-6**2
     ratio = y.var(0) / want
@@ -161,17 +162,18 @@ def test_read_noise_of_convolutions(read):
     x, n = torch.randn(1, 4, 6, 6), 3000
     y = layer(x.expand(n, 4, 6, 6)).detach()
     noise = (y - quiet(x).detach()).double()
-    g, w_max = layer.array.g.double(), float(layer.array.w_max)
+    g, w_max = cells_of(layer).g.double(), float(cells_of(layer).w_max)
     sigma = 0.02 * 40e-6 * torch.ones_like(g) if isinstance(read, GaussianRead) else 0.05 * g
     variance = sigma.square().sum(0) * (w_max / 40e-6) ** 2  # (groups, rows, cols)
-    want = nn.functional.conv2d(x.double().square(), layer.op.weight(variance), groups=2)
+    weight = weight_of(layer).form.weight(variance, digital.weight.shape)
+    want = nn.functional.conv2d(x.double().square(), weight, groups=2)
     ratio = noise.var(0) / want[0]
     assert float((ratio - 1).abs().max()) < 5 * math.sqrt(2 / n)
     # the transposed read sees its own noise on every receptive field, folded together
     z = x.expand(n, 4, 6, 6).clone().requires_grad_()
     d = torch.randn(1, 6, 4, 4)
     (gradient,) = torch.autograd.grad(layer(z), z, d.expand(n, 6, 4, 4))
-    back = nn.functional.conv_transpose2d(d.double().square(), layer.op.weight(variance), groups=2)
+    back = nn.functional.conv_transpose2d(d.double().square(), weight, groups=2)
     ratio = gradient.double().var(0) / back[0]
     assert float((ratio - 1).abs().max()) < 6 * math.sqrt(2 / n)
 
@@ -184,11 +186,11 @@ def test_backward_adc_of_a_convolution_acts_on_each_receptive_field():
     x = torch.randn(2, 2, 5, 5, requires_grad=True)
     d = torch.randn(2, 3, 5, 5) * 0.2
     (got,) = torch.autograd.grad(layer(x), x, d)
-    g = (layer.array.g[0, 0] - layer.array.g[1, 0]).double()  # (rows, cols)
+    g = (cells_of(layer).g[0, 0] - cells_of(layer).g[1, 0]).double()  # (rows, cols)
     vectors = d.double().flatten(2).mT @ g.mT  # (n, l, rows) [A]
     codes = (vectors / 2e-5 * 7).round().clamp(-7, 7) * 2e-5 / 7
     folded = nn.functional.fold(codes.mT, (5, 5), (3, 3), padding=1)
-    want = folded * float(layer.array.w_max) / 100e-6
+    want = folded * float(cells_of(layer).w_max) / 100e-6
     torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-5)
 
 
@@ -200,9 +202,9 @@ def test_calibrated_ranges():
     with pytest.raises(RuntimeError, match="calibrate"):
         layer(x)
     xb.calibrate(layer, [x[:32], (x[32:], None)])
-    port = layer.forward_port
+    port = matrix_of(layer).forward_port
     assert float(port.dac_scale) == pytest.approx(float(x.abs().max()))
-    g = (layer.array.g[0] - layer.array.g[1]) / layer.chip.device.window.span
+    g = (cells_of(layer).g[0] - cells_of(layer).g[1]) / weight_of(layer).chip.device.window.span
     v = xb.quantize(x / x.abs().max(), 8)
     for tile, rows in enumerate((slice(0, 25), slice(25, 50))):
         top = (v[:, rows] @ g[rows]).abs().max()
@@ -212,7 +214,7 @@ def test_calibrated_ranges():
     with torch.no_grad():
         beyond = layer(100 * x)  # clipped at the calibrated range, not rescaled
     assert float(beyond.abs().max()) <= 2 * float(layer(x).detach().abs().max())
-    other = xb.convert(digital, layer.chip, mode=xb.Programmed(), seed=5)
+    other = xb.convert(digital, weight_of(layer).chip, mode=xb.Programmed(), seed=5)
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), layer(x))
 

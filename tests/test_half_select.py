@@ -15,8 +15,10 @@ from torch import Tensor, nn
 import crossbar as xb
 from crossbar.operations import Conv, Matmul
 from crossbar.quantise import balanced
+from crossbar.windows import Window
 from crossbar.wires import tiled_write_shares
 from devices import VTEAM, AbruptReset, ConstantStep, Device, PowerLawDrift, SoftBounds
+from tests._analog import cells_of, update
 from tests.circuit_cases import dense
 
 STEP, LOW, HIGH = 0.02e-6, 1e-6, 100e-6
@@ -134,8 +136,8 @@ def test_every_scheme_is_the_pulses_themselves_where_no_bit_is_random(
 ) -> None:
     """Inputs and errors of −1, 0, 1 at three slots each: every bit is certain."""
     net = model(scheme, HALF, route)
-    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
-    net[0].update(TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
+    array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
+    update(net[0], TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
     trains = [
         (np.tile(x, (3, 1)), np.tile(d, (3, 1)), x, d)
         for x, d in zip(TERNARY_X.numpy(), TERNARY_D.numpy(), strict=True)
@@ -150,8 +152,8 @@ def test_every_scheme_is_the_pulses_themselves_where_no_bit_is_random(
 def test_the_order_of_pulses_matters_little_on_soft_bounds() -> None:
     """A state-dependent law, one vector after another, to 1 % of a step."""
     net = model(xb.Sequential(xb.ExactBits(bl=8)), HALF, update=SoftBounds(STEP))
-    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
-    net[0].update(TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
+    array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
+    update(net[0], TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
     trains = [
         (np.tile(x, (3, 1)), np.tile(d, (3, 1)), x, d)
         for x, d in zip(TERNARY_X.numpy(), TERNARY_D.numpy(), strict=True)
@@ -172,12 +174,12 @@ def test_mean_and_spread_of_random_trains(scheme: xb.Scheme) -> None:
     root = math.sqrt(rate * 0.9 * 0.8 / slots)
     draw = np.random.default_rng(5)
     net = model(scheme, HALF, xb.Reference())
-    array = net[0].array  # type: ignore[index]
+    array = cells_of(net[0])  # type: ignore[index]
     start, lr = array.g.clone(), rate_to_lr(array, rate)
     moves, theirs = [], []
     for _ in range(trials):
-        array.g = start.clone()
-        net[0].update(torch.from_numpy(x)[None], torch.from_numpy(d)[None], lr)  # type: ignore[index]
+        array.g.copy_(start)
+        update(net[0], torch.from_numpy(x)[None], torch.from_numpy(d)[None], lr)  # type: ignore[index]
         moves.append((array.g - start)[0].numpy() / STEP)
         bits_x = np.sign(x) * (draw.random((slots, 5)) < np.abs(x) / 0.9 * root)
         bits_d = np.sign(d) * (draw.random((slots, 4)) < np.abs(d) / 0.8 * root)
@@ -196,14 +198,14 @@ def test_expected_counts_are_their_closed_form() -> None:
     rate, half = 9.0, float(sinh_law(np.array(V / 2)))
     x, d = torch.from_numpy(INPUTS)[None], torch.from_numpy(ERRORS)[None]
     net = model(xb.Expected(), HALF, xb.Reference())
-    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
-    net[0].update(x, d, rate_to_lr(array, rate))  # type: ignore[index]
+    array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
+    update(net[0], x, d, rate_to_lr(array, rate))  # type: ignore[index]
     wanted = -rate * (x.mT @ d) * (1 - 2 * half)
     assert torch.allclose((array.g - before)[0] / STEP, wanted, rtol=1e-9, atol=1e-9)
     # inputs of one sign: a column's one phase disturbs the row it is not in coincidence with
-    array.g = before.clone()
+    array.g.copy_(before)
     x = x.abs()
-    net[0].update(x, d, rate_to_lr(array, rate))  # type: ignore[index]
+    update(net[0], x, d, rate_to_lr(array, rate))  # type: ignore[index]
     # rows fire up and down, columns once
     one_sided = -rate * (x.mT @ d) * (1 - 2 * half) - half * rate * d * float(x.max())
     assert torch.allclose((array.g - before)[0] / STEP, one_sided, rtol=1e-9, atol=1e-9)
@@ -215,8 +217,8 @@ def test_no_disturb_at_half_voltage_is_the_undisturbed_update_to_the_bit(scheme:
     after = []
     for write in (None, xb.ParallelWrite(V, V / 4000, half_select=True)):
         net = model(scheme, write, update=SoftBounds(STEP, sigma_c2c=0.3, sigma_d2d=0.3))
-        net[0].update(x, d, rate_to_lr(net[0].array, 2.0))  # type: ignore[index]
-        after.append(net[0].array.g)  # type: ignore[index]
+        update(net[0], x, d, rate_to_lr(cells_of(net[0]), 2.0))  # type: ignore[index]
+        after.append(cells_of(net[0]).g)  # type: ignore[index]
     assert torch.equal(*after)
 
 
@@ -225,8 +227,8 @@ def test_wires_leave_far_cells_less_to_be_disturbed_by(scheme: xb.Scheme) -> Non
     """Whole lines at once, as the option states it: dense nodal voltages in the same loop."""
     wires, tile, shape = xb.Wires(60.0, 90.0), (3, 4), (5, 4)
     net = model(scheme, HALF, shape=shape, wires=wires, tile=tile)
-    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
-    net[0].update(TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
+    array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
+    update(net[0], TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
     parts = np.zeros((2, 2, 5, 4))  # rows alone, columns alone; device; cells
     for k, (a, b) in itertools.product(range(2), balanced(5, 3)):
         cells = before[k, a:b]
@@ -247,8 +249,8 @@ def test_wires_leave_far_cells_less_to_be_disturbed_by(scheme: xb.Scheme) -> Non
             wanted[k] = played(wanted[k], *trains, signs, constant, cells_see)
     assert np.allclose(array.g.numpy(), wanted, rtol=0, atol=1e-6 * STEP)
     plain = model(scheme, HALF, shape=shape)
-    plain[0].update(TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
-    assert not torch.allclose(plain[0].array.g, array.g, rtol=0, atol=0.01 * STEP)  # type: ignore[index]
+    update(plain[0], TERNARY_X, TERNARY_D, rate_to_lr(array, 3.0))  # type: ignore[index]
+    assert not torch.allclose(cells_of(plain[0]).g, array.g, rtol=0, atol=0.01 * STEP)  # type: ignore[index]
 
 
 def test_a_threshold_above_half_the_voltage_protects() -> None:
@@ -260,10 +262,10 @@ def test_a_threshold_above_half_the_voltage_protects() -> None:
         after = []
         for write in (None, half):
             net = model(xb.ExactBits(bl=8), write, xb.Reference(), law)
-            array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
+            array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
             window = array.chip.device.window
             dw = law.step(window) / window.span / 0.5 * float(array.w_max)
-            net[0].update(x, d, 4 * dw)  # type: ignore[index]
+            update(net[0], x, d, 4 * dw)  # type: ignore[index]
             after.append(array.g.clone())
         assert torch.equal(*after) is not moves
         if not moves:
@@ -281,18 +283,18 @@ def test_a_threshold_above_half_the_voltage_protects() -> None:
 def test_a_disturbed_cell_does_not_start_a_new_life() -> None:
     device = Device(LOW, HIGH, ConstantStep(STEP), retention=PowerLawDrift(0.05))
     net = model(xb.ExactBits(bl=8), HALF, xb.Reference(), device=device)
-    array = net[0].array  # type: ignore[index]
+    array = cells_of(net[0])  # type: ignore[index]
     xb.advance(net, 100.0)
     before = array.g.clone()
     x, d = torch.ones(1, 5).double(), torch.tensor([[-1.0, 0, 0, 0]]).double()
-    net[0].update(x, d, rate_to_lr(array, 3.0))  # type: ignore[index]
+    update(net[0], x, d, rate_to_lr(array, 3.0))  # type: ignore[index]
     assert (array.age[0, :, 0] == 0).all() and (array.age[0, :, 1:] == 100).all()
     assert (array.g[0, :, 1:] > before[0, :, 1:]).all()
 
 
 def test_a_convolution_counts_its_patches() -> None:
     torch.manual_seed(0)
-    op = Conv((3, 3), padding=(1, 1), groups=2)
+    op = Conv(Window((3, 3), (1, 1), (1, 1), (1, 1), groups=2))
     x, d = torch.randn(3, 4, 5, 5).double(), torch.randn(3, 6, 5, 5).double()
     flat = op.vectors(x, d)
     generator = torch.Generator()
@@ -354,10 +356,10 @@ def test_disturbs_scatter_like_the_part_of_a_pulse_they_are() -> None:
     sigma, count, cols = 0.3, 40.0, 6000
     law, half = ConstantStep(STEP, sigma_c2c=sigma), float(sinh_law(np.array(V / 2)))
     net = model(xb.ExactBits(bl=64), HALF, xb.Reference(), law, shape=(1, cols))
-    array, before = net[0].array, net[0].array.g.clone()  # type: ignore[index]
+    array, before = cells_of(net[0]), cells_of(net[0]).g.clone()  # type: ignore[index]
     d = torch.zeros(1, cols).double()
     d[0, 0] = -1
-    net[0].update(torch.ones(1, 1).double(), d, rate_to_lr(array, count))  # type: ignore[index]
+    update(net[0], torch.ones(1, 1).double(), d, rate_to_lr(array, count))  # type: ignore[index]
     moved = ((array.g - before)[0, 0, 1:] / STEP).numpy()
     mean, variance = count * half, count * half * sigma**2
     assert abs(moved.mean() - mean) < 5 * math.sqrt(variance / cols)

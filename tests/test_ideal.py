@@ -10,6 +10,7 @@ from torch import nn
 
 import crossbar as xb
 from devices import Device
+from tests._analog import cells_of, per_siemens
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
 MODES = [xb.HardwareAware(), xb.InSitu(xb.Expected()), xb.Programmed()]
@@ -95,10 +96,10 @@ def test_one_conductance_moves_its_column_by_v_dg():
         6, 4, bias=False, chip=chip, mode=xb.InSitu(), seed=0, dtype=torch.float64
     )
     v = torch.randn(6, dtype=torch.float64)
-    array, dg = layer.array, 3e-6
-    volts_to_weight = array.w_max / (layer.span * chip.device.window.span)
+    array, dg = cells_of(layer), 3e-6
+    volts_to_weight = per_siemens(layer)
     before = layer(v)
-    array.g[0, 2, 1] += dg
+    array.g[0, 2, 1] += dg  # written by hand: the read notices
     change = layer(v) - before
     want = torch.zeros(4, dtype=torch.float64)
     want[1] = v[2] * dg * volts_to_weight
@@ -111,31 +112,39 @@ def test_ohm_and_kirchhoff():
     """Column currents are the float64 sums of g v; the transposed read is the input gradient."""
     torch.manual_seed(1)
     weight = torch.randn(20, 30)
-    matrix = xb.matrix(weight, xb.Chip(Device(1e-6, 50e-6), tile=(7, 6)), seed=0)
-    layer = matrix.layer
-    g = layer.array.g.double()
+    chip = xb.Chip(Device(1e-6, 50e-6), tile=(7, 6))
+    matrix = xb.matrix(weight, chip, seed=0)
+    g = matrix.cells.g.double()
     x = torch.randn(30)
     currents = (g[0] - g[1]).mT @ x.double()  # [A] at x volts
-    scale = float(layer.array.w_max) / (layer.span * 49e-6)
+    scale = float(matrix.cells.w_max) / 49e-6
     torch.testing.assert_close(matrix @ x, (currents * scale).float(), rtol=2e-6, atol=2e-6)
     y = torch.randn(20)
     x = x.requires_grad_()
-    (gradient,) = torch.autograd.grad(layer(x), x, y)
+    (gradient,) = torch.autograd.grad(matrix @ x, x, y)
     torch.testing.assert_close(matrix.T @ y, gradient)
     torch.testing.assert_close(
         matrix.T @ y, ((g[0] - g[1]) @ y.double() * scale).float(), rtol=2e-6, atol=2e-6
     )
 
 
-def test_overwriting_the_mirror_changes_nothing():
+def test_writing_into_the_weight_programs_the_cells():
     torch.manual_seed(0)
     layer = xb.AnalogLinear(5, 3, mode=xb.InSitu(xb.Expected()), seed=0)
     other = copy.deepcopy(layer)
-    x = torch.randn(4, 5)
+    x, wanted = torch.randn(4, 5), torch.randn(3, 5)
     with torch.no_grad():
-        other.weight.zero_()
-    assert torch.equal(layer(x), other(x))
-    for each in (layer, other):
-        each(x).square().sum().backward()
-        xb.InSituSGD(each, lr=0.1).step()
-    assert torch.equal(layer.weight, other.weight)
+        other.weight.copy_(wanted)
+    want = nn.functional.linear(x, wanted, other.bias)
+    torch.testing.assert_close(other(x), want, rtol=1e-5, atol=1e-6)
+    pair = cells_of(other).g.double()
+    held = (pair[0] - pair[1]).mT * per_siemens(other)
+    torch.testing.assert_close(held, wanted.double(), rtol=1e-5, atol=1e-6)
+    assert not torch.equal(layer(x), other(x))
+    other(x).square().sum().backward()
+    with torch.no_grad():
+        other.weight.copy_(layer.weight)
+    torch.testing.assert_close(other(x), layer(x), rtol=1e-5, atol=1e-6)
+    want = layer.weight.detach() - 0.1 * other.weight.grad  # a step applies .grad as torch's does
+    xb.InSituSGD(other, lr=0.1).step()
+    torch.testing.assert_close(other.weight.detach(), want, rtol=1e-5, atol=1e-6)

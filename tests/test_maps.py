@@ -7,6 +7,7 @@ import torch
 
 import crossbar as xb
 from devices import Device, SoftBounds
+from tests._analog import cells_of, per_siemens
 
 CELL = Device(g_min=1e-6, g_max=50e-6, update=SoftBounds(dg_min=0.1e-6))
 
@@ -21,7 +22,7 @@ def test_maps_become_the_weights_and_come_back(tmp_path) -> None:
     maps = 1e-6 + 49e-6 * torch.rand(2, 5, 3, dtype=torch.float64)
     maps[0, 2, 1] = 55e-6  # measured outside the nominal window: kept
     xb.load_maps(on, maps[0], maps[1])
-    scale = on.array.w_max.double() / (on.array.span * 49e-6)
+    scale = per_siemens(on)
     expected = (maps[0] - maps[1]).mT * scale
     assert torch.allclose(on.weight.double(), expected, rtol=1e-5, atol=1e-7)
     x = torch.rand(4, 5)
@@ -30,7 +31,7 @@ def test_maps_become_the_weights_and_come_back(tmp_path) -> None:
     xb.save_maps(on, *paths)
     other = layer(mode=xb.InSitu())
     xb.load_maps(other, *paths)
-    assert torch.allclose(other.array.g, on.array.g, rtol=1e-6, atol=0)
+    assert torch.allclose(cells_of(other).g, cells_of(on).g, rtol=1e-6, atol=0)
 
 
 def test_what_is_no_map_is_refused() -> None:

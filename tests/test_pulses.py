@@ -10,7 +10,9 @@ import torch
 
 import crossbar as xb
 from crossbar.operations import Conv, Matmul
+from crossbar.windows import Window
 from devices import ConstantStep, Device, Pulses, SoftBounds
+from tests._analog import update
 
 # 5.2 standard errors: a false alarm among 1000 comparisons has probability 2e-4
 SE = 5.2
@@ -108,7 +110,7 @@ def test_aggregated_moments_are_sums_of_binomials(positive):
 
 def test_convolution_updates_are_those_of_its_receptive_fields():
     torch.manual_seed(3)
-    op = Conv((3, 3), padding=(1, 1), groups=2)
+    op = Conv(Window((3, 3), (1, 1), (1, 1), (1, 1), groups=2))
     x, d = torch.randn(2, 4, 5, 5).double(), torch.randn(2, 6, 5, 5).double()
     got = xb.Expected().pulses(op, x, d, 1.0, generator=None)
     xs, ds = op.vectors(x, d)  # (n, groups, rows), (n, groups, cols)
@@ -200,7 +202,7 @@ def test_soft_bounds_bias_is_the_closed_form(scheme, route):
         if step >= 30:
             means.append(float(w.mean()))
             sizes.append(float(d.abs().mean()))
-        layer.update(x, d, lr)
+        update(layer, x, d, lr)
     want = target / (1 + float(np.mean(sizes)))
     assert float(np.mean(means)) == pytest.approx(want, rel=0.01)
     assert want < 0.32  # the bias is there: net counts would settle near 0.45

@@ -10,6 +10,7 @@ from torch import nn
 
 import crossbar as xb
 from devices import ConstantStep, Device, PCMDrift, PCMWrite, SoftBounds
+from tests._analog import cells_of, update, write
 
 ROUTES = [xb.Reference(), xb.PushPull(), xb.OneSided()]
 
@@ -31,7 +32,7 @@ def test_weights_survive_the_round_trip(route, rows, cols, seed, w_max):
     )
     layer = xb.convert(digital, chip, mode=xb.InSitu(), seed=0)
     torch.testing.assert_close(layer.weight.detach(), weight, rtol=0, atol=1e-5 * (w_max or 12))
-    g = layer.array.g
+    g = cells_of(layer).g
     assert bool((g >= 1e-6).all() and (g <= 50e-6 * (1 + 1e-6)).all())
 
 
@@ -46,10 +47,10 @@ def test_where_each_route_puts_the_pair():
     for route, places in want.items():
         device = Device(0.0, 1e-6, update=SoftBounds(1e-9))
         chip = xb.Chip(device, xb.Differential(route(), w_max=1.0))
-        g = xb.convert(digital, chip, mode=xb.InSitu(), seed=0).array.g[:, 0] / 1e-6
+        g = cells_of(xb.convert(digital, chip, mode=xb.InSitu(), seed=0)).g[:, 0] / 1e-6
         torch.testing.assert_close(g, torch.tensor(places), atol=1e-6, rtol=0)
     write_only = xb.Chip(Device(0.0, 1e-6), xb.Differential(xb.PushPull(), w_max=1.0))
-    g = xb.convert(digital, write_only, mode=xb.Programmed(), seed=0).array.g[:, 0] / 1e-6
+    g = cells_of(xb.convert(digital, write_only, mode=xb.Programmed(), seed=0)).g[:, 0] / 1e-6
     torch.testing.assert_close(g, torch.tensor(want[xb.OneSided]), atol=1e-6, rtol=0)
 
 
@@ -60,12 +61,12 @@ def test_global_imbalance(route):
     chip = xb.Chip(device, xb.Differential(route, w_max=1.0))
     mode = xb.InSitu(xb.Expected())
     layer = xb.AnalogLinear(1, 200, bias=False, chip=chip, mode=mode, seed=0)
-    layer.array.program(torch.zeros(1, 200))
+    write(layer, torch.zeros(1, 200))
     x = torch.ones(64, 1)
     d = torch.ones(64, 200)
     d[::2] = -1
     for _ in range(20):
-        layer.update(x, d, 1e-3)
+        update(layer, x, d, 1e-3)
     drift = float(layer.weight.detach().mean())
     # 20 · 64 · 1e-3 of gross change; an imbalance u moves the weight by u/2 of it
     if isinstance(route, xb.Reference):
@@ -86,7 +87,7 @@ def test_one_update_moves_the_weight_by_minus_lr_times_gradient(route, scheme):
     before = layer.weight.detach().clone()
     x, d = torch.randn(64, 40), torch.randn(64, 30)
     for _ in range(20):
-        layer.update(x, d, 3e-4)
+        update(layer, x, d, 3e-4)
     want = -20 * 3e-4 * d.mT @ x
     got = layer.weight.detach() - before
     slope = float((want * got).sum() / want.square().sum())
@@ -98,8 +99,8 @@ def test_pair_shares_the_fluctuation_of_its_counts():
     device = Device(0.0, 1e-6, update=ConstantStep(1e-9))
     chip = xb.Chip(device, xb.Differential(xb.PushPull(), w_max=1.0))
     layer = xb.AnalogLinear(20, 20, bias=False, chip=chip, mode=xb.InSitu(), seed=0)
-    layer.update(torch.randn(8, 20), torch.randn(8, 20), 0.05)
-    total = layer.array.g.sum(0)
+    update(layer, torch.randn(8, 20), torch.randn(8, 20), 0.05)
+    total = cells_of(layer).g.sum(0)
     torch.testing.assert_close(total, torch.full_like(total, 1e-6), rtol=1e-5, atol=0)
 
 
@@ -109,14 +110,14 @@ def test_one_sided_pairs_only_rise_until_refreshed():
         route = xb.OneSided(refresh_every=every)
         chip = xb.Chip(device, xb.Differential(route, w_max=1.0))
         layer = xb.AnalogLinear(1, 50, bias=False, chip=chip, mode=xb.InSitu(xb.Expected()), seed=0)
-        layer.array.program(torch.zeros(1, 50))
+        write(layer, torch.zeros(1, 50))
         x, d = torch.ones(2, 1), torch.ones(2, 50)
         d[0] = -1
         for _ in range(90):
-            layer.update(x, d, 0.01)
+            update(layer, x, d, 0.01)
         assert float(layer.weight.detach().abs().max()) < 1e-4
         # 90 steps of 0.01 up on both devices; refreshed pairs start again from the bottom
-        assert bool((layer.array.g.amin(0) > 0.75e-6).all()) is risen
+        assert bool((cells_of(layer).g.amin(0) > 0.75e-6).all()) is risen
 
 
 def test_both_devices_of_a_pair_drift():
@@ -124,9 +125,9 @@ def test_both_devices_of_a_pair_drift():
     digital = nn.Linear(8, 8, bias=False)
     chip = xb.Chip(Device(0.0, 25e-6, write=PCMWrite(), retention=PCMDrift()))
     layer = xb.convert(digital, chip, mode=xb.Programmed(), seed=0)
-    before = layer.array.g.clone()
+    before = cells_of(layer).g.clone()
     xb.advance(layer, 1e6)
     written = before > 0
-    assert bool((layer.array.g[written] < before[written]).all())
+    assert bool((cells_of(layer).g[written] < before[written]).all())
     off = before.amin(0) > 0  # the smaller device of the pair, off target by its write error
-    assert bool((layer.array.g.amin(0)[off] < before.amin(0)[off]).all()) and bool(off.any())
+    assert bool((cells_of(layer).g.amin(0)[off] < before.amin(0)[off]).all()) and bool(off.any())

@@ -23,6 +23,7 @@ from devices import (
     StuckAt,
     presets,
 )
+from tests._analog import cells_of, matrix_of, per_siemens, weight_of
 
 CELL = Device(
     1e-6,
@@ -110,17 +111,17 @@ def test_copies_go_on_with_the_same_bits(clone, mode):
 
 def test_same_seed_same_chip_other_seed_other_chip():
     a, b, c = (xb.convert(network(), CHIP, mode=xb.InSitu(), seed=s) for s in (3, 3, 4))
-    assert torch.equal(a[0].array.update_a_up, b[0].array.update_a_up)
-    assert not torch.equal(a[0].array.update_a_up, c[0].array.update_a_up)
+    assert torch.equal(cells_of(a[0]).update_a_up, cells_of(b[0]).update_a_up)
+    assert not torch.equal(cells_of(a[0]).update_a_up, cells_of(c[0]).update_a_up)
     assert torch.equal(train(a, 3)(X), train(b, 3)(X))
     torch.manual_seed(0)
     d = xb.convert(network(), CHIP, mode=xb.InSitu())
     torch.manual_seed(5)  # what network() sets
     network()
     e = xb.convert(network(), CHIP, mode=xb.InSitu())
-    assert torch.equal(d[0].array.update_a_up, e[0].array.update_a_up)
+    assert torch.equal(cells_of(d[0]).update_a_up, cells_of(e[0]).update_a_up)
     xb.reseed(b, 4)
-    assert torch.equal(b[0].array.update_a_up, c[0].array.update_a_up)
+    assert torch.equal(cells_of(b[0]).update_a_up, cells_of(c[0]).update_a_up)
 
 
 def test_layers_are_independent_chips_named_by_their_place():
@@ -128,8 +129,8 @@ def test_layers_are_independent_chips_named_by_their_place():
     large = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6))
     a, b = (xb.convert(m, CHIP, mode=xb.InSitu(), seed=0) for m in (small, large))
     for i in range(2):
-        assert torch.equal(a[i].array.update_a_up, b[i].array.update_a_up)
-    assert not torch.equal(a[0].array.update_a_up, a[1].array.update_a_up)
+        assert torch.equal(cells_of(a[i]).update_a_up, cells_of(b[i]).update_a_up)
+    assert not torch.equal(cells_of(a[0]).update_a_up, cells_of(a[1]).update_a_up)
 
 
 def test_plain_torch_checkpoint_programs_the_array():
@@ -151,8 +152,8 @@ def test_to_digital_holds_what_the_cells_hold():
     digital = xb.to_digital(model)
     assert type(digital[0]) is nn.Linear
     torch.testing.assert_close(digital(X), model(X), rtol=1e-5, atol=1e-6)
-    g = model[0].array.g.double()
-    scale = float(model[0].array.w_max) / 100e-6
+    g = cells_of(model[0]).g.double()
+    scale = per_siemens(model[0])
     torch.testing.assert_close(
         digital[0].weight.detach().double(), ((g[0] - g[1]) * scale).mT, rtol=1e-4, atol=1e-7
     )
@@ -160,16 +161,16 @@ def test_to_digital_holds_what_the_cells_hold():
 
 def test_precision_follows_torch_but_conductances_stay_wide():
     model = xb.convert(network(), CHIP, mode=xb.InSitu(), seed=0)
-    g = model[0].array.g.clone()
+    g = cells_of(model[0]).g.clone()
     model.half()
-    assert model[0].array.g.dtype == torch.float32 and torch.equal(model[0].array.g, g)
+    assert cells_of(model[0]).g.dtype == torch.float32 and torch.equal(cells_of(model[0]).g, g)
     assert model(X.half()).dtype == torch.float16
     model.double()
-    assert model[0].array.g.dtype == torch.float64
-    assert model[0].array.age.dtype == torch.float64
+    assert cells_of(model[0]).g.dtype == torch.float64
+    assert cells_of(model[0]).age.dtype == torch.float64
     model.float()
-    assert model[0].array.age.dtype == torch.float64
-    assert torch.equal(model[0].array.g, g)
+    assert cells_of(model[0]).age.dtype == torch.float64
+    assert torch.equal(cells_of(model[0]).g, g)
 
 
 # ---- another chip ---------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def test_rechip_keeps_state_and_lays_faults_on_top():
         forward=CHIP.forward,
     )
     moved = xb.convert(model, faulty)
-    old, new = model[0].array, moved[0].array
+    old, new = cells_of(model[0]), cells_of(moved[0])
     stuck = ~new.faults_at.isnan()
     assert 0.1 < float(stuck.float().mean()) < 0.3
     assert torch.equal(new.g[~stuck], old.g[~stuck])
@@ -192,9 +193,9 @@ def test_rechip_keeps_state_and_lays_faults_on_top():
     train(moved, 3)
     assert torch.equal(new.g[stuck], new.faults_at[stuck])
     more = xb.convert(model, xb.Chip(Device(1e-6, 50e-6, CELL.update, faults=StuckAt(0.2, 0.2))))
-    more_stuck = ~more[0].array.faults_at.isnan()
+    more_stuck = ~cells_of(more[0]).faults_at.isnan()
     assert bool((more_stuck | ~stuck).all())  # the same chip, only more faults
-    assert isinstance(moved[0].mode, xb.InSitu)
+    assert isinstance(weight_of(moved[0]).mode, xb.InSitu)
 
 
 def test_rechip_to_another_window_writes_the_same_weights():
@@ -202,21 +203,23 @@ def test_rechip_to_another_window_writes_the_same_weights():
     moved = xb.convert(model, xb.Chip(Device(2e-6, 20e-6, update=SoftBounds(1e-8))))
     torch.testing.assert_close(moved[0].weight, model[0].weight, rtol=1e-4, atol=1e-5)
     inference = xb.convert(model, xb.Chip(Device(0.0, 25e-6, write=PCMWrite())))
-    assert isinstance(inference[0].mode, xb.Programmed)
+    assert isinstance(weight_of(inference[0]).mode, xb.Programmed)
 
 
 def test_program_turns_hardware_aware_into_cells():
     model = xb.convert(network(), CHIP, seed=0)
-    assert model[0].array is None and isinstance(model[0].mode, xb.HardwareAware)
+    assert matrix_of(model[0]).cells is None and isinstance(
+        weight_of(model[0]).mode, xb.HardwareAware
+    )
     parameter = model[0].weight
     wanted = parameter.detach().clone()
     assert xb.program(model) is model
-    assert isinstance(model[0].mode, xb.InSitu) and model[0].weight is parameter
+    assert isinstance(weight_of(model[0]).mode, xb.InSitu) and model[0].weight is parameter
     torch.testing.assert_close(model[0].weight.detach(), wanted, rtol=1e-4, atol=1e-6)
     train(model, 2)  # hybrid training is these two lines
     pcm = xb.Chip(Device(0.0, 25e-6, write=PCMWrite(), retention=PCMDrift()))
     model = xb.program(xb.convert(network(), pcm, seed=0))
-    assert isinstance(model[0].mode, xb.Programmed)
+    assert isinstance(weight_of(model[0]).mode, xb.Programmed)
     assert not torch.equal(model[0].weight.detach(), wanted)
 
 

@@ -21,6 +21,7 @@ from devices import (
     StuckAt,
     presets,
 )
+from tests._analog import cells_of, matrix_of
 
 
 def linear(weight):
@@ -28,6 +29,8 @@ def linear(weight):
     layer.weight = nn.Parameter(torch.full((2, 3), weight))
     return layer
 
+
+ONES = torch.ones(1, 2)
 
 CASES = [
     (lambda: Device(5e-6, 1e-6), ValueError, "g_min must be below g_max.*5e-06.*1e-06"),
@@ -65,7 +68,7 @@ CASES = [
     (lambda: xb.Fixed(-1.0), ValueError, "full_scale must be > 0"),
     (lambda: xb.Calibrated(0), ValueError, "quantile"),
     (lambda: xb.quantize(torch.ones(2), 0), ValueError, "bits must be in"),
-    (lambda: xb.Periphery(adc=8), TypeError, "adc must be a ADC or None, got 8"),
+    (lambda: xb.Periphery(adc=8), TypeError, "adc must be a Converter or None, got 8"),
     (lambda: xb.Differential(w_max=0), ValueError, "w_max must be > 0"),
     (lambda: xb.Differential(route=xb.PushPull), TypeError, r"did you mean PushPull\(\)"),
     (lambda: xb.Chip(device="reram"), TypeError, "device must be a Device, got 'reram'"),
@@ -98,8 +101,6 @@ CASES = [
     (lambda: xb.advance(xb.AnalogLinear(2, 2), -1), ValueError, "seconds must be >= 0 s"),
     (lambda: xb.AnalogLinear(3, 2)(torch.ones(4, 5)), ValueError, r"3 features.*\(4, 5\)"),
     (lambda: xb.AnalogLinear(3, 2)(torch.ones(3).double()), TypeError, "float32.*float64"),
-    (lambda: xb.AnalogLinear(3, 2)(torch.tensor([1, math.nan, 2])), ValueError, "input.*finite"),
-    (lambda: xb.AnalogLinear(3, 2)(torch.tensor([1, math.inf, 2])), ValueError, "input.*finite"),
     (lambda: xb.AnalogConv2d(3, 2, 3)(torch.ones(2, 2, 5, 5)), ValueError, r"\(n, 3, h, w\)"),
     (lambda: xb.matrix(torch.ones(3), xb.Chip()), ValueError, r"\(m, n\)"),
     (lambda: xb.matrix(torch.ones(3, 2)) @ torch.ones(3), ValueError, r"x must be \(2,\)"),
@@ -110,7 +111,17 @@ CASES = [
         TypeError,
         "only read.*InSitu",
     ),
-    (lambda: xb.AnalogLinear(2, 2).update(torch.ones(2), torch.ones(2), 1.0), TypeError, "InSitu"),
+    (
+        lambda: matrix_of(xb.AnalogLinear(2, 2)).update(ONES, ONES, 1.0, xb.Expected()),
+        TypeError,
+        "no cells yet.*program",
+    ),
+    (lambda: xb.advance(xb.AnalogLinear(2, 2), 1.0), TypeError, "'?weight'?.*call program first"),
+    (
+        lambda: xb.Chip(backward=xb.Periphery(xb.DAC(range=xb.Calibrated()))),
+        ValueError,
+        "backward must not have range=Calibrated.*PerVector",
+    ),
     (lambda: xb.calibrate(xb.AnalogLinear(2, 2), []), ValueError, "batches"),
 ]
 
@@ -130,6 +141,18 @@ def test_programmed_layers_cannot_be_trained():
         layer(torch.ones(1, 3)).sum().backward()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.InSitu(), xb.Programmed()])
+def test_inputs_that_are_not_finite_show_in_the_output(value, mode):
+    """Nothing asks the device for its numbers, and no converter hides them."""
+    converters = xb.Periphery(xb.DAC(8), xb.ADC(8))
+    for chip in (xb.Chip(), xb.Chip(forward=converters)):
+        layer = xb.AnalogLinear(3, 2, chip=chip, mode=mode, seed=0)
+        x = torch.tensor([[1.0, value, 2.0], [1.0, 0.5, 2.0]])
+        y = layer(x)
+        assert not bool(y[0].isfinite().any()) and bool(y[1].isfinite().all())
+
+
 def test_large_but_finite_inputs_are_fine():
     layer = xb.AnalogLinear(2, 2, bias=False)
     assert layer(torch.tensor([3e38, 3e38])).shape == (2,)
@@ -137,4 +160,4 @@ def test_large_but_finite_inputs_are_fine():
 
 def test_a_new_array_starts_in_the_window_even_for_zero_weights():
     layer = xb.convert(linear(0.0), xb.Chip(), mode=xb.InSitu())
-    assert float(layer.array.w_max) == pytest.approx(4 / math.sqrt(3))
+    assert float(cells_of(layer).w_max) == pytest.approx(4 / math.sqrt(3))

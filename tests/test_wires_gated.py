@@ -15,6 +15,7 @@ import crossbar as xb
 from crossbar import spice
 from crossbar.quantise import balanced
 from devices import Device, GaussianRead, SinhIV, SoftBounds
+from tests._analog import cells_of, per_siemens
 from tests.circuit_cases import cells, volts
 
 V = 0.2
@@ -146,7 +147,7 @@ def test_layers_read_digit_by_digit_and_back_row_by_row() -> None:
     x = torch.round(torch.rand(3, 9).double() * 14 - 7) / 7
     x.requires_grad_()
     out = model(x)
-    g, scale = layer.array.g.numpy(), float(layer.array.w_max) / CELL.window.span / V
+    g, scale = cells_of(layer).g.numpy(), per_siemens(layer) / V
     wanted = np.zeros((3, 6))
     for k, (a, b) in ((k, r) for k in range(3) for r in balanced(9, 5)):
         for c, d in balanced(6, 4):
@@ -154,7 +155,9 @@ def test_layers_read_digit_by_digit_and_back_row_by_row() -> None:
             plus, minus = (serial(part[a:b, c:d], LINES[0], v, 7) for part in g)
             wanted[k, c:d] += (plus - minus) * scale
     assert np.allclose(out.detach(), wanted, rtol=1e-6, atol=1e-9)
-    assert float((out - x @ layer.weight.mT).detach().abs().max()) > 0.02  # the wires are felt
+    assert (
+        float((out - x @ xb.to_digital(layer).weight.mT).detach().abs().max()) > 0.02
+    )  # the wires are felt
     delta = torch.rand(3, 6).double() - 0.5
     (grad,) = torch.autograd.grad(out, x, delta)
     back = np.zeros((3, 9))
@@ -220,7 +223,7 @@ def test_read_noise_of_digits_adds_up() -> None:
     power = sum(w**2 * (up + down).sum() for w, up, down in digits(x.numpy() * V, 7))
     wanted = 2 * power * (0.02 * 0.5) ** 2  # of a pair, in weights at w_max 0.5
     assert torch.all((reads.var(0) / wanted - 1).abs() < 5 * (2 / 4000) ** 0.5)
-    back = (model[0].array.plane().tiles).variance_t(torch.ones(1, 6).double(), 0, 6)
+    back = cells_of(model[0]).planes().tiles.variance_t(torch.ones(1, 6).double(), 0, 6)
     assert torch.allclose(back, torch.tensor(12 * (0.02 * CELL.window.span) ** 2).double())
 
 
@@ -257,6 +260,6 @@ def test_ngspice_agrees_on_layers_and_row_scans(wires: xb.Wires) -> None:
         count = sum(key.startswith("i(vs_") for key in answer)
         i = torch.tensor([answer[f"i(vs_{j})"] for j in range(count)], dtype=torch.float64)
         total[c : c + count] += -i if name.endswith("minus") else i
-    scale = layer.array.w_max / (layer.span * CELL.window.span * V)
+    scale = per_siemens(layer) / V
     with torch.no_grad():
         assert torch.allclose(layer(x), total * scale, rtol=1e-9, atol=1e-12)

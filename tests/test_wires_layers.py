@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 import crossbar as xb
 from crossbar.quantise import balanced
 from devices import ConstantStep, Device, GaussianRead, SoftBounds
+from tests._analog import cells_of, per_siemens, update
 from tests.circuit_cases import dense
 
 CELL = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
@@ -50,8 +49,8 @@ def test_reads_are_those_of_the_circuit(wires: xb.Wires) -> None:
     model = linear(19, 12, wires, xb.InSitu(), tile=tile)
     layer = model[0]  # type: ignore[index]
     x = torch.rand(19, dtype=torch.float64) - 0.5
-    g, span = layer.array.g, CELL.window.span
-    wanted = tiled_oracle(g, wires, x, tile) / span * layer.array.w_max / layer.span
+    g, scale = cells_of(layer).g, per_siemens(layer)
+    wanted = tiled_oracle(g, wires, x, tile) * scale
     assert torch.allclose(model(x), wanted, rtol=1e-10, atol=1e-13)
     # in situ the input gradient is the physical transposed read: bitlines driven, wordlines sensed
     x.requires_grad_()
@@ -62,7 +61,7 @@ def test_reads_are_those_of_the_circuit(wires: xb.Wires) -> None:
     )
     turned = g.flip(-1, -2).mT.contiguous()
     back = tiled_oracle(turned, side, delta.flip(0), tile[::-1]).flip(0)
-    wanted = back / span * layer.array.w_max / layer.span
+    wanted = back * scale
     # `balanced` cuts from the other end in the turned array: compare where the cuts agree
     if wires.r_driver == wires.r_sense:
         jacobian = torch.autograd.functional.jacobian(model, x.detach())
@@ -79,10 +78,10 @@ def test_reads_are_those_of_the_circuit(wires: xb.Wires) -> None:
         whole = linear(19, 12, wires, xb.InSitu())
         v = x.detach().requires_grad_()
         (grad,) = torch.autograd.grad(whole(v), v, delta)
-        g = whole[0].array.g  # type: ignore[index]
+        g = cells_of(whole[0]).g  # type: ignore[index]
         turned = g.flip(-1, -2).mT.contiguous()
         back = tiled_oracle(turned, side, delta.flip(0), (12, 19)).flip(0)
-        assert torch.allclose(grad, back / span * layer.array.w_max, rtol=1e-9)
+        assert torch.allclose(grad, back * scale, rtol=1e-9)
 
 
 def test_hardware_aware_gradients_are_those_of_the_wired_forward() -> None:
@@ -96,8 +95,7 @@ def test_hardware_aware_gradients_are_those_of_the_wired_forward() -> None:
 
         w = weight.detach().clone().requires_grad_()
         assert torch.autograd.gradcheck(read, (w, x.requires_grad_()), atol=1e-8, rtol=1e-6)
-        ideal = copy.deepcopy(model)
-        ideal[0].rechip(chip(None, tile=tile), None)  # type: ignore[index]
+        ideal = xb.convert(model, chip(None, tile=tile))
         grads = [torch.autograd.grad(m(x).square().sum(), [m[0].weight, x]) for m in (model, ideal)]  # type: ignore[index]
         for wired, plain in zip(*grads, strict=True):
             assert float((wired - plain).abs().max()) > 0.01 * float(plain.abs().max())
@@ -122,19 +120,19 @@ def test_convolutions_see_the_wires_too() -> None:
 
 
 def test_the_effective_matrix_follows_the_cells() -> None:
-    model = linear(12, 8, xb.Wires(20.0, 20.0), xb.InSitu(xb.Expected()), tile=(6, 8))
+    wires = xb.Wires(20.0, 20.0)
+    model = linear(12, 8, wires, xb.InSitu(xb.Expected()), tile=(6, 8))
     layer, x = model[0], torch.rand(4, 12, dtype=torch.float64)  # type: ignore[index]
     with torch.no_grad():
         first = model(x)
-        assert layer.array.plane() is layer.array.plane()
+        planes = [cells_of(layer).planes().matrix for _ in range(2)]
+        assert planes[0].data_ptr() == planes[1].data_ptr()  # solved once
     opt = xb.InSituSGD(model, lr=0.05)
     model(x).square().sum().backward()
     opt.step()
     with torch.no_grad():
         assert not torch.equal(model(x), first)
-        span = CELL.window.span
-        wanted = tiled_oracle(layer.array.g, layer.chip.wires, x[0], (6, 8))
-        wanted = wanted / span * layer.array.w_max / layer.span
+        wanted = tiled_oracle(cells_of(layer).g, wires, x[0], (6, 8)) * per_siemens(layer)
         assert torch.allclose(model(x)[0], wanted, rtol=1e-10)
 
 
@@ -179,11 +177,11 @@ def test_read_noise_through_wires(kappa: float, bound: float) -> None:
     wires = xb.Wires(kappa / (32**2 * 50e-6), kappa / (32**2 * 50e-6))
     model = linear(32, 32, wires, xb.InSitu(), device=noisy)
     layer = model[0]  # type: ignore[index]
-    plane = layer.array.plane()
+    planes = cells_of(layer).planes()
     x = torch.rand(8, 32, dtype=torch.float64) - 0.5
-    mine = x.square() @ plane.variance
+    mine = x.square() @ planes.variance[0]
     std = torch.full((), 0.02 * noisy.window.span, dtype=torch.float64)
-    truth = sum(xb.prepare(g, wires).variance(x, std) for g in layer.array.g)
+    truth = sum(xb.prepare(g, wires).variance(x, std) for g in cells_of(layer).g)
     ratio = (mine * noisy.window.span**2 / truth).sqrt()  # type: ignore[operator]
     assert float((ratio.mean() - 1).abs()) < bound
     assert float((ratio - 1).abs().max()) < 4 * bound
@@ -198,10 +196,10 @@ def test_a_parallel_write_moves_far_cells_less() -> None:
         model = linear(
             9, 7, wires, xb.InSitu(xb.Expected()), device=device, tile=tile, write=option
         )
-        array = model[0].array  # type: ignore[index]
+        array = cells_of(model[0])  # type: ignore[index]
         before = array.g.clone()
         x, d = torch.ones(1, 9, dtype=torch.float64), torch.ones(1, 7, dtype=torch.float64)
-        model[0].update(x, d, lr=1e-3)  # type: ignore[index]
+        update(model[0], x, d, lr=1e-3)  # type: ignore[index]
         moves.append(array.g - before)
     for a, b in balanced(9, 5):
         for c, e in balanced(7, 4):

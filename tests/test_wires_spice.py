@@ -10,6 +10,7 @@ from torch import Tensor
 import crossbar as xb
 from crossbar import spice
 from crossbar.wires import Fields, Wires, prepare
+from tests._analog import matrix_of, per_siemens
 from tests.circuit_cases import (
     FROZEN,
     FROZEN_BADCROSSBAR,
@@ -128,8 +129,8 @@ def test_the_decks_of_a_layer_add_up_to_its_read(interleaved: bool) -> None:
             i = i[0::2] - i[1::2]
         total[c : c + len(i)] += -i if name.endswith("minus") else i
     logical = torch.empty_like(total)
-    logical[layer.order[1]] = total
-    scale = layer.array.w_max / (layer.span * layer.chip.device.window.span)
+    logical[matrix_of(layer).order[1]] = total
+    scale = per_siemens(layer)
     with torch.no_grad():
         assert error(layer(v), logical * scale) < 1e-10
     with pytest.raises(TypeError, match="no cells"):

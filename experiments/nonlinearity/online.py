@@ -1,6 +1,6 @@
 """Several networks that learn one image at a time in situ, computed together.
 
-The arrays are `crossbar`'s own, with one leading dimension for the networks: encoding, pulses and
+The matrices are `crossbar`'s own, with one leading dimension for the networks: encoding, pulses and
 cells are those of `AnalogLinear` and `InSituSGD`. Only what autograd does there is written out, for
 a single hidden layer of ReLUs and cross-entropy; a test holds the two against each other.
 """
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import crossbar as xb
-from crossbar.array import Array
+from crossbar.matrix import Matrix
 from crossbar.operations import Vectors
-from crossbar.streams import Streams, derive
+from crossbar.regions import Form
+from crossbar.streams import derive
 from experiments.data import DataSet, Images
 from experiments.networks import MLP
 from experiments.run import Outcome, Run
@@ -82,19 +83,21 @@ class Networks:
         self.arrays, self.biases = [], []
         for depth, stacked in enumerate(zip(*layers, strict=True)):
             weight = torch.stack([layer.weight.detach().mT for layer in stacked])
-            w_max = run.chip.mapping.scale(weight, in_situ=True)
-            streams = Streams(derive(run.seeds, f"layer {depth}"))
-            place = {"dtype": weight.dtype, "device": weight.device}
-            array = Array(run.chip, tuple(weight.shape), w_max, streams, **place)
-            array.program(weight)
-            self.arrays.append(array)
+            seed = derive(run.seeds, f"layer {depth}")
+            matrix = Matrix(run.chip, Form(), tuple(weight.shape), seed)
+            w_max = run.chip.mapping.scale(weight, xb.InSitu().headroom)
+            matrix.fabricate(w_max, weight.dtype, weight.device)
+            matrix.program(weight)
+            self.arrays.append(matrix)
             self.biases.append(torch.stack([layer.bias.detach() for layer in stacked])[:, None])
         self.orders = [torch.Generator().manual_seed(seed) for seed in range(run.seeds)]
         self.answers = nn.functional.one_hot(images.y_train, 10).float()
 
     def _weights(self) -> list[Tensor]:
         """What reads of each layer see, (seeds, inputs, outputs)."""
-        return [a.plane().matrix * (a.w_max / a.span) for a in self.arrays]
+        layout, floor = self.run.chip.layout, self.run.chip.floor
+        cells = [matrix.written for matrix in self.arrays]
+        return [layout.logical(c.planes().matrix, floor) * c.w_max for c in cells]
 
     @torch.inference_mode()
     def epoch(self) -> None:
@@ -111,14 +114,13 @@ class Networks:
         out = torch.baddbmm(self.biases[1], hidden, second)
         d2 = out.softmax(2) - answer
         d1 = (d2 @ second.mT) * (hidden > 0)
-        for array, bias, inputs, d in zip(
+        for matrix, bias, inputs, d in zip(
             self.arrays, self.biases, (x, hidden), (d1, d2), strict=True
         ):
             bias.sub_(d, alpha=self.run.lr)
             # one vector of each network, where `Vectors` has a batch of vectors first
-            array.update(
-                Vectors(), inputs.movedim(1, 0), d.movedim(1, 0), self.run.lr, self.run.scheme
-            )
+            xs, ds = inputs.movedim(1, 0), d.movedim(1, 0)
+            matrix.update(xs, ds, self.run.lr, self.run.scheme, op=Vectors())
 
     @torch.inference_mode()
     def accuracy(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Logical weights and the pairs of conductances that hold them."""
+"""A weight as the difference of two conductances."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from crossbar.layout import Column, Layout
+from crossbar.mappings.base import Mapping
 from devices import Device, Pulses
-from devices._check import between, instance, positive, whole
+from devices._check import between, instance, whole
 
 
 class Route(ABC):
@@ -32,6 +34,14 @@ class Route(ABC):
     @abstractmethod
     def __call__(self, pulses: Pulses) -> tuple[Pulses | None, Pulses | None]:
         """What the positive and the negative device are given; None: nothing."""
+
+    def due(self, updates: int) -> bool:
+        """Whether pairs may have to be rewritten after so many updates."""
+        return False
+
+    def worn(self, places: Tensor) -> Tensor:
+        """Which pairs, of places (2, ...)."""
+        return torch.zeros(places.shape[1:], dtype=torch.bool, device=places.device)
 
 
 @dataclass(frozen=True)
@@ -115,44 +125,65 @@ class OneSided(Route):
         plus = Pulses(pulses.up, none, pulses.up_var, still)
         return plus, Pulses(pulses.down, none, pulses.down_var, still)
 
+    def due(self, updates: int) -> bool:
+        """Every `refresh_every`."""
+        return self.refresh_every is not None and updates % self.refresh_every == 0
+
+    def worn(self, places: Tensor) -> Tensor:
+        """Pairs whose devices have both risen."""
+        return (places.amax(0) > self.high) & (places.amin(0) > self.low)
+
 
 @dataclass(frozen=True)
-class Differential:
+class Differential(Mapping):
     """A weight is the difference of two conductances, subtracted before the ADC.
 
     Args:
         route: how updates reach the pair; without an update law one device of a pair stays at
             g_min (`OneSided`'s encoding), which is kindest to drift and read noise.
-        w_max: logical weight at the full window, > 0; None takes max|W| when the array is made,
-            four times that where it is made for in-situ training, torch's initialisation bound
-            where W is all zero.
+        w_max, per_column: see `Mapping`.
 
     Raises:
         TypeError, ValueError: route of another kind, w_max not positive.
     """
 
     route: Route = field(default_factory=PushPull)
-    w_max: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         instance("route", self.route, Route, optional=False)
-        if self.w_max is not None:
-            positive("w_max", self.w_max)
 
-    def scale(self, weight: Tensor, *, in_situ: bool) -> Tensor:
-        """The logical weight at the full window, 0-dim; `weight` is (..., rows, cols)."""
-        if self.w_max is not None:
-            return weight.new_full((), self.w_max)
-        largest = weight.detach().abs().amax() if weight.numel() else weight.new_zeros(())
-        bound = weight.new_full((), max(weight.shape[-2], 1) ** -0.5)
-        return torch.where(largest > 0, largest, bound) * (4 if in_situ else 1)
-
-    def layout(self, device: Device) -> Route:
+    def encoding(self, device: Device) -> Route:
         """The route whose encoding a device uses."""
         return OneSided() if device.update is None else self.route
 
-    def targets(self, w: Tensor, device: Device) -> Tensor:
-        """Conductances (2, ..., rows, cols) [S] for w = W/w_max, clipped to ±1."""
-        g_min, span = device.window.g_min, device.window.span
-        places = torch.stack(self.layout(device).split(w.clamp(-1, 1)))
-        return places * span + g_min
+    def layout(self, device: Device) -> Layout:
+        """One converter sees g⁺ − g⁻."""
+        span = self.encoding(device).span
+        return Layout((Column((1, -1), 1 / span, span),), linear=((span, 0.0),))
+
+    def places(self, w: Tensor, device: Device) -> Tensor:
+        """(2, ..., rows, cols)."""
+        return torch.stack(self.encoding(device).split(w))
+
+    def given(self, pulses: Pulses) -> tuple[Pulses | None, ...]:
+        """As the route says."""
+        return self.route(pulses)
+
+    @property
+    def gain(self) -> float:
+        """See `Route`."""
+        return self.route.gain / self.route.span
+
+    @property
+    def alike(self) -> bool:
+        """See `Route`."""
+        return self.route.shared
+
+    def due(self, updates: int) -> bool:
+        """See `OneSided`."""
+        return self.route.due(updates)
+
+    def worn(self, places: Tensor) -> Tensor:
+        """See `OneSided`."""
+        return self.route.worn(places)

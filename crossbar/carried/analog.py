@@ -1,0 +1,353 @@
+"""The tensor that a forward sees of an analog weight."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, UNREAD, VIEWS, writes
+from crossbar.operations import Operation
+from crossbar.weight import AnalogWeight
+from crossbar.windows import Size
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {}
+"""Functions that multiply by a weight, and how they read it; filled by the rooms beside this."""
+
+plain = torch._C.DisableTorchFunctionSubclass
+
+
+def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a handler; it runs with dispatch off and returns NotImplemented to decline."""
+
+    def register(handler: Callable[..., Any]) -> Callable[..., Any]:
+        PRODUCTS.update({function: handler for function in functions if function is not None})
+        return handler
+
+    return register
+
+
+class Analog(Tensor):
+    """A Parameter whose weight is on arrays; `AnalogView`: a view, cast or detached copy of it.
+
+    Functions that multiply by it read the array; views of it stay analog; everything else sees a
+    plain tensor. Operators of other namespaces that are handed one are refused by name.
+    """
+
+    analog: AnalogWeight
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """See the class."""
+        kwargs = dict(kwargs) if kwargs else {}
+        with plain():
+            handler = PRODUCTS.get(func)
+            if handler is not None and not _generated(kwargs):
+                out = kwargs.pop("out", None)
+                found = handler(*args, **kwargs)
+                if found is not NotImplemented:
+                    return found if out is None else out.copy_(found)
+                kwargs = kwargs if out is None else {**kwargs, "out": out}
+            elif func in VIEWS:
+                return _viewed(func, args, kwargs)
+            elif writes(func, args, kwargs):
+                _written(args, kwargs)
+            elif func in UNREAD or _namespace(func) not in _OURS:
+                if any(not is_copy(w) for w in handles(args, kwargs)):
+                    raise unread(getattr(func, "__name__", str(func)))
+            return _computed(func, func(*args, **kwargs), args, kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A Parameter of its own on a copy of the array; of a view, a plain copy."""
+        if id(self) in memo:
+            return memo[id(self)]
+        with plain():
+            new: Any = self.detach().clone()
+            if type(self) is Analog:
+                new = torch.nn.Parameter(new, self.requires_grad)
+                memo[id(self)] = new
+                carry(new, copy.deepcopy(self.analog, memo))
+            memo[id(self)] = new
+            return new
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Of a Parameter: its values and its array; of a view: its values."""
+        with plain():
+            values = self.detach().as_subclass(Tensor)
+            if type(self) is not Analog:
+                return _same, (values,)
+            return _restored, (values, self.requires_grad, self.analog)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
+        """As torch's own Parameter."""
+        with plain():
+            values = self.detach().as_subclass(Tensor)
+            text = "Parameter containing:" if type(self) is Analog else "Part of an analog weight:"
+            return f"{text}\n{values!r}"
+
+
+class AnalogView(Analog):
+    """What a forward makes of a Parameter, or finds in its place."""
+
+    free: bool = False  # detached: what is computed of it are plain numbers
+    root: Tensor  # the whole weight, as torch sees it
+    cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
+
+
+def unread(what: str) -> TypeError:
+    """The refusal of a product that no handler reads on an array."""
+    return TypeError(
+        f"{what} would read an analog weight digitally, unnoticed: leave the weight digital with "
+        "convert(..., exclude=[...]), or give it weight.detach().clone()"
+    )
+
+
+def handles(args: Any, kwargs: dict[str, Any]) -> Iterator[Analog]:
+    """Every handle among the arguments of a function, in lists too."""
+    for thing in (*args, *kwargs.values()):
+        for w in thing if isinstance(thing, (list, tuple)) else (thing,):
+            if isinstance(w, Analog):
+                yield w
+
+
+def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What was computed elementwise of a whole weight, as a handle on its array.
+
+    A float weight is read as it was computed (standardised, masked, merged with an adapter); of
+    written cells no product with it exists, and a later product refuses it by name.
+    """
+    if not isinstance(out, Tensor) or isinstance(out, Analog) or not out.is_floating_point():
+        return out
+    name = getattr(func, "__name__", "")
+    if name == "__get__" or name.endswith("_like") or name.startswith("new_"):
+        return out
+    for w in handles(args, kwargs):
+        alike = w.shape == out.shape or name in GATHERS
+        if not alike or out.dim() < 2 or (type(w) is AnalogView and w.free):
+            continue
+        if any(out is t for t in args):  # written in place
+            return out
+        if not torch.is_grad_enabled() and (name == "clone" or _optimiser() is not None):
+            return out
+        if w.analog.mode.written or is_copy(w) or name in GATHERS:
+            return wrapped(out, w.analog, out)
+        return wrapped(out, w.analog, out, out)
+    return out
+
+
+_OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
+
+
+def _generated(kwargs: dict[str, Any]) -> bool:
+    """Whether code that inductor wrote multiplies: what it was traced from has read already."""
+    if kwargs.get("out") is None:
+        return False
+    return "extern_kernels" in sys._getframe(2).f_globals
+
+
+def _namespace(func: Any) -> str:
+    name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
+    return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
+
+
+def is_analog(parameter: Any) -> TypeGuard[Analog]:
+    """Whether it is a Parameter (not a view of one) that carries its array."""
+    return type(parameter) is Analog
+
+
+def carry(parameter: torch.nn.Parameter, analog: AnalogWeight) -> None:
+    """Let a Parameter carry its array: it stays the same object for optimisers and hooks."""
+    if type(parameter) not in (torch.nn.Parameter, Analog):
+        raise TypeError(
+            f"{analog.name} is a {type(parameter).__name__}, which has a dispatch of its own: "
+            "leave it digital with exclude="
+        )
+    with plain():
+        fresh = not is_analog(parameter)
+        parameter.__class__ = Analog  # type: ignore[assignment]
+        carried: Any = parameter
+        carried._is_param = True
+        carried.analog = analog
+        if fresh or carried.__dict__.get("committed") is not analog:
+            listen(carried)
+
+
+def listen(parameter: Any) -> None:
+    """The hook by which a backward that accumulates into `.grad` counts as training.
+
+    A frozen leaf takes none; it is given one when it is thawed and read.
+    """
+    if parameter.requires_grad and parameter.is_leaf:
+        parameter.register_post_accumulate_grad_hook(_commit)
+        parameter.committed = parameter.analog
+
+
+def _commit(parameter: Any) -> None:
+    analog = getattr(parameter, "analog", None)
+    if analog is not None:
+        analog.commit(parameter)
+
+
+def uncarry(parameter: Any) -> None:
+    """A plain Parameter again."""
+    with plain():
+        for name in ("analog", "committed", "_is_param"):
+            parameter.__dict__.pop(name, None)
+        parameter._post_accumulate_grad_hooks = None
+        parameter.__class__ = torch.nn.Parameter
+
+
+def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = None) -> Any:
+    """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`.
+
+    Without `root` it is the whole weight; with `root` and no `cells` a copy of some of its numbers.
+    """
+    with plain():
+        found: Any = value.as_subclass(AnalogView)
+        found.analog = analog
+        found.root = value if root is None else root
+        found.cells = value if root is None else cells
+        return found
+
+
+def is_copy(t: Any) -> TypeGuard[AnalogView]:
+    """Whether it holds numbers of a weight, gathered or laid out anew, and is no part of it."""
+    return type(t) is AnalogView and t.cells is None
+
+
+def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
+    """Of a handle: its weight, the whole weight as torch sees it, and the view of that."""
+    if type(w) is Analog:
+        return w.analog, w, w
+    if w.cells is None:
+        raise TypeError(
+            f"{w.analog.name}: numbers gathered from its array, laid out in another order or "
+            "computed of it are on no array; multiply by the weight or by slices of it and "
+            "compute with the outputs, or leave it digital with convert(..., exclude=[...])"
+        )
+    return w.analog, w.root, w.cells
+
+
+def read(x: Tensor, w: Any, op: Operation, size: Size = (), cells: Tensor | None = None) -> Tensor:
+    """The product of x with a handle; `cells`: the view in the shape that `op` multiplies by."""
+    analog, root, own = parts(w)
+    seen = own if cells is None else cells
+    region = analog.region(seen, root, op)
+    return analog.read(x, w, root, region, op, size)
+
+
+def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if func is Tensor.__iter__:
+        return iter(_viewed(Tensor.unbind, args, kwargs))
+    w = args[0] if args else kwargs.get("input")
+    if func is Tensor.detach and not torch.compiler.is_compiling():
+        if sys._getframe(2).f_code is torch.nn.Parameter.__new__.__code__:
+            return _parameter(w)
+    out = func(*args, **kwargs)
+    if not isinstance(w, Analog) or out is w:
+        return out
+    if type(w) is AnalogView and w.cells is None:
+        return _wrapped_all(out, out, w.analog, w.root, copied=True)
+    analog, root, cells = parts(w)
+    free = func in FREES or (type(w) is AnalogView and w.free)
+    if func in CASTS:
+        if isinstance(out, Tensor) and out.shape == cells.shape:
+            return _freed(wrapped(out, analog, root, cells), free)
+        return out
+    with torch.no_grad():
+        again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
+    made = _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
+    return _freed(made, free)
+
+
+def _freed(out: Any, free: bool) -> Any:
+    if free:
+        for view in out if isinstance(out, (tuple, list)) else (out,):
+            if type(view) is AnalogView:
+                view.free = True
+    return out
+
+
+def _parameter(w: Any) -> Tensor:
+    """What nn.Parameter(w) detaches: numbers computed of a weight become a plain Parameter.
+
+    It asks for the type of what it was given, which therefore is none of ours any more.
+    """
+    if type(w) is Analog or w.cells is not None and w.cells is not w.root:
+        raise TypeError(
+            f"{w.analog.name} is on an array, which another Parameter cannot share: give "
+            "nn.Parameter weight.detach().clone(), and register parametrizations before "
+            "convert(model, chip)"
+        )
+    values = w.detach().as_subclass(Tensor)
+    w.__class__ = torch.nn.Parameter
+    return torch.nn.Parameter(values, False)
+
+
+def _copies(func: Any, args: tuple[Any, ...], cells: Tensor, out: Any) -> bool:
+    """Whether a function that may give a view gave a copy."""
+    if func is Tensor.__getitem__:
+        index = args[1] if isinstance(args[1], tuple) else args[1:]
+        return any(_gathers(i) for i in index)
+    if func in MAY_COPY:
+        return not cells.is_contiguous() and bool(out.is_contiguous())
+    return False
+
+
+def _gathers(index: Any) -> bool:
+    if isinstance(index, Tensor):
+        return index.dim() > 0 or index.dtype == torch.bool
+    return index is not None and index is not ... and not isinstance(index, (int, slice))
+
+
+def _wrapped_all(
+    out: Any, cells: Any, analog: AnalogWeight, root: Any, copied: bool = False
+) -> Any:
+    if isinstance(out, (tuple, list)):
+        pairs = zip(out, cells, strict=True)
+        return type(out)([_wrapped_all(a, b, analog, root, copied) for a, b in pairs])
+    if not isinstance(out, Tensor) or not out.is_floating_point():
+        return out
+    return wrapped(out, analog, root, None if copied else cells)
+
+
+def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Mark the weights that a function is about to write; refuse an optimiser that cannot."""
+    for w in handles(args, kwargs):
+        analog = w.analog
+        analog.dirty = True
+        step = _optimiser() if analog.mode.written else None
+        if step is not None and not getattr(step, "pulses", False):
+            raise TypeError(
+                f"{type(step).__name__} would write numbers into {analog.name}, whose cells take "
+                "pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or convert "
+                "with mode=HardwareAware() for this optimiser"
+            )
+
+
+def _optimiser() -> Optimizer | None:
+    """The optimiser that is stepping now, further up the stack."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        step = frame.f_locals.get("self")
+        if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
+            return step
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
+def _restored(values: Tensor, requires_grad: bool, analog: AnalogWeight) -> Any:
+    parameter = torch.nn.Parameter(values, requires_grad)
+    carry(parameter, analog)
+    return parameter

@@ -1,0 +1,219 @@
+"""Products of vectors with a weight, and lookups in it."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crossbar.carried.analog import Analog, is_copy, parts, product, read, unread
+from crossbar.operations import Matmul
+
+MATMUL = Matmul()
+
+
+def digital(t: Any) -> Any:
+    """A tensor as itself; of two analog weights in one product the second is read digitally."""
+    return t.as_subclass(Tensor) if isinstance(t, Analog) else t
+
+
+@product(F.linear)
+def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # noqa: A002
+    if not isinstance(weight, Analog):
+        return NotImplemented
+    if weight.dim() == 1:
+        cells = parts(weight)[2]
+        y = _rows(digital(input), weight, cells.unsqueeze(0)).squeeze(-1)
+    else:
+        _fits(input, weight.shape[-1])
+        y = _rows(digital(input), weight)
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def _fits(input: Tensor, width: int) -> None:  # noqa: A002
+    if input.shape[-1:] != (width,):
+        raise ValueError(
+            f"input must have {width} features in its last dimension, got shape "
+            f"{tuple(input.shape)}"
+        )
+
+
+def _rows(x: Tensor, w: Any, cells: Tensor | None = None) -> Tensor:
+    """x (..., in) by a handle read as torch reads a weight, out × in."""
+    if cells is not None and cells.dim() != w.dim():
+        analog, root, _ = parts(w)
+        return analog.read(x, w.unsqueeze(0), root, analog.region(cells, root, MATMUL), MATMUL)
+    return read(x, w, MATMUL, cells=cells)
+
+
+def _by(x: Tensor, w: Any) -> Any:
+    """x @ w for a handle w on the right."""
+    analog, root, cells = parts(w)
+    if w.dim() == 1:  # a sum with one row or column of the weight
+        view, own = w.unsqueeze(0), cells.unsqueeze(0)
+        region = analog.region(own, root, MATMUL)
+        return analog.read(x, view, root, region, MATMUL).squeeze(-1)
+    lead = [n for n in range(w.dim() - 2) if w.shape[n] != 1 and cells.stride(n) != 0]
+    if lead:
+        raise unread("a product with a stack of matrices")
+    if w.dim() > 2:  # a weight expanded over a batch
+        first = (0,) * (w.dim() - 2)
+        shape = torch.broadcast_shapes(x.shape[:-2], w.shape[:-2]) if x.dim() > 1 else w.shape[:-2]
+        x = x.expand(*shape, *x.shape[-2:]) if x.dim() > 1 else x.expand(*shape, *x.shape)
+        w, cells = w[first], cells[first]
+    region = analog.region(cells.mT, root, MATMUL)
+    return analog.read(x, w.mT, root, region, MATMUL)
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    if isinstance(b, Analog):
+        return _by(digital(a), b)
+    if not isinstance(a, Analog) or is_copy(a):  # of looked-up rows: vectors, not a weight
+        return NotImplemented
+    if b.dim() == 1:
+        analog, root, cells = parts(a)
+        if a.dim() != 2:
+            if a.dim() == 1:
+                return _by(digital(b), a)
+            raise unread("a product with a stack of matrices")
+        region = analog.region(cells, root, MATMUL)
+        return analog.read(digital(b), a, root, region, MATMUL)
+    if a.dim() == 1:
+        return _by(digital(b).mT, a)
+    if a.dim() != 2:
+        raise unread("a product with a stack of matrices")
+    analog, root, cells = parts(a)
+    region = analog.region(cells, root, MATMUL)
+    return analog.read(digital(b).mT, a, root, region, MATMUL).mT
+
+
+@product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
+def _product(input: Any, other: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+    other = next(iter(kwargs.values())) if other is None and kwargs else other
+    return _matmul(input, other)
+
+
+@product(torch.bmm, Tensor.bmm)
+def _batched(input: Any, mat2: Any) -> Any:  # noqa: A002
+    return _matmul(input, mat2)
+
+
+@product(Tensor.__rmatmul__)
+def _product_right(self: Any, other: Any) -> Any:
+    try:
+        return _matmul(other, self)
+    except TypeError as error:  # which `@` would take for "not mine", and say nothing of why
+        raise RuntimeError(str(error)) from error
+
+
+@product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot)
+def _inner(input: Any, other: Any) -> Any:  # noqa: A002
+    if not isinstance(other, Analog):
+        input, other = other, input  # noqa: A001
+    if other.dim() == 1:
+        return _by(digital(input), other)
+    if other.dim() == 2:
+        return _rows(digital(input), other)
+    raise unread("an inner product with a stack of matrices")
+
+
+@product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv)
+def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:  # noqa: A002
+    y = _matmul(mat1, mat2)
+    if y is NotImplemented:
+        return y
+    y = y if alpha == 1 else y * alpha
+    added = digital(input)
+    return y + (added if beta == 1 else added * beta).to(y.dtype)
+
+
+@product(torch.einsum)
+def _einsum(equation: Any, *operands: Any) -> Any:
+    """Sums over one weight: its dimensions that the others share, and those it brings."""
+    if not isinstance(equation, str):
+        return NotImplemented
+    operands = tuple(operands[0]) if isinstance(operands[0], (list, tuple)) else operands
+    which = [k for k, t in enumerate(operands) if isinstance(t, Analog) and not is_copy(t)]
+    if not which or len(which) == len(operands):  # no weight; or a function of weights alone
+        return NotImplemented
+    if len(which) > 1:
+        raise unread(f"einsum {equation!r} of several analog weights")
+    inputs, _, output = equation.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    k = which[0]
+    mine, w = terms[k], operands[k]
+    if not output and "->" not in equation:
+        letters = "".join(terms).replace(".", "")
+        output = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        output = ("..." if "..." in inputs else "") + output
+    if len(mine) != 2 or mine[0] == mine[1] or "." in mine or w.dim() != 2:
+        raise unread(f"einsum {equation!r}")
+    others = [term for j, term in enumerate(terms) if j != k]
+    rest = [digital(t) for j, t in enumerate(operands) if j != k]
+    elsewhere = "".join(others)
+    summed = [c for c in mine if c in elsewhere and c not in output]
+    brought = [c for c in mine if c not in elsewhere and c in output]
+    if len(summed) != 1 or len(brought) != 1:
+        raise unread(f"einsum {equation!r}")
+    (i,), (o,) = summed, brought
+    # the others alone, with the summed index last; then one product; then the order asked for
+    kept = [c for c in dict.fromkeys(elsewhere.replace(".", "")) if c != i and c in output]
+    dots = "..." if "..." in elsewhere else ""
+    x = torch.einsum(f"{','.join(others)}->{dots}{''.join(kept)}{i}", *rest)
+    y = _turned(x, w, mine == o + i)
+    return torch.einsum(f"{dots}{''.join(kept)}{o}->{output}", y)
+
+
+def _turned(x: Tensor, w: Any, as_linear: bool) -> Tensor:
+    analog, root, cells = parts(w)
+    view, own = (w, cells) if as_linear else (w.mT, cells.mT)
+    return analog.read(x, view, root, analog.region(own, root, MATMUL), MATMUL)
+
+
+@product(torch.tensordot)
+def _tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
+    """By einsum, where one index of a two-dimensional weight is summed."""
+    if isinstance(dims, int):
+        left = list(range(a.dim() - dims, a.dim()))
+        right = list(range(dims))
+    else:
+        left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
+    left = [d % a.dim() for d in left]
+    right = [d % b.dim() for d in right]
+    letters = iter(string.ascii_letters)
+    mine = [next(letters) for _ in range(a.dim())]
+    theirs = [next(letters) for _ in range(b.dim())]
+    for m, n in zip(left, right, strict=True):
+        theirs[n] = mine[m]
+    kept = [c for c in mine if c not in theirs] + [c for c in theirs if c not in mine]
+    return _einsum(f"{''.join(mine)},{''.join(theirs)}->{''.join(kept)}", a, b)
+
+
+@product(F.embedding)
+def _embedding(
+    input: Tensor,  # noqa: A002
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """A table that is tied to an analog weight: its rows are columns of the array."""
+    if not isinstance(weight, Analog):
+        return NotImplemented
+    analog, root, cells = parts(weight)
+    if scale_grad_by_freq or sparse or cells is not root:
+        raise TypeError(
+            f"{analog.name}: scale_grad_by_freq, sparse and parts of a table have no meaning for "
+            "one on arrays"
+        )
+    if max_norm is not None:
+        if analog.mode.written:
+            raise TypeError(f"{analog.name}: max_norm would write cells in every forward")
+        with torch.no_grad():
+            torch.embedding_renorm_(root.detach(), input.flatten(), max_norm, norm_type)
+    return analog.lookup(input, weight, padding_idx)

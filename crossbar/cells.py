@@ -1,0 +1,381 @@
+"""The cells of a matrix: their state, what reads see of it, and the verbs that write."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from crossbar.chip import Chip
+from crossbar.planes import Order, Planes, placed, planes_of
+from crossbar.regions import Form
+from crossbar.streams import FABRICATION, WRITE, Streams
+from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
+from devices import Device, Pulses, State
+from devices.device import STATEFUL
+from devices.draw import seeded
+
+
+class Writer(Protocol):
+    """A way of writing an array, `Device.program` or a write-and-verify loop."""
+
+    def __call__(
+        self,
+        device: Device,
+        state: State,
+        target: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """The array after writing `target` [S], or what holds it as `state` (`Verified`)."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+class Cells(nn.Module):
+    """Cells in the shape (K, ..., rows, cols), and what reads see of them.
+
+    `matrix`, `variance` and `back` are buffers that every writing verb refreshes in place: reads
+    never ask whether they are up to date. Conductances stay float32 or float64 under `.half()`
+    and autocast, ages float64 always.
+    """
+
+    g: Tensor  # (K, ..., rows, cols) [S]
+    age: Tensor
+    w_max: Tensor  # () or (..., 1, cols)
+    updates: Tensor
+    matrix: Tensor  # (C, ..., in the weight's memory order)
+    variance: Tensor | None
+    back: Tensor | None
+
+    def __init__(
+        self,
+        chip: Chip,
+        form: Form,
+        shape: tuple[int, ...],  # (..., rows, cols) of the logical matrix
+        w_max: Tensor,
+        streams: Streams,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.chip, self.form, self.streams = chip, form, streams
+        self.tiles: CellTiles | None = None
+        self.order: Order | None = None
+        self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
+        # a fresh chip of this seed: its first number, whatever has been drawn before
+        first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
+        cells = (chip.layout.devices, *shape)
+        if device.type == "meta":  # nothing to draw yet
+            one = chip.device.fabricate((1,), generator=first, dtype=dtype)
+            state = State(*(_empty(leaf, cells) for leaf in one))
+        else:
+            state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
+        self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
+        self.register_buffer("g", state.g)
+        self.register_buffer("age", state.age)
+        for part in STATEFUL:
+            self._leaves[part] = self._named(part, getattr(state, part))
+        for name in Planes._fields[:3]:
+            self.register_buffer(name, None, persistent=False)
+        self.refresh()
+
+    def _named(self, name: str, leaf: Any) -> Any:
+        """Register every tensor of a leaf, nested ones too; the leaf with their names instead."""
+        if isinstance(leaf, Tensor):
+            self.register_buffer(name, leaf)
+            return name
+        if leaf is None:
+            return None
+        fields = leaf._asdict().items()
+        return type(leaf)(*(self._named(f"{name}_{field}", value) for field, value in fields))
+
+    @property
+    def state(self) -> State:
+        """The state as one tuple of tensors; assigning it writes the buffers in place."""
+
+        def held(names: Any) -> Any:
+            if isinstance(names, str):
+                return getattr(self, names)
+            return names if names is None else type(names)(*(held(name) for name in names))
+
+        return State(self.g, self.age, **{part: held(x) for part, x in self._leaves.items()})
+
+    @state.setter
+    def state(self, state: State) -> None:
+        def hold(names: Any, leaf: Any) -> None:
+            if isinstance(names, str):
+                self._put(names, leaf)
+            elif names is not None:
+                for name, value in zip(names, leaf, strict=True):
+                    hold(name, value)
+
+        with writing():
+            self._put("g", state.g)
+            self._put("age", state.age)
+            for part, names in self._leaves.items():
+                hold(names, getattr(state, part))
+        self.refresh()
+
+    def _put(self, name: str, value: Tensor | None) -> None:
+        """Into the buffer that is there: compiled graphs and stacked chips keep seeing it."""
+        held: Tensor | None = getattr(self, name)
+        if value is None or value is held:
+            setattr(self, name, value)
+        elif (
+            held is None
+            or held.shape != value.shape
+            or held.dtype != value.dtype
+            or held.is_inference()
+        ):
+            setattr(self, name, value.clone() if value.is_inference() else value)
+        else:
+            held.copy_(value)
+
+    # ---- what reads see ----------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Compute anew what reads see; the verbs do, whoever writes a buffer by hand must."""
+        if self.g.is_meta:
+            columns = len(self.chip.layout.columns)
+            planes = Planes(self.g.new_empty(columns, *self.g.shape[1:]))
+        else:
+            with writing():
+                planes = planes_of(self.chip, self.state, self.order)
+        self.tiles = planes.tiles
+        with writing():
+            for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
+                self._put(name, None if value is None else self._laid(value))
+        self._own, self._seen = self._buffers["matrix"], self._stamp()
+
+    def _stamp(self) -> int | None:
+        return None if self.g.is_inference() else self.g._version
+
+    def _laid(self, t: Tensor) -> Tensor:
+        """(..., rows, cols) in the memory order of torch's weight, or back."""
+        return t if t.dim() == 0 or self.form.rows_first else t.mT.contiguous()
+
+    def planes(self) -> Planes:
+        """What reads see."""
+
+        def seen(t: Tensor | None) -> Tensor | None:
+            return t if t is None or t.dim() == 0 or self.form.rows_first else t.mT
+
+        if not torch.compiler.is_compiling() and not self.g.is_inference():
+            if not torch._C._functorch.is_functorch_wrapped_tensor(self.g):
+                if self.g._version != self._seen:  # written by hand
+                    self.refresh()
+        matrix = seen(self.matrix)
+        assert matrix is not None
+        return Planes(matrix, seen(self.variance), seen(self.back), self.tiles)
+
+    def solved(self) -> Planes:
+        """What reads see, differentiable in resistances that ask for it."""
+        return planes_of(self.chip, self.state, self.order)
+
+    @property
+    def weight(self) -> Tensor:
+        """Logical weights (..., rows, cols) that the cells hold now."""
+        layout = self.chip.layout
+        planes = layout.planes(self.g, self.chip.device.window.span)
+        return layout.logical(planes, self.chip.floor).mul_(self.w_max)
+
+    # ---- verbs ---------------------------------------------------------------------------------
+
+    def program(
+        self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Write logical weights (..., rows, cols), or those in `mask`; ±w_max clips them.
+
+        Returns the wanted conductances [S].
+
+        Raises:
+            ValueError: NaN or infinite weights.
+        """
+        with writing():
+            if not bool(torch.isfinite(weight).all()):
+                raise ValueError("weight must be finite to be programmed, got NaN or infinity")
+            device = self.chip.device
+            targets = self.chip.mapping.targets(weight.to(self.g.dtype) / self.w_max, device)
+            generator = self.streams.generator(WRITE, self.g.device)
+            write: Any = Device.program if writer is None else writer
+            if mask is not None:
+                write = functools.partial(write, mask=mask.expand_as(self.g))
+            reached = write(device, self.state, targets, generator=generator)
+            # a write-and-verify also says which cells failed
+            self.state = getattr(reached, "state", reached)
+        return targets
+
+    def pulse(
+        self,
+        given: tuple[Pulses | None, ...],
+        fired: Fired | None = None,
+        efficacy: Efficacy | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """What each of the K devices is given, whole arrays (..., rows, cols) of counts.
+
+        Several calls belong to one update: `refresh` is left to the caller.
+        """
+        device, mapping = self.chip.device, self.chip.mapping
+        generator = generator or self.streams.generator(WRITE, self.g.device)
+        # lines reach the devices of a weight as the coincidences do
+        alone: Any = [(None, None)] * len(given)
+        if fired is not None:
+            alone = list(zip(*map(mapping.given, fired), strict=True))
+        for k, pulses in enumerate(given):
+            if pulses is not None:
+                written = None
+                if efficacy is not None:
+                    written = (pulses.up > 0) | (pulses.down > 0)
+                    pulses = efficacy.of(k).on(pulses, *alone[k])
+                old = _device(self.state, k)
+                _put(self.state, k, device.pulse(old, pulses, written=written, generator=generator))
+
+    def drive(self, v: Tensor, dt: float) -> None:
+        """Voltages v (broadcastable to the cells) [V], wordline minus bitline, held for dt [s]."""
+        with writing():
+            generator = self.streams.generator(WRITE, self.g.device)
+            v = v.to(self.g).expand_as(self.g)
+            self.state = self.chip.device.drive(self.state, v, dt, generator=generator)
+
+    def advance(self, dt: float, temperature: float) -> None:
+        """Let dt seconds pass at `temperature` [K]."""
+        with writing():
+            generator = self.streams.generator(WRITE, self.g.device)
+            self.state = self.chip.device.advance(
+                self.state, dt, temperature=temperature, generator=generator
+            )
+
+    def maintain(self, generator: torch.Generator) -> None:
+        """Rewrite, to the weight they hold, the weights that the mapping finds worn."""
+        window, mapping = self.chip.device.window, self.chip.mapping
+        self.updates += 1
+        if not mapping.due(int(self.updates)):
+            return
+        worn = mapping.worn((self.g - window.g_min) / window.span)
+        if bool(worn.any()):
+            device = self.chip.device
+            targets = mapping.targets(self.weight / self.w_max, device)
+            mask = worn.expand_as(self.g)
+            new = device.program(self.state, targets, mask=mask, generator=generator)
+            self.state = new
+
+    def efficacy(self) -> Efficacy | None:
+        """Part of its step that each cell takes at the voltages of the write pulses."""
+        chip, update = self.chip, self.chip.device.update
+        if chip.write is None:
+            return None
+        assert update is not None
+        if chip.wires is None:
+            shares = self.g.new_full((2,), 0.5)
+        else:
+            shares = tiled_write_shares(placed(self.g, self.order), chip.wires, chip.tile)
+            if self.order is not None:
+                shares = placed(shares, (self.order[0].argsort(), self.order[1].argsort()))
+        return chip.write.efficacy(shares, update, self.state.update)
+
+    def adopt(self, old: Cells) -> bool:
+        """Carry over from another chip's cells what fits these; faults are laid on top.
+
+        Leaves of equal parts in an equal window stay as they are, and so do the conductances
+        where the window and the encoding are the same (True); otherwise the weights are to be
+        written (False).
+        """
+        mine, theirs = self.chip.device, old.chip.device
+        new, state = self.state, old.state
+        if mine.window != theirs.window or self.g.shape != old.g.shape:
+            return False
+        kept = {
+            part: getattr(state, part)
+            for part in STATEFUL
+            if getattr(mine, part) is not None and getattr(mine, part) == getattr(theirs, part)
+        }
+        new = new._replace(**kept)
+        same = self.chip.layout == old.chip.layout and bool((self.w_max == old.w_max).all())
+        if same:
+            age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
+            new = mine.stick(new._replace(g=state.g, age=age))
+        self.state = State(*map(_copied, new))
+        return same
+
+    # ---- torch's conventions -------------------------------------------------------------------
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Cells:
+        """Move devices and change between float32 and float64; never below, never the clock."""
+
+        def move(t: Tensor) -> Tensor:
+            probe = fn(t.new_empty(0))
+            if not t.is_floating_point():
+                return fn(t)
+            low = probe.dtype in (torch.float16, torch.bfloat16)
+            dtype = torch.float64 if t is self.age else torch.float32 if low else probe.dtype
+            if t.is_meta or probe.is_meta or dtype == probe.dtype:
+                return fn(t)
+            return t.to(device=probe.device, dtype=t.dtype if low else dtype)
+
+        blank = self.g.is_meta
+        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        if self.order is not None:
+            self.order = (fn(self.order[0]), fn(self.order[1]))
+        self._own = self.matrix
+        if not (blank or self.g.is_meta):
+            self.refresh()
+        self._seen = self._stamp()
+        return self
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another chip's cells take the place of these for a call."""
+        return self._buffers["matrix"] is not self._own
+
+
+def _empty(leaf: Any, shape: tuple[int, ...]) -> Any:
+    """A leaf of one cell as one of many, on the meta device."""
+    if isinstance(leaf, Tensor):
+        return torch.empty(shape if leaf.dim() else (), dtype=leaf.dtype, device="meta")
+    return leaf if leaf is None else type(leaf)(*(_empty(x, shape) for x in leaf))
+
+
+def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    return leaf if leaf is None else type(leaf)(*(_copied(x) for x in leaf))
+
+
+def _device(state: State, k: int) -> State:
+    """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
+
+    def cut(t: Any) -> Any:
+        if isinstance(t, Tensor):
+            return t[k] if t.dim() else t
+        return t if t is None else type(t)(*(cut(x) for x in t))
+
+    return State(*(cut(leaf) for leaf in state))
+
+
+def _put(state: State, k: int, new: State) -> None:
+    """Write one device's new state into the cells', tensor by tensor, where it changed."""
+
+    def put(old: Any, given: Any) -> None:
+        if isinstance(old, Tensor):
+            place = old[k] if old.dim() else old
+            if place.data_ptr() != given.data_ptr():
+                place.copy_(given)
+        elif old is not None:
+            for a, b in zip(old, given, strict=True):
+                put(a, b)
+
+    for a, b in zip(state, new, strict=True):
+        put(a, b)

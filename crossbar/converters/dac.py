@@ -1,0 +1,55 @@
+"""The input converter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossbar.quantise import quantize
+from crossbar.ranges import Fixed, PerVector, Range
+from devices._check import at_least, instance, positive, whole
+
+
+class Digit(NamedTuple):
+    """One of the voltages an input is applied as, and what it counts."""
+
+    v: Tensor  # as the input, relative to v_max
+    weight: float
+    code: Tensor  # the same as digital logic knows it, without the noise of the converter
+
+
+@dataclass(frozen=True)
+class DAC:
+    """Input converter: logical inputs to line voltages.
+
+    Args:
+        bits: resolution, 1 to 24 (signed, 2^b − 1 levels); None: a perfect converter.
+        v_max: voltage at full scale [V], > 0.
+        range: what input maps to v_max.
+        noise: Gaussian noise of the line voltage, relative to v_max, >= 0.
+
+    Raises:
+        TypeError, ValueError: a field out of range.
+    """
+
+    bits: int | None = 8
+    v_max: float = 0.2
+    range: Range = field(default_factory=PerVector)
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bits is not None:
+            whole("bits", self.bits, 1, 24)
+        positive("v_max", self.v_max, "V")
+        instance("range", self.range, Range, optional=False)
+        at_least("noise", self.noise, 0)
+        if isinstance(self.range, Fixed) and self.range.full_scale is None:
+            raise ValueError("range of a DAC must be Fixed(full_scale), got Fixed(None)")
+
+    def digits(self, v: Tensor) -> tuple[Digit, ...]:
+        """The voltages, relative to v_max, that inputs relative to full scale are applied as."""
+        coded = torch.clamp(v, -1, 1) if self.bits is None else quantize(v, self.bits)
+        return (Digit(coded, 1.0, coded),)

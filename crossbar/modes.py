@@ -1,0 +1,106 @@
+"""How a weight uses its matrices."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import Any
+
+from crossbar.chip import Chip
+from crossbar.mappings.base import HEADROOM
+from crossbar.pulses import Aggregated, Scheme
+from crossbar.rules import Pulsed, Rule, Slot
+from devices._check import at_least, instance
+
+
+class Mode(ABC):
+    """How a weight uses its matrices."""
+
+    written: bool = True
+    """Whether the cells are the weight."""
+    headroom: float = 1.0
+    """The window over the largest weight, where the mapping leaves w_max open."""
+
+    def slots(self) -> tuple[Slot, ...]:
+        """The matrices a weight has in this mode."""
+        return (Slot(),)
+
+    def check(self, chip: Chip) -> None:
+        """Refuse a chip that the mode cannot work on; most work on all."""
+        return
+
+
+@dataclass(frozen=True)
+class HardwareAware(Mode):
+    """A float weight seen through the noisy forward read; any torch optimiser trains it.
+
+    Each forward reads the weight at the scale its programming will use, with the device's write
+    error and read noise drawn anew. Gradients are those of the matrix used, without converters
+    or noise. There is no device state until `program`.
+
+    Args:
+        headroom: the window over the largest weight, >= 1, which `program` keeps: more leaves room
+            to go on in situ, at the price of noise and resolution.
+    """
+
+    written = False
+    headroom: float = 1.0
+
+    def __post_init__(self) -> None:
+        at_least("headroom", self.headroom, 1)
+
+
+@dataclass(frozen=True, init=False)
+class InSitu(Mode):
+    """The conductances are the weights: forward, backward and update happen on the array.
+
+    Args:
+        scheme: how `InSituSGD` turns δ·xᵀ into pulses: short for rule=Pulsed(scheme).
+        rule: what a step does to the matrices; None: `Pulsed(Aggregated(bl=31))`.
+        gradient: whether backward fills `.grad` with the true gradient of the weight. False saves
+            its product and 4 bytes a weight; what needs `.grad` (clipping, penalties, GradScaler,
+            `zero_grad` of other parents than the optimiser) then cannot see the weight.
+        headroom: the window over the largest weight at the start, >= 1.
+    """
+
+    rule: Rule
+    gradient: bool
+    headroom: float
+
+    def __init__(
+        self,
+        scheme: Scheme | None = None,
+        *,
+        rule: Rule | None = None,
+        gradient: bool = True,
+        headroom: float = HEADROOM,
+    ) -> None:
+        instance("scheme", scheme, Scheme)
+        instance("rule", rule, Rule)
+        if scheme is not None and rule is not None:
+            raise TypeError("give InSitu a scheme or a rule, not both")
+        if not isinstance(gradient, bool):
+            raise TypeError(f"gradient must be True or False, got {gradient!r}")
+        set_ = object.__setattr__
+        set_(self, "rule", rule or Pulsed(scheme or Aggregated(bl=31)))
+        set_(self, "gradient", gradient)
+        set_(self, "headroom", at_least("headroom", headroom, 1))
+
+    @property
+    def scheme(self) -> Any:
+        """The scheme of a pulsed rule; None of others."""
+        return getattr(self.rule, "scheme", None)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """As its rule wants."""
+        return self.rule.slots()
+
+    def check(self, chip: Chip) -> None:
+        """As its rule says, of every matrix."""
+        for slot in self.slots():
+            self.rule.check(slot.chip or chip)
+
+
+@dataclass(frozen=True)
+class Programmed(Mode):
+    """The conductances are written once and read; training is refused."""

@@ -1,0 +1,350 @@
+"""Where a logical weight lies: its mode, its matrices, and the verbs that write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossbar.cells import Cells, Writer, writing
+from crossbar.chip import Chip
+from crossbar.drawn import Rehearsal
+from crossbar.identity import identity, same_chip
+from crossbar.matrix import Matrix
+from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
+from crossbar.regions import Form
+from crossbar.streams import Streams, derive
+from crossbar.tape import Tape
+
+
+class Placed(nn.Module):
+    """A logical weight on its matrices, W = Σ gain · matrix.
+
+    It holds no parameter: verbs are given torch's Parameter, whose values they take and, where
+    the cells are the weight, show.
+
+    Args:
+        shape: torch's shape of the weight.
+        form: how it is a matrix, rows = inputs.
+        chip: the hardware.
+        seed: of its random streams; every matrix has streams of its own.
+        name: of the weight, for messages.
+    """
+
+    matrix: Matrix
+
+    def __init__(
+        self, shape: tuple[int, ...], form: Form, chip: Chip, seed: int, name: str = "weight"
+    ) -> None:
+        super().__init__()
+        self.shape, self.form, self.chip, self.name = tuple(shape), form, chip, name
+        self.mode: Mode = HardwareAware()
+        self.computed = False  # by its module, anew at every forward: never in situ
+        self.trainable: bool | None = None  # what requires_grad was before Programmed()
+        self.tape = Tape(form)
+        self.state: Any = None  # of the rule
+        self.seen: int | None = None  # version of the Parameter when it was last shown
+        self.dirty = False  # written since, as dispatch saw
+        self.source: Tensor | None = None  # of a computed weight, what was written
+        self.plain = False  # a checkpoint that knows no chip is being loaded
+        self.seed = Streams(seed).seed
+        self._build(self.mode, ())
+
+    def _build(self, mode: Mode, kept: Sequence[Matrix]) -> None:
+        """Matrices as the mode's rule wants them; the last of `kept` stays the last."""
+        lines = tuple(self.form.matrix(torch.empty(1).expand(self.shape)).shape)
+        slots, made = mode.slots(), []
+        for k, slot in enumerate(slots[:-1]):
+            made.append(
+                Matrix(slot.chip or self.chip, self.form, lines, derive(self.seed, f"matrix {k}"))
+            )
+        # the one that is programmed has the weight's own seed, whatever a rule puts before it
+        made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
+        self.gains = tuple(slot.gain for slot in slots)
+        self.matrices = nn.ModuleList(made).train(self.training)
+        self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
+        self.rehearsal = Rehearsal(self.chip, self.matrix.streams)
+
+    def all(self) -> Iterator[tuple[float, Matrix]]:
+        """Every matrix with what it counts."""
+        return zip(self.gains, self.matrices, strict=True)  # type: ignore[arg-type]
+
+    @property
+    def held(self) -> Tensor:
+        """The weight (..., rows, cols) that the cells hold."""
+        return _sum(
+            gain * matrix.weight if gain != 1 else matrix.weight
+            for gain, matrix in self.all()
+            if gain
+        )
+
+    # ---- verbs -------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        parameter: Tensor,
+        mode: Mode,
+        chip: Chip | None = None,
+        *,
+        scale: Tensor | None = None,
+        writer: Writer | None = None,
+    ) -> None:
+        """Go over to another mode or chip with the weight it has.
+
+        Cells of an equal chip stay as they are where the mode keeps their scale; leaves of equal
+        parts in an equal window stay; otherwise the weight is written.
+
+        Raises:
+            TypeError: a mode that the chip, or a computed weight, cannot have.
+        """
+        chip = chip or self.chip
+        self.check(mode, chip)
+        if mode.written and not self.mode.written:
+            self._wanted(parameter)
+        old, was = [matrix for _, matrix in self.all()], self.mode
+        if was.written and not parameter.is_meta:
+            self.sync(parameter)
+            meant = _sum(g * m.meant for g, m in self.all() if g)
+            with writing():
+                parameter.data.copy_(self.form.weight(meant, self.shape))
+        alike = isinstance(mode, InSitu) == isinstance(was, InSitu) and was.written
+        moved = chip != self.chip
+        self.chip, self.mode = chip, mode
+        self.tape.clear()
+        self._ask_gradient(parameter, was)
+        if moved or mode.slots() != was.slots():
+            self._build(mode, () if moved else old)
+        elif alike:  # nothing to write
+            if mode != was:
+                self._start_rule()
+            self.show(parameter)
+            return
+        if not mode.written:
+            self.matrix.cells = None
+        elif not parameter.is_meta:
+            last = old[-1]
+            kept = last.cells if was.written else None
+            if scale is None and alike and kept is not None and chip.mapping.w_max is None:
+                scale = kept.w_max
+            self._write(parameter, scale, writer, kept, keep=not last.predistorted)
+        else:
+            self._write(parameter, torch.ones((), device="meta"))
+
+    def check(self, mode: Mode, chip: Chip) -> None:
+        """Refuse what cannot be right."""
+        mode.check(chip)
+        if isinstance(mode, InSitu) and self.computed:
+            raise TypeError(
+                f"{self.name} is computed anew at every forward (pruning, a norm, a "
+                "parametrization), so pulses cannot train it: make it permanent "
+                "(prune.remove, remove_parametrizations), or use HardwareAware() or Programmed()"
+            )
+
+    def _ask_gradient(self, parameter: Tensor, was: Mode) -> None:
+        """Programmed weights ask for none; whatever the user had asked for comes back after."""
+        if not parameter.is_leaf:
+            return
+        if isinstance(self.mode, Programmed) and not isinstance(was, Programmed):
+            self.trainable = parameter.requires_grad
+            parameter.requires_grad_(False)
+        elif isinstance(was, Programmed) and not isinstance(self.mode, Programmed):
+            parameter.requires_grad_(True if self.trainable is None else self.trainable)
+
+    def _write(
+        self,
+        parameter: Tensor,
+        scale: Tensor | None,
+        writer: Writer | None = None,
+        old: Cells | None = None,
+        keep: bool = True,
+    ) -> None:
+        """Make cells and write the weight; leaves, and cells to `keep`, are those of `old`."""
+        with writing(), torch._C.DisableTorchFunctionSubclass():
+            w = self._wanted(parameter)
+            if scale is None:
+                scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
+            for _, matrix in self.all():
+                matrix.fabricate(scale, w.dtype, w.device)
+                if not w.is_meta:
+                    own = matrix is self.matrix
+                    if not (own and old is not None and matrix.written.adopt(old) and keep):
+                        matrix.program(w if own else torch.zeros_like(w), writer)
+            self._start_rule()
+            self.source = parameter.detach().clone() if self.computed else None
+        self.show(parameter)
+
+    def _start_rule(self) -> None:
+        """The rule's digital state, as buffers."""
+        for name in [n for n in self._buffers if n.startswith("rule_")]:
+            del self._buffers[name]
+        mode, self.state = self.mode, None
+        if isinstance(mode, InSitu):
+            state = mode.rule.fabricate(self.matrix.lines, list(self.matrices))  # type: ignore[arg-type]
+            self.state = type(state) if state is not None else None
+            for name, value in () if state is None else state._asdict().items():
+                self.register_buffer(f"rule_{name}", value)
+
+    @property
+    def leaf(self) -> Any:
+        """The rule's digital state, of the buffers as they are."""
+        if self.state is None:
+            return None
+        return self.state(*(getattr(self, f"rule_{name}") for name in self.state._fields))
+
+    def program(self, parameter: Tensor, writer: Writer | None = None) -> None:
+        """Write the weight onto devices, at the scale that was rehearsed; see `xb.program`."""
+        if self.mode.written:
+            self.sync(parameter)
+            for _, matrix in self.all():
+                matrix.program(matrix.weight, writer)
+            self.show(parameter)
+            return
+        with torch._C.DisableTorchFunctionSubclass():
+            w = self._wanted(parameter)
+        scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
+        trains = self.chip.device.update is not None and not self.chip.mapping.untrainable()
+        mode = InSitu() if trains and not self.computed else Programmed()
+        self.settle(parameter, mode, scale=scale, writer=writer)
+
+    def advance(self, dt: float, temperature: float) -> None:
+        """Let dt seconds pass at `temperature` [K]."""
+        for _, matrix in self.all():
+            matrix.advance(dt, temperature)
+
+    def reseed(self, parameter: Tensor, seed: int) -> None:
+        """Move the same weight to another chip of the same kind."""
+        self.seed = Streams(seed).seed
+        scale = self.matrix.written.w_max if self.mode.written else None
+        calibrated = self.matrix.state_dict()
+        self._build(self.mode, ())
+        for name in ("forward_port", "backward_port"):
+            for scales in ("dac_scale", "adc_scale"):
+                if (value := calibrated.get(f"{name}.{scales}")) is not None:
+                    getattr(getattr(self.matrix, name), scales).copy_(value)
+        if scale is not None:
+            self._write(parameter, scale)
+
+    # ---- the Parameter -----------------------------------------------------------------------
+
+    def show(self, parameter: Tensor) -> None:
+        """Show in the Parameter what the cells hold."""
+        if not self.mode.written or parameter.is_meta:
+            return
+        with writing(), torch._C.DisableTorchFunctionSubclass():
+            shown = self.form.weight(self.held, self.shape)
+            if parameter.is_inference():
+                parameter.data = shown.to(parameter.dtype)
+            else:
+                parameter.data.copy_(shown)
+        self.remember(parameter)
+
+    def remember(self, parameter: Tensor) -> None:
+        """The Parameter shows what the cells hold from here on."""
+        self.seen, self.dirty = None if parameter.is_inference() else parameter._version, False
+
+    def stale(self, parameter: Tensor) -> bool:
+        """Whether somebody wrote into the Parameter, noticed by dispatch or by its version."""
+        if self.dirty or parameter.is_inference():
+            return self.dirty
+        return parameter._version != self.seen
+
+    def sync(self, parameter: Tensor) -> None:
+        """Program what somebody wrote into the Parameter.
+
+        The cells of changed weights take them as one programs them, write error included, all of
+        them on a wider scale where they do not fit; the Parameter then shows what was reached.
+
+        Raises:
+            ValueError: a Parameter of another shape, or values that are not finite.
+        """
+        if not self.mode.written or parameter.is_meta or not self.stale(parameter):
+            return
+        if tuple(parameter.shape) != self.shape:
+            raise ValueError(
+                f"{self.name} is on an array of shape {self.shape}, and cannot become one of shape "
+                f"{tuple(parameter.shape)}: convert a model with that shape"
+            )
+        with writing(), torch._C.DisableTorchFunctionSubclass():
+            w = self._wanted(parameter)
+            self.remember(parameter)
+            changed: Any = w != self.held.to(parameter.dtype)
+            if not bool(changed.any()):
+                return  # a copy of one's own values
+            rest = _sum(g * m.weight for g, m in list(self.all())[:-1] if g)
+            if isinstance(rest, Tensor):
+                w = w - rest.to(w.dtype)
+            cells = self.matrix.written
+            if self.chip.mapping.w_max is None and bool((w.abs() > cells.w_max).any()):
+                scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
+                cells.w_max.copy_(scale.expand_as(cells.w_max))
+                changed = None
+            self.tape.clear()
+            self.matrix.program(w, mask=changed)
+        self.show(parameter)
+
+    def _wanted(self, parameter: Tensor) -> Tensor:
+        """The Parameter as weights (..., rows, cols) to be programmed.
+
+        Raises:
+            ValueError: NaN or infinity, before anything is written.
+        """
+        w = self.form.matrix(parameter.detach())
+        w = w if w.dtype == torch.float64 else w.float()
+        if not w.is_meta and not bool(w.isfinite().all()):
+            raise ValueError("weight must be finite to be programmed, got NaN or infinity")
+        return w
+
+    def follow(self, value: Tensor) -> Tensor:
+        """Of a computed weight, what its module computes now: written where it is new.
+
+        Returns what the cells hold, in torch's shape.
+        """
+        with writing(), torch._C.DisableTorchFunctionSubclass():
+            if self.source is None or not torch.equal(value, self.source):
+                self._write(value.detach(), None)
+            return self.form.weight(self.held, self.shape).to(value.dtype).contiguous()
+
+    def loaded(self, parameter: Tensor) -> None:
+        """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""
+        plain, self.plain = self.plain, False
+        self.dirty = True
+        if not self.mode.written:
+            return
+        self.tape.clear()
+        if plain:
+            with writing(), torch._C.DisableTorchFunctionSubclass():
+                w = self._wanted(parameter)
+                scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
+                for _, matrix in self.all():
+                    cells = matrix.written
+                    cells.w_max.copy_(scale.expand_as(cells.w_max))
+                    matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
+        else:
+            for _, matrix in self.all():
+                matrix.written.refresh()
+        self.show(parameter)
+
+    # ---- torch's conventions -----------------------------------------------------------------
+
+    def get_extra_state(self) -> Tensor:
+        """The chip's identity, text as uint8."""
+        text = identity(self.chip, self.mode).encode()
+        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse cells of another chip.
+
+        Raises:
+            ValueError: it names what differs.
+        """
+        if self.mode.written:
+            same_chip(bytes(state.cpu().tolist()).decode(), self.chip, self.mode, self.name)
+
+
+def _sum(parts: Any) -> Any:
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return total

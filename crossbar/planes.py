@@ -1,0 +1,74 @@
+"""What reads see of cells."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossbar.chip import Chip
+from crossbar.wires import CellTiles, GatedTiles, effective, effective_back
+from devices import State
+
+Order = tuple[Tensor, Tensor]
+"""Logical row and column at each physical place, (rows,) and (cols,), tile by tile."""
+
+
+class Planes(NamedTuple):
+    """What a read sees of the cells, relative to the window ΔG; C columns of the layout."""
+
+    matrix: Tensor  # (C, ..., rows, cols); with wires, of the effective conductances
+    variance: Tensor | None = None  # () or (C, ..., rows, cols), of the read noise / ΔG²
+    back: Tensor | None = None  # (C, ..., rows, cols) of the transposed read, where it differs
+    tiles: CellTiles | None = None  # where no matrix reads the cells
+
+
+def planes_of(chip: Chip, state: State, order: Order | None = None) -> Planes:
+    """What reads see of a state whose K cells a weight come first.
+
+    With wires the matrix is the effective one of every tile, and a cell's noise is seen through
+    the share W/g of itself that its effective conductance is: exact to first order in κ but for
+    the noise it causes in other columns. Against the sensitivities of the whole circuit the
+    standard deviation is on average 3 % off at κ = 0.2 and 12 % (too high) at κ = 1.
+    """
+    device, layout, span = chip.device, chip.layout, chip.device.window.span
+    seen, std = device.seen(state), device.std(state)
+    if device.iv is not None or chip.gate_bits is not None:
+        tiles: CellTiles
+        if chip.gate_bits is None:
+            assert device.iv is not None
+            tiles = CellTiles(
+                seen, std, device.iv, chip.wires, chip.solver, chip.tile, layout.signs
+            )
+        else:
+            assert chip.wires is not None
+            tiles = GatedTiles(seen, std, chip.wires, chip.tile, chip.gate_bits, layout.signs)
+        return Planes(layout.planes(seen.detach(), span), tiles=tiles)
+    back = None
+    if chip.wires is not None:
+        cells = seen
+        seen, other = through_wires(chip, cells, order)
+        back = None if other is None else layout.planes(other, span)
+        if std is not None:
+            std = std * torch.where(cells > 0, (seen / cells).detach(), 1.0)
+    variance = None if std is None else layout.power((std / span).square())
+    return Planes(layout.planes(seen, span), variance, back)
+
+
+def through_wires(chip: Chip, cells: Tensor, order: Order | None) -> tuple[Tensor, Tensor | None]:
+    """Effective conductances of the forward and, where it differs, of the transposed read."""
+    wires = chip.wires
+    assert wires is not None
+    lying = placed(cells, order)
+    there = effective(lying, wires, chip.solver, chip.tile)
+    back = effective_back(lying.detach(), wires, chip.solver, chip.tile)
+    undone = None if order is None else (order[0].argsort(), order[1].argsort())
+    return placed(there, undone), None if back is None else placed(back, undone)
+
+
+def placed(t: Tensor, order: Order | None) -> Tensor:
+    """(..., rows, cols) taken in another order."""
+    if order is None:
+        return t
+    return t.index_select(-2, order[0]).index_select(-1, order[1])

@@ -1,0 +1,168 @@
+"""The converters of one direction of reading, at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossbar.converters import DAC, Converter, Digit
+from crossbar.directions import Direction
+from crossbar.ranges import Calibrated, Fixed, PerVector
+from crossbar.streams import FABRICATION, Streams
+from devices._check import instance
+from devices.draw import seeded
+
+
+@dataclass(frozen=True)
+class Periphery:
+    """Converters of one direction of reading.
+
+    Without a DAC the logical inputs are the line voltages in volts; without an ADC the currents
+    are read exactly.
+    """
+
+    dac: DAC | None = None
+    adc: Converter | None = None
+
+    def __post_init__(self) -> None:
+        instance("dac", self.dac, DAC)
+        instance("adc", self.adc, Converter)
+
+    @property
+    def v_max(self) -> float:
+        """Full-scale line voltage [V]; 1 without a DAC."""
+        return 1.0 if self.dac is None else self.dac.v_max
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a range waits for `calibrate`."""
+        return any(part is not None and part.range.held for part in (self.dac, self.adc))
+
+    def transposed(self) -> Periphery:
+        """The same converters for the backward direction, δ ranged per vector.
+
+        A calibrated ADC falls back on its default fixed range there: calibration sees no δ.
+        """
+        dac = None if self.dac is None else replace(self.dac, range=PerVector())
+        adc = self.adc
+        if adc is not None and isinstance(adc.range, Calibrated):
+            adc = replace(adc, range=Fixed())
+        return Periphery(dac, adc)
+
+
+class Port(nn.Module):
+    """A periphery at work: its settings, its calibration and what differs between converters.
+
+    Currents are in units of v_max · ΔG, so they stay near one in any precision.
+    """
+
+    dac_scale: Tensor | None  # () float64, logical input at v_max
+    adc_scale: Tensor | None  # (tiles, columns of the layout) float64, in units of v_max ΔG
+
+    def __init__(
+        self, settings: Periphery, tiles: int, columns: int, lines: tuple[int, ...], name: str
+    ) -> None:
+        super().__init__()
+        self.settings = self.wanted = settings  # while it is calibrated other settings are in use
+        self.ready = False  # whether what is to be calibrated is
+        dac, adc = settings.dac, settings.adc
+        nan = torch.full((), torch.nan, dtype=torch.float64)
+        held = dac is not None and dac.range.held
+        self.register_buffer("dac_scale", nan.clone() if held else None)
+        held = adc is not None and adc.range.held
+        self.register_buffer("adc_scale", nan.repeat(tiles, columns) if held else None)
+        self.leaf: Any = None
+        self.parts: tuple[str, ...] = ()
+        if adc is not None:
+            self.leaf = adc.fabricate(
+                (tiles, columns, *lines), seeded(f"{name}/{FABRICATION}", torch.device("cpu"))
+            )
+        if self.leaf is not None:
+            self.parts = tuple(f"adc_{field}" for field in self.leaf._fields)
+            for part, value in zip(self.parts, self.leaf, strict=True):
+                self.register_buffer(part, value)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Port:
+        """Move devices; scales stay float64."""
+
+        def move(t: Tensor) -> Tensor:
+            moved: Tensor = fn(t)
+            return moved if moved.dtype == t.dtype else t.to(moved.device)
+
+        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def encode(
+        self, x: Tensor, direction: Direction, streams: Streams | None, stream: int
+    ) -> tuple[tuple[Digit, ...], Tensor | None]:
+        """Line voltages relative to v_max, and the logical input at v_max (None: 1).
+
+        Without streams their noise is left out.
+        """
+        dac = self.settings.dac
+        if dac is None:
+            return (Digit(x, 1.0, x),), None
+        wide = wide_of(x)
+        held = self._held(self.dac_scale) if dac.range.held else None
+        scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
+        if not isinstance(scale, Tensor):
+            scale = wide.new_full((), scale)
+        digits = dac.digits(wide / scale)
+        if dac.noise and streams is not None:
+            digits = tuple(
+                d._replace(v=d.v.add(streams.normal(d.v, stream), alpha=dac.noise)) for d in digits
+            )
+        return tuple(d._replace(v=d.v.to(x.dtype)) for d in digits), scale
+
+    def full_scale(
+        self, i: Tensor, tile: int, column: int, reach: float, unit: float, channel: int
+    ) -> Tensor | float:
+        """Current at the largest code, in units of v_max ΔG = `unit` [A]."""
+        adc = self.settings.adc
+        assert adc is not None
+        given = adc.range.given
+        held = None
+        if adc.range.held and self.adc_scale is not None:
+            held = self._held(self.adc_scale[tile, column])  # others may never have been read
+        return adc.range.scale(
+            lambda: i.abs().amax(channel, keepdim=True) if i.numel() else i,
+            held,
+            reach if given is None else given / unit,
+        )
+
+    def _held(self, scale: Tensor | None) -> Tensor | None:
+        """A calibrated scale; whether all are is asked once, which costs a synchronisation."""
+        if scale is not None and not self.ready and not torch.compiler.is_compiling():
+            if bool(scale.isnan()):
+                raise RuntimeError(
+                    "a converter with range=Calibrated() was used before calibration; "
+                    "run crossbar.calibrate(model, batches) first"
+                )
+            self.ready = not any(
+                bool(t.isnan().any()) for t in (self.dac_scale, self.adc_scale) if t is not None
+            )
+        return scale
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.ready = False
+
+    def convert(
+        self, i: Tensor, full: Tensor | float, tile: int, column: int, where: slice, d: Direction
+    ) -> Tensor:
+        """Codes of the currents of one tile, in the unit of `full`."""
+        adc = self.settings.adc
+        assert adc is not None
+        leaf = self.leaf
+        if leaf is not None:
+            held = (getattr(self, part)[tile, column][..., where] for part in self.parts)
+            leaf = type(leaf)(*(d.entry(t).to(i.dtype) for t in held))
+        return adc.convert(i, full, leaf)
+
+
+def wide_of(v: Tensor) -> Tensor:
+    """v in float32 at least."""
+    return v.float() if v.dtype in (torch.float16, torch.bfloat16) else v

@@ -1,0 +1,121 @@
+"""Watching what happens on the arrays of a model, and the calibration that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossbar.converters import Digit
+from crossbar.matrix import Matrix
+from crossbar.model import inputs_of, placements
+from crossbar.port import Periphery, Port
+from crossbar.ranges import Calibrated, PerVector
+from crossbar.read import Probe
+from devices._check import instance
+
+
+@contextmanager
+def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
+    """Tell `probe` what happens on every array of `model` while the context lasts.
+
+        with xb.observe(model, probe):
+            model(x)
+
+    Args:
+        model: a model with analog layers, or a `Matrix`.
+        probe: what is told; see `Probe`.
+
+    Raises:
+        TypeError: not a probe. ValueError: no analog layer.
+    """
+    instance("probe", probe, Probe, optional=False)
+    found = matrices(model)
+    before = [matrix.probe for matrix in found]
+    for matrix in found:
+        matrix.probe = probe
+    try:
+        yield probe
+    finally:
+        for matrix, old in zip(found, before, strict=True):
+            matrix.probe = old
+
+
+def matrices(model: nn.Module) -> list[Matrix]:
+    """Every matrix of a model."""
+    if isinstance(model, Matrix):
+        return [model]
+    return [m for _, _, _, weight in placements(model) for _, m in weight.all()]
+
+
+class _Measured(Probe):
+    """The quantiles that calibrated ranges hold."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def encoded(
+        self, matrix: Any, port: Port, x: Tensor, scale: Tensor | None, digits: Sequence[Digit]
+    ) -> None:
+        """Quantiles of |x|."""
+        if self.stage == "dac" and port.dac_scale is not None and port is matrix.forward_port:
+            self._widen(port.dac_scale, port.wanted.dac.range, x)
+
+    def converted(
+        self, matrix: Any, port: Port, tile: int, column: int, i: Tensor, full: Any
+    ) -> None:
+        """Quantiles of |i|."""
+        if self.stage == "adc" and port.adc_scale is not None and port is matrix.forward_port:
+            self._widen(port.adc_scale[tile, column], port.wanted.adc.range, i)
+
+    @staticmethod
+    def _widen(scale: Tensor, policy: Any, values: Tensor) -> None:
+        assert isinstance(policy, Calibrated)
+        if values.numel():
+            scale.copy_(torch.fmax(scale, policy.measured(values)))
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
+    """Measure the ranges of every `Calibrated` converter of the forward reads, in place.
+
+    Two passes over the data: the inputs' ranges first, then the currents these give, behind
+    perfect converters.
+
+    Args:
+        model: a model with analog layers.
+        batches: inputs, or (inputs, …) tuples as a DataLoader gives; walked twice.
+
+    Raises:
+        ValueError: no batch, or no analog layer.
+    """
+    found, inputs = matrices(model), inputs_of(batches)
+    ports = [matrix.forward_port for matrix in found]
+    for stage in ("dac", "adc"):
+        for port in ports:
+            scale = port.dac_scale if stage == "dac" else port.adc_scale
+            if scale is not None:
+                scale.fill_(torch.nan)
+            port.settings = _passing(port.wanted, stage)
+        try:
+            with observe(model, _Measured(stage)):
+                for x in inputs:
+                    model(x)
+        finally:
+            for port in ports:
+                port.settings, port.ready = port.wanted, False
+    return model
+
+
+def _passing(settings: Periphery, stage: str) -> Periphery:
+    """Converters that hold no range that is still to be measured."""
+    dac, adc = settings.dac, settings.adc
+    if stage == "dac" and dac is not None and dac.range.held:
+        dac = replace(dac, range=PerVector())
+    if adc is not None and adc.range.held:
+        adc = None
+    return Periphery(dac, adc)
