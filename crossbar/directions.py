@@ -18,6 +18,11 @@ from torch import Tensor
 from crossbar.windows import Size, Window
 
 
+def flat(v: Tensor) -> Tensor:
+    """Vectors (..., lines) as (n, lines), also where there are no lines."""
+    return v.unsqueeze(0) if v.dim() == 1 else v.flatten(0, -2)
+
+
 class Direction(ABC):
     """Lines driven by an input and lines sensed into an output."""
 
@@ -101,7 +106,7 @@ class Dense(Direction):
 
     def lines(self, v: Tensor) -> Tensor:
         """(n, driven)."""
-        return v.reshape(-1, v.shape[-1])
+        return flat(v)
 
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """(..., sensed)."""

@@ -39,6 +39,12 @@ class Rehearsal:
             if self.direct:
                 self.variance = layout.power((std / device.window.span).square())
 
+        settings = (chip.forward, chip.backward or chip.forward)
+        ports = [part for port in settings for part in (port.dac, port.adc)]
+        #: whether a read of a float weight is the product itself
+        self.bare = self.direct and self.variance is None and chip.mapping.w_max is None
+        self.bare = self.bare and not any(part is not None for part in ports)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Rehearsal:
         streams = memo.get(id(self.streams), self.streams)
         return Rehearsal(self.chip, streams)

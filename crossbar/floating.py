@@ -33,11 +33,7 @@ def float_read(
         call: the use.
         planes: cells drawn for this read; None: w itself is read, at the cost of the product.
     """
-    forward, chip = call.op.forward, call.matrix.chip
-    settings = call.port.settings
-    bare = settings.dac is None and settings.adc is None and variance is None and planes is None
-    if bare and chip.mapping.w_max is None and call.matrix.probe is None:
-        return forward.whole(x, call.op.form.matrix(w), call.size)
+    forward = call.op.forward
     if torch._C._functorch.peek_interpreter_stack() is not None:
         product = forward.whole(x, call.op.form.matrix(w), call.size)
         made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
@@ -57,13 +53,13 @@ def _forward(
 ) -> Tensor:
     if planes is not None:
         return scaled_read(x, planes, w_max, call).to(x.dtype)
-    chip = call.matrix.chip
-    (column,), linear = chip.layout.columns, chip.layout.linear
+    matrix, mapping = call.matrix, call.matrix.chip.mapping
+    (column,), linear = matrix.layout.columns, matrix.layout.linear
     assert linear is not None
     ((slope, bias),) = linear
     m = call.op.form.matrix(w)
-    if chip.mapping.w_max is not None:
-        m = m.clamp(-chip.mapping.w_max, chip.mapping.w_max)
+    if mapping.w_max is not None:
+        m = m.clamp(-mapping.w_max, mapping.w_max)
     gauge = w_max
     if w_max.dim():
         gauge = call.columns(w_max)
@@ -71,7 +67,7 @@ def _forward(
             m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * call.direction.driven(gauge).to(x.dtype)
             gauge = torch.ones_like(w_max[..., 0, 0]).reshape(-1)[0]
     gauge = gauge if slope == 1 else gauge / slope
-    bias += (column.shared or 0.0) + column.balance * chip.floor
+    bias += (column.shared or 0.0) + column.balance * matrix.floor
     if bias:
         m = m + bias * (gauge if gauge.dim() == 0 else gauge.unsqueeze(-2))
     y = read(x, Planes(m.unsqueeze(0), variance), call, gauge)
@@ -132,9 +128,9 @@ class CellRead(torch.autograd.Function):
         """By the tiles' `vjp`."""
         x, g, w_max = ctx.saved_tensors
         call: Call = ctx.call
-        op, port, chip = call.op, call.port, call.matrix.chip
+        op, port, matrix = call.op, call.port, call.matrix
         digits, scale = port.encode(x, op.forward, None, 0)
-        volts, span = port.settings.v_max, chip.device.window.span
+        volts, span = port.settings.v_max, matrix.span
         pulled = wide_of(d) if scale is None else wide_of(d) * scale
         if w_max.dim():
             pulled = pulled * op.forward.sensed(call.columns(w_max))
@@ -143,7 +139,7 @@ class CellRead(torch.autograd.Function):
         for v, weight, _ in digits:
             lines = op.forward.lines(wide_of(v)) * volts
             errors = op.backward.lines(pulled)
-            factors = [w_max * (c.weight * weight / (volts * span)) for c in chip.layout.columns]
+            factors = [w_max * (c.weight * weight / (volts * span)) for c in matrix.layout.columns]
             by_volts, part = ctx.tiles.vjp(lines, torch.stack([errors * f for f in factors]))
             by_g += part
             image = op.backward.finish(op.backward.entries(by_volts, d), op.sized(x)) * volts

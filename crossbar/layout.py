@@ -100,6 +100,7 @@ class Layout:
         √lines where the column balances (inputs and weights of random sign stay well inside it),
         half of what all lines could give where it does not.
         """
+        lines = max(lines, 1)  # a layer without inputs gives its bias
         if column.balance == 0 or column.shared is not None:
             return column.top * lines**0.5
         return abs(column.balance) * (0.5 * column.top + floor) * lines

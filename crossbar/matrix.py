@@ -47,7 +47,8 @@ class Matrix(nn.Module):
         self.probe: Probe | None = None
         for name in COMPENSATION:
             self.register_buffer(name, None)
-        columns, backward = len(chip.layout.columns), chip.backward or chip.forward.transposed()
+        self.layout, self.floor, self.span = chip.layout, chip.floor, chip.device.window.span
+        columns, backward = len(self.layout.columns), chip.backward or chip.forward.transposed()
         lead, (rows, cols) = shape[:-2], shape[-2:]
         name = f"{self.streams.seed}/converters"
         down, across = len(self.tiles(False)), len(self.tiles(True))
@@ -138,7 +139,7 @@ class Matrix(nn.Module):
         """The weights to take elsewhere: what predistorted cells compute, else what cells hold."""
         if not self.predistorted:
             return self.weight
-        seen = self.chip.layout.logical(self.written.planes().matrix, self.chip.floor)
+        seen = self.layout.logical(self.written.planes().matrix, self.floor)
         assert self.column_gain is not None
         return seen * self.written.w_max * self.column_gain.unsqueeze(-2)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossbar.directions import Dense, Direction, Gather, Pick, Scatter
+from crossbar.directions import Dense, Direction, Gather, Pick, Scatter, flat
 from crossbar.regions import Form
 from crossbar.windows import Size, Window
 
@@ -77,11 +77,11 @@ class Matmul(_Flat):
 
     def outer(self, x: Tensor, d: Tensor) -> Tensor:
         """(rows, cols), in the memory order of torch's weight (cols, rows)."""
-        return (d.reshape(-1, d.shape[-1]).mT @ x.reshape(-1, x.shape[-1])).mT
+        return (flat(d).mT @ flat(x)).mT
 
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n, rows) and (n, cols)."""
-        return x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
+        return flat(x), flat(d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +98,12 @@ class Lookup(_Flat):
 
     def outer(self, x: Tensor, d: Tensor) -> Tensor:
         """(columns, rows), those that were picked."""
-        rows = (x * d).reshape(-1, d.shape[-1])
+        rows = flat(x * d)
         return rows.new_zeros(self.count, d.shape[-1]).index_add(0, self.at.flatten(), rows)
 
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """One-hot (n, columns), and (n, rows)."""
-        return self.forward.lines(x), d.reshape(-1, d.shape[-1])
+        return self.forward.lines(x), flat(d)
 
 
 class _Windowed(Operation):

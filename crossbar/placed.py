@@ -293,7 +293,9 @@ class Placed(nn.Module):
         w = self.form.matrix(parameter.detach())
         w = w if w.dtype == torch.float64 else w.float()
         if not w.is_meta and not bool(w.isfinite().all()):
-            raise ValueError("weight must be finite to be programmed, got NaN or infinity")
+            raise ValueError(
+                f"{self.name}: weight must be finite to be programmed, got NaN or infinity"
+            )
         return w
 
     def follow(self, value: Tensor) -> Tensor:

@@ -148,18 +148,18 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
         gauge: unit of the planes in units of the window, () or (..., sensed); the result is in it.
             None: 1.
     """
-    chip, port, direction = call.matrix.chip, call.port, call.direction
-    streams = call.matrix.streams
+    matrix, port, direction = call.matrix, call.port, call.direction
+    streams = matrix.streams
     digits, scale = port.encode(x, direction, streams, EVALUATION if call.quiet else CONVERTER)
-    if call.matrix.probe is not None:
-        call.matrix.probe.encoded(call.matrix, port, x, scale, digits)
-    layout, floor = chip.layout, chip.floor
+    if matrix.probe is not None:
+        matrix.probe.encoded(matrix, port, x, scale, digits)
+    layout = matrix.layout
     entry = None if gauge is None or gauge.dim() == 0 else direction.entry(gauge)
     unit = gauge if entry is None else entry
-    shift = layout.shift(floor)
+    shift = layout.shift(matrix.floor)
     apart = (
         port.settings.adc is not None
-        or call.matrix.probe is not None
+        or matrix.probe is not None
         or planes.variance is not None
         or planes.tiles is not None
         or shift != 0
@@ -189,11 +189,10 @@ def _column(
     v: Tensor, planes: Planes, c: int, column: Column, call: Call, unit: Tensor | None
 ) -> Tensor:
     """Digital sum over the tiles of one layout column, each with its noise and through its ADC."""
-    chip, port, direction = call.matrix.chip, call.port, call.direction
-    adc, floor = port.settings.adc, chip.floor
-    volts = port.settings.v_max
-    ampere = volts * chip.device.window.span  # v_max ΔG [A]
-    m, streams = planes.matrix, call.matrix.streams
+    matrix, port, direction = call.matrix, call.port, call.direction
+    adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
+    ampere = volts * matrix.span  # v_max ΔG [A]
+    m, streams = planes.matrix, matrix.streams
     noise = EVALUATION if call.quiet else READ
     sensed = m.shape[-1]
     total: Tensor | None = None
@@ -207,7 +206,7 @@ def _column(
             i = torch.addcmul(i, streams.normal(i, noise), spread.to(i.dtype))
         full: Tensor | float | None = None
         if adc is not None:
-            reach = chip.layout.reach(column, b - a, floor)
+            reach = matrix.layout.reach(column, b - a, floor)
             # a range taken from what is converted is taken of currents, not of their logical sums
             own = i / unit if unit is not None and adc.range.relative else i
             full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
@@ -215,10 +214,10 @@ def _column(
             if adc.noise:
                 spread = adc.noise * full  # type: ignore[assignment]
                 i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread
-        if call.matrix.probe is not None:
+        if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
-            call.matrix.probe.converted(call.matrix, port, tile, c, told, scale)
+            matrix.probe.converted(matrix, port, tile, c, told, scale)
         if full is not None:
             i = port.convert(i, full, tile, c, call.sensed, direction)
         total = i if total is None else total + i
@@ -248,7 +247,7 @@ def _cell_currents(
 ) -> tuple[Tensor, Tensor | None]:
     """The same where every input vector is a circuit of its own."""
     direction = call.direction
-    ampere = volts * call.matrix.chip.device.window.span
+    ampere = volts * call.matrix.span
     lines = direction.lines(wide_of(v)) * volts
     solve: Callable[..., Tensor] = tiles.mv_t if call.transposed else tiles.mv
     spread = tiles.variance_t if call.transposed else tiles.variance

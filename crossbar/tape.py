@@ -59,6 +59,8 @@ def judge(
     One random vector is multiplied from the left; a change of a single entry shows. `form` says
     how the weight is a matrix.
     """
+    if not grad.numel():
+        return 1.0
     wide = torch.promote_types(grad.dtype, torch.float32)
     m = form.matrix(grad.detach().to(wide))
     generator = torch.Generator("cpu").manual_seed(0)

@@ -66,7 +66,7 @@ def _backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
 def _by_planes(x: Tensor, d: Tensor, matrix: Tensor, w_max: Tensor, call: Call) -> Tensor:
     if call.region != EVERYWHERE or call.flipped:
         raise TypeError("resistances have a gradient through whole forward reads only")
-    weights = [column.weight for column in call.matrix.chip.layout.columns]
+    weights = [column.weight for column in call.matrix.layout.columns]
     outer = call.op.outer(x, d).reshape(matrix.shape[1:]) * w_max
     return torch.stack([outer * weight for weight in weights])
 

@@ -94,18 +94,22 @@ class AnalogWeight(Placed):
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
-        if self.mode.written and getattr(root, "_is_param", False):
+        matrix = self.matrix
+        gain, offset = matrix.column_gain, matrix.column_offset
+        written = self.mode.written
+        if self.rehearsal.bare and not written and gain is None and matrix.probe is None:
+            return op.forward.whole(x, op.form.matrix(w), size)  # nothing happens on the way
+        if written and getattr(root, "_is_param", False):
             if not torch.compiler.is_compiling() and self.stale(root):
                 self.sync(root)
         quiet = not self.training or not torch.is_grad_enabled()
-        call = Call(self.matrix, op, region, size, False, quiet, self)
-        matrix, sensed = self.matrix, op.forward.sensed
-        gain, offset = matrix.column_gain, matrix.column_offset
+        call = Call(matrix, op, region, size, False, quiet, self)
+        sensed = op.forward.sensed
         if gain is not None and region.transposed:
             if offset is not None:
                 raise TypeError(f"{self.name}: calibrated columns are read from one side only")
             x = x * op.forward.driven(call.columns(gain.unsqueeze(-2))).to(x.dtype)
-        if self.mode.written:
+        if written:
             if torch.compiler.is_compiling():
                 cells = matrix.written
                 _synced(root.detach(), cells.matrix, cells.variance, self.handle)
@@ -147,7 +151,7 @@ class AnalogWeight(Placed):
         if planes.tiles is not None:
             return cell_read(x, g, planes, scale, call)
         with torch.set_grad_enabled(rehearsal.wired and torch.is_grad_enabled()):
-            used = self.chip.layout.logical(planes.matrix.clone(), self.chip.floor) * scale
+            used = matrix.layout.logical(planes.matrix.clone(), matrix.floor) * scale
         if not used.requires_grad:
             used = m + (used - m).detach()  # straight through the drawing of cells
         part = call.turned(used.unsqueeze(0)).squeeze(0)

@@ -101,6 +101,7 @@ def test_compiled_training_draws_the_eager_bits(mode):
 
 # forward-mode derivatives make torch compile its own decompositions
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
 def test_func_transforms_equal_torch():
     digital = nn.Linear(5, 3, dtype=torch.float64)
     layer = xb.convert(digital, xb.Chip(), seed=0)

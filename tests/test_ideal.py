@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -148,3 +149,23 @@ def test_writing_into_the_weight_programs_the_cells():
     want = layer.weight.detach() - 0.1 * other.weight.grad  # a step applies .grad as torch's does
     xb.InSituSGD(other, lr=0.1).step()
     torch.testing.assert_close(other.weight.detach(), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (3, 2)])
+@pytest.mark.parametrize("batch", [(5,), (0,), (), (2, 0)])
+def test_empty_layers_and_batches_are_torchs(size, batch, mode):
+    port = xb.Periphery(xb.DAC(), xb.ADC())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's, of initialising nothing
+        digital = nn.Linear(*size)
+    for chip in (xb.Chip(), xb.Chip(forward=port, tile=(2, 2))):
+        model = xb.convert(digital, chip, mode=mode, seed=0)
+        x = torch.randn(*batch, size[0], requires_grad=True)
+        y = model(x)
+        assert y.shape == digital(x).shape
+        if not isinstance(mode, xb.Programmed):
+            y.sum().backward()
+            assert model.weight.grad.shape == model.weight.shape
+        if isinstance(mode, xb.InSitu):
+            xb.InSituSGD(model, 0.1).step()

@@ -28,17 +28,15 @@ def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # n
         cells = parts(weight)[2]
         y = _rows(digital(input), weight, cells.unsqueeze(0)).squeeze(-1)
     else:
-        _fits(input, weight.shape[-1])
-        y = _rows(digital(input), weight)
-    return y if bias is None else y + bias.to(y.dtype)
-
-
-def _fits(input: Tensor, width: int) -> None:  # noqa: A002
-    if input.shape[-1:] != (width,):
-        raise ValueError(
-            f"input must have {width} features in its last dimension, got shape "
-            f"{tuple(input.shape)}"
-        )
+        if not input.dim() or input.shape[-1] != weight.shape[-1]:
+            raise ValueError(
+                f"input must have {weight.shape[-1]} features in its last dimension, got shape "
+                f"{tuple(input.shape)}"
+            )
+        y = read(digital(input), weight, MATMUL)
+    if bias is None:
+        return y
+    return y + (bias if bias.dtype == y.dtype else bias.to(y.dtype))
 
 
 def _rows(x: Tensor, w: Any, cells: Tensor | None = None) -> Tensor:
