@@ -72,7 +72,9 @@ class Form:
         if view.dim() != 2 or not root.is_contiguous() or (self.groups or 1) != 1:
             return None
         width = root[0].numel() if root.shape[0] else 0
-        start = int(view.storage_offset()) - int(root.storage_offset())
+        start = 0
+        if view.numel() != root.numel():  # else it begins where the weight does; tracers lack this
+            start = int(view.storage_offset()) - int(root.storage_offset())
         if not width or not view.numel() or start < 0:
             return None
         first, last = divmod(start, width)

@@ -109,6 +109,37 @@ def _compiled(chip, mode, backend, limit):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+class Across(nn.Module):
+    """A weight used along, across and, `parts`, in part."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.W, self.parts = nn.Parameter(torch.randn(6, 6) / 3), parts
+
+    def forward(self, x):
+        h = torch.tanh(x @ self.W)
+        return nn.functional.linear(h, self.W[1:4] if self.parts else self.W) * 2
+
+
+@pytest.mark.filterwarnings(TRACER, LEAF)
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+@pytest.mark.parametrize("backend", ["aot_eager", "eager"])
+def test_views_are_read_once_in_compiled_regions(mode, backend):
+    """Across in one graph; a part breaks it and is read as in eager, under a gain that tells."""
+    torch.manual_seed(0)
+    for parts in (False, True):
+        torch._dynamo.reset()
+        one = xb.convert(Across(parts), xb.Chip(forward=PORT), mode=mode, seed=0)
+        one.analog["W"].matrix.column_gain = torch.full((6,), 1.3)
+        two, x = copy.deepcopy(one), torch.randn(4, 6)
+        run = torch.compile(one, backend=backend, fullgraph=not parts and backend == "aot_eager")
+        assert torch.equal(run(x), two(x))
+        if not isinstance(mode, xb.Programmed):
+            run(x).sum().backward()
+            two(x).sum().backward()
+            assert torch.equal(one.W.grad, two.W.grad)
+
+
 @pytest.mark.filterwarnings(TRACER, LEAF)
 def test_cells_drawn_in_a_compiled_region_are_new_at_every_call():
     torch._dynamo.reset()

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from torch._C._dynamo import eval_frame as _eval_frame
 from torch.optim import Optimizer
 
 from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, UNREAD, VIEWS, writes
@@ -141,6 +142,14 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return wrapped(out, w.analog, out, out)
     return out
 
+
+# Where a compiled caller breaks its graph at a product, the product runs as it is: tracers would
+# take up its frames one by one without the guard, and a read would be read again.
+_SKIP = _eval_frame._FrameAction.SKIP
+_eval_frame.set_code_exec_strategy(
+    Analog.__torch_function__.__func__.__code__,  # type: ignore[attr-defined]
+    _eval_frame._FrameExecStrategy(_SKIP, _SKIP),
+)
 
 _OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
 

@@ -1,0 +1,277 @@
+"""Kinds of faults that ordinary use found at the seam; each against torch or a closed form."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import crossbar as xb
+from devices import ConstantStep, Device, GaussianRead, SinhIV, SoftBounds, write_verify
+
+NOISY = xb.Chip(Device(1e-6, 50e-6, update=SoftBounds(1e-7), read=GaussianRead(0.02)))
+MODES = [xb.HardwareAware(), xb.Programmed(), xb.InSitu(xb.Expected())]
+WRITTEN = MODES[1:]
+
+
+def kind(mode):
+    return type(mode).__name__
+
+
+class Uses(nn.Module):
+    """A matrix of its own, used by a function."""
+
+    def __init__(self, use, n=6):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(n, n))
+        self.use = use
+
+    def forward(self, x):
+        return self.use(x, self.W)
+
+
+COMPUTED = {
+    "scaled": lambda x, W: x @ (W * 2),
+    "negated": lambda x, W: x @ -W,
+    "standardised": lambda x, W: F.linear(x, (W - W.mean()) / W.std()),
+    "masked": lambda x, W: x @ torch.where(W > 0, W, 0),
+    "normalised": lambda x, W: x @ F.normalize(W),
+    "merged": lambda x, W: F.linear(x, W + torch.ones(6, 1) @ torch.ones(1, 6)),
+}
+
+
+@pytest.mark.parametrize("use", COMPUTED)
+@pytest.mark.parametrize("grad", [True, False])
+def test_what_is_computed_of_a_float_weight_is_read_as_computed(use, grad):
+    torch.manual_seed(0)
+    net, x = Uses(COMPUTED[use]).double(), torch.randn(3, 6).double()
+    with torch.set_grad_enabled(grad):
+        ideal = xb.convert(net, xb.Chip(), seed=0)(x)
+        assert float((ideal - net(x)).detach().abs().max()) < 1e-12
+        model = xb.convert(Uses(COMPUTED[use]), NOISY, seed=0)
+        reads = torch.stack([model(x.float()) for _ in range(4)])
+    assert float(reads.std(0).detach().min()) > 1e-3  # each through the noisy chip
+
+
+@pytest.mark.parametrize("mode", WRITTEN, ids=kind)
+@pytest.mark.parametrize("use", [*COMPUTED, "gathered", "joined"])
+def test_what_is_computed_of_cells_is_on_no_array(use, mode):
+    more = {
+        "gathered": lambda x, W: x @ W.index_select(1, torch.tensor([1, 0, 2, 3, 4, 5])),
+        "joined": lambda x, W: x @ torch.cat([W, W], 1),
+    }
+    model = xb.convert(Uses({**COMPUTED, **more}[use]), NOISY, mode=mode, seed=0)
+    with pytest.raises((TypeError, RuntimeError), match="on no array"):
+        model(torch.randn(3, 6))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_numbers_that_were_detached_are_digital_on_purpose(mode):
+    model = xb.convert(Uses(lambda x, W: x @ W.detach().clone()), NOISY, mode=mode, seed=0)
+    x = torch.randn(3, 6)
+    assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, W: torch.einsum("bi,ij,bj->b", x, W, x),
+        lambda x, W: F.scaled_dot_product_attention(x, W, W),
+        lambda x, W: torch.cdist(x, W),
+        lambda x, W: F.bilinear(x, x, W.unsqueeze(0)),
+    ],
+)
+def test_products_that_nobody_reads_are_refused(use, mode):
+    model = xb.convert(Uses(use), NOISY, mode=mode, seed=0)
+    with pytest.raises(TypeError, match="digitally, unnoticed"):
+        model(torch.randn(3, 6))
+
+
+def test_a_users_names_are_the_users():
+    class Lora(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base, self.names = nn.Linear(6, 6), nn.Linear(6, 6)
+            self.cells = nn.Parameter(torch.randn(6, 6))
+
+        def forward(self, x):
+            return self.names(self.base(x)) @ self.cells
+
+    net, x = Lora(), torch.randn(3, 6)
+    model = xb.convert(net, xb.Chip(), seed=0)
+    assert torch.allclose(model(x), net(x), atol=1e-5)
+    model.load_state_dict(model.state_dict())
+    assert torch.equal(copy.deepcopy(model)(x), model(x))
+    net.analog = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="analog"):
+        xb.convert(net, xb.Chip(), seed=0)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_a_parametrization_over_an_array_is_refused(mode):
+    class Lower(nn.Module):
+        def forward(self, w):
+            return w.tril()
+
+    model = xb.convert(nn.Linear(6, 6), NOISY, mode=mode, seed=0)
+    for over in (
+        lambda m: parametrize.register_parametrization(m, "weight", Lower()),
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+    ):
+        with pytest.raises(TypeError, match="register parametrizations before"):
+            over(model)
+    model(torch.randn(3, 6))  # still whole
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_normed_weights_are_read_and_written_as_computed(norm):
+    torch.manual_seed(0)
+    net, x = norm(nn.Linear(6, 5)).eval(), torch.randn(3, 6)
+    for mode in (xb.HardwareAware(), xb.Programmed()):
+        model = xb.convert(net, xb.Chip(), mode=mode, seed=0).eval()
+        assert torch.allclose(model(x), net(x), atol=1e-5)
+    with pytest.raises(TypeError, match="computed anew"):
+        xb.convert(net, xb.Chip(), mode=xb.InSitu(), seed=0)
+
+
+def test_pruning_after_conversion_writes_the_pruned_weight():
+    torch.manual_seed(0)
+    x = torch.randn(3, 6)
+    for mode in (xb.HardwareAware(), xb.Programmed()):
+        model = xb.convert(nn.Linear(6, 5), xb.Chip(), mode=mode, seed=0)
+        prune.l1_unstructured(model, "weight", 0.5)
+        y = model(x)
+        assert float((model.weight == 0).float().mean()) == 0.5
+        assert torch.allclose(y, F.linear(x, model.weight.detach().clone(), model.bias), atol=1e-6)
+        prune.remove(model, "weight")
+        assert torch.allclose(model(x), y, atol=1e-6)
+    in_situ = xb.convert(nn.Linear(6, 5), xb.Chip(), mode=xb.InSitu(), seed=0)
+    prune.l1_unstructured(in_situ, "weight", 0.5)
+    with pytest.raises(TypeError, match="computed anew"):
+        in_situ(x)
+
+
+def test_a_digital_offset_knows_codes_and_not_the_noise_of_the_dac():
+    """y = w_max (2 Σ (v + n) g/ΔG − c Σ v): the noise of the line voltages is all there."""
+    torch.manual_seed(0)
+    W, x = torch.randn(6, 20).double(), torch.randn(20).double()
+    port = xb.Periphery(xb.DAC(None, noise=0.03))
+    A = xb.matrix(W, xb.Chip(Device(1e-6, 50e-6), xb.SingleCell(), forward=port), seed=3)
+    spread = (A @ x[:, None].expand(-1, 20000)).std(1)
+    g = A.cells.g[0] / 49e-6
+    want = x.abs().max() * 0.03 * W.abs().max() * 2 * g.square().sum(0).sqrt()
+    assert float((spread / want - 1).abs().max()) < 5 / (2 * 20000) ** 0.5
+
+
+def test_ranges_are_taken_of_currents_with_a_scale_per_column():
+    torch.manual_seed(0)
+    lin, x = nn.Linear(12, 9, bias=False).double(), torch.randn(12).double()
+    lin.weight.data *= torch.logspace(-1, 1, 9).double()[:, None]
+    port = xb.Periphery(adc=xb.ADC(3, range=xb.PerVector()))
+    chip = xb.Chip(Device(1e-6, 51e-6), xb.Differential(per_column=True), forward=port)
+    w_max = lin.weight.detach().abs().amax(1)
+    i = lin.weight.detach() @ x / w_max
+    want = xb.quantize(i, 3, i.abs().max()) * w_max
+    for mode in (xb.HardwareAware(), xb.Programmed()):
+        got = xb.convert(lin, chip, mode=mode, seed=1)(x)
+        assert float((got - want).detach().abs().max()) < 1e-12
+
+
+def test_nonlinear_cells_are_read_across():
+    torch.manual_seed(0)
+    W, y = torch.randn(5, 9).double(), torch.randn(5).double()
+    cell = Device(1e-6, 1e-4, iv=SinhIV(0.5))
+    A = xb.matrix(W, xb.Chip(cell, forward=xb.Periphery(xb.DAC(None, v_max=1e-3))), seed=0)
+    assert float((A.T @ y - W.T @ y).abs().max()) < 1e-4  # ohmic at a millivolt
+    assert float((A.read_column(2) - W[2]).abs().max()) < 1e-4
+
+
+def test_write_and_verify_is_a_writer():
+    cell = Device(1e-6, 51e-6, update=SoftBounds(0.2e-6, sigma_d2d=0.2))
+    model = xb.convert(nn.Linear(6, 4), xb.Chip(cell), seed=0)
+    wanted = model.weight.detach().clone()
+    xb.program(model, writer=functools.partial(write_verify, tolerance=0.3e-6))
+    worst = float((model.weight - wanted).detach().abs().max() / wanted.abs().max())
+    assert 0 < worst <= 2 * 0.3e-6 / 50e-6 * 1.01  # two cells, each within its tolerance
+
+
+def test_parts_of_a_weight_are_calibrated_on_their_tiles():
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(5, 12))
+
+        def forward(self, x):
+            return F.linear(x[..., :6], self.w[:, :6])
+
+    torch.manual_seed(0)
+    held = xb.Calibrated()
+    port = xb.Periphery(xb.DAC(12, range=held), xb.ADC(12, range=held))
+    net, x = Part(), torch.randn(6, 12)
+    model = xb.convert(net, xb.Chip(tile=(4, 3), forward=port), seed=0)
+    with pytest.raises(RuntimeError, match="before calibration"):
+        model(x)
+    xb.calibrate(model, [x])
+    assert float((model(x) - net(x)).detach().abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rules_read_a_grouped_array_as_matrices(groups):
+    torch.manual_seed(0)
+    chip = xb.Chip(Device(1e-6, 1e-4, update=ConstantStep(0.5e-6)))
+    mode = xb.InSitu(rule=xb.TikiTaka(transfer_lr=100.0))
+    model = xb.convert(nn.Conv1d(4, 4, 3, groups=groups), chip, mode=mode, seed=0)
+    matrix = model.analog["weight"].matrix
+    x = torch.randn(5, groups, matrix.lines[-2])
+    want = torch.einsum("ngr,grc->ngc", x, matrix.weight)
+    assert torch.allclose(matrix.mv(x), want, atol=1e-5)
+    optimiser, before = xb.InSituSGD(model, 0.01), model.weight.detach().clone()
+    for _ in range(3):
+        optimiser.zero_grad()
+        model(torch.randn(2, 4, 6)).square().sum().backward()
+        optimiser.step()
+    assert not torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_resistances_get_their_gradient_in_every_mode(mode):
+    torch.manual_seed(0)
+    lin, x = nn.Linear(16, 4).double(), torch.randn(3, 16).double()
+    cell = Device(1e-6, 50e-6, update=ConstantStep(1e-9))
+
+    def loss(r):
+        chip = xb.Chip(cell, wires=xb.Wires(r, 1.0), tile=(8, 4))
+        return xb.convert(lin, chip, mode=mode, seed=0)(x).square().sum()
+
+    r = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    loss(r).backward()
+    h = 1e-3
+    want = float((loss(1 + h) - loss(1 - h)).detach()) / (2 * h)
+    assert float(r.grad) == pytest.approx(want, rel=1e-5)
+
+
+# forward-mode derivatives make torch compile its own decompositions
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+@pytest.mark.parametrize("mode", WRITTEN, ids=kind)
+def test_forward_mode_of_cells_is_refused_by_name(mode):
+    model, x = xb.convert(nn.Linear(4, 3), xb.Chip(), mode=mode, seed=0), torch.randn(4)
+    with pytest.raises(TypeError, match="forward-mode"):
+        torch.func.jvp(model, (x,), (x,))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_another_parameter_cannot_share_an_array(mode):
+    model, x = xb.convert(nn.Linear(4, 3), xb.Chip(), mode=mode, seed=0), torch.randn(2, 4)
+    with pytest.raises(TypeError, match="cannot share"):
+        nn.Parameter(model.weight)
+    w = model.weight.detach().clone()
+    model.weight = nn.Parameter(model.weight * 2)
+    assert torch.allclose(model(x), x @ w.T * 2 + model.bias, atol=1e-5)
