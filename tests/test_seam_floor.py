@@ -72,6 +72,7 @@ def test_one_graph_that_equals_eager(chip, mode):
     _compiled(chip, mode, "aot_eager", 0.0)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
 @pytest.mark.slow
 @pytest.mark.filterwarnings(TRACER, LEAF)
 @pytest.mark.parametrize("chip", [xb.Chip(), xb.Chip(NOISY, forward=PORT)], ids=["ideal", "noisy"])
