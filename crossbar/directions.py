@@ -254,7 +254,7 @@ class Scatter(Direction):
 
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """(n, groups, positions, sensed)."""
-        return i.unflatten(1, (v.shape[0], -1)).transpose(0, 1)
+        return i.unflatten(1, (v.shape[0], math.prod(v.shape[2:]))).transpose(0, 1)
 
     def entry(self, t: Tensor) -> Tensor:
         """(groups, 1, sensed)."""

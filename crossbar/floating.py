@@ -136,6 +136,11 @@ class CellRead(torch.autograd.Function):
             pulled = pulled * op.forward.sensed(call.columns(w_max))
             w_max = w_max.new_ones(())
         by_g, by_x = torch.zeros_like(g), None
+        # what is taken off every column alike: reference columns, and digitally
+        alike = matrix.layout.shift(matrix.floor) - sum(
+            c.weight * c.reference(matrix.floor) for c in matrix.layout.columns
+        )
+        ones = g.new_ones(g.shape[1:]).mT.to(pulled.dtype)
         for v, weight, _ in digits:
             lines = op.forward.lines(wide_of(v)) * volts
             errors = op.backward.lines(pulled)
@@ -143,6 +148,9 @@ class CellRead(torch.autograd.Function):
             by_volts, part = ctx.tiles.vjp(lines, torch.stack([errors * f for f in factors]))
             by_g += part
             image = op.backward.finish(op.backward.entries(by_volts, d), op.sized(x)) * volts
+            if alike:
+                common = op.backward.whole(pulled * w_max, ones, op.sized(x))
+                image = image + common.to(image.dtype) * (alike * weight)
             by_x = image if by_x is None else by_x + image
         assert by_x is not None
         by_x = by_x if scale is None else by_x / scale

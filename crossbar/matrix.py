@@ -316,6 +316,8 @@ class Transposed:
 
 
 def _columns(x: Tensor, height: int, product: Any) -> Tensor:
+    if x.is_complex():
+        raise TypeError("x must be real: read its real and imaginary parts one after the other")
     if x.dim() not in (1, 2) or x.shape[0] != height:
         raise ValueError(f"x must be ({height},) or ({height}, k), got {tuple(x.shape)}")
     return product(x) if x.dim() == 1 else product(x.mT).mT
@@ -332,8 +334,14 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
         seed: of the chip; None draws one.
 
     Raises:
+        TypeError: no real floating tensor.
         ValueError: weight not two-dimensional or not finite.
     """
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise TypeError(
+            f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
+            "torch.as_tensor(weight, dtype=torch.float64) makes one"
+        )
     if weight.dim() != 2:
         raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
     chip, w = chip or Chip(), weight.detach().mT

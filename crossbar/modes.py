@@ -10,7 +10,7 @@ from crossbar.chip import Chip
 from crossbar.mappings.base import HEADROOM
 from crossbar.pulses import Aggregated, Scheme
 from crossbar.rules import Pulsed, Rule, Slot
-from devices._check import at_least, instance
+from devices._check import at_least, flag, instance
 
 
 class Mode(ABC):
@@ -79,8 +79,7 @@ class InSitu(Mode):
         instance("rule", rule, Rule)
         if scheme is not None and rule is not None:
             raise TypeError("give InSitu a scheme or a rule, not both")
-        if not isinstance(gradient, bool):
-            raise TypeError(f"gradient must be True or False, got {gradient!r}")
+        flag("gradient", gradient)
         set_ = object.__setattr__
         set_(self, "rule", rule or Pulsed(scheme or Aggregated(bl=31)))
         set_(self, "gradient", gradient)

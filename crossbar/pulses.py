@@ -18,7 +18,7 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.wires.disturb import Fired
 from devices import Pulses
-from devices._check import instance, whole
+from devices._check import flag, instance, whole
 
 
 class Scheme(ABC):
@@ -136,6 +136,9 @@ class Deterministic(Scheme):
     """
 
     stochastic: bool = False
+
+    def __post_init__(self) -> None:
+        flag("stochastic", self.stochastic)
 
     def pulses(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None

@@ -62,6 +62,12 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> int:
     return value
 
 
+def flag(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def instance(name: str, value: object, kind: type, optional: bool = True) -> None:
     """Raise TypeError unless `value` is a `kind` (or None where `optional`)."""
     if value is None and optional:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from devices._check import at_least, positive, whole
+from devices._check import at_least, finite, positive, whole
 from devices.draw import Draw
 from devices.flow import flow_pulse
 from devices.part import Pulses, Update, Window
@@ -88,6 +88,8 @@ class VTEAM(Update):
             whole("p", self.p, 1, 20)
         for name in ("sigma_c2c", "sigma_d2d", "sigma_v"):
             at_least(name, getattr(self, name), 0)
+        for name in ("v_set", "v_reset"):
+            finite(name, getattr(self, name))
         if self.v_set <= self.v_on or self.v_reset >= self.v_off:
             raise ValueError(
                 f"v_set must be above v_on and v_reset below v_off, got v_set={self.v_set!r}, "

@@ -12,7 +12,15 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import crossbar as xb
-from devices import ConstantStep, Device, GaussianRead, SinhIV, SoftBounds, write_verify
+from devices import (
+    VTEAM,
+    ConstantStep,
+    Device,
+    GaussianRead,
+    SinhIV,
+    SoftBounds,
+    write_verify,
+)
 
 NOISY = xb.Chip(Device(1e-6, 50e-6, update=SoftBounds(1e-7), read=GaussianRead(0.02)))
 MODES = [xb.HardwareAware(), xb.Programmed(), xb.InSitu(xb.Expected())]
@@ -275,3 +283,108 @@ def test_another_parameter_cannot_share_an_array(mode):
     w = model.weight.detach().clone()
     model.weight = nn.Parameter(model.weight * 2)
     assert torch.allclose(model(x), x @ w.T * 2 + model.bias, atol=1e-5)
+
+
+SOLVED = {
+    "sinh": {"device": Device(1e-6, 51e-6, iv=SinhIV(0.3))},
+    "gated": {
+        "device": Device(1e-6, 51e-6),
+        "wires": xb.Wires(0.0, 50.0, source=xb.SourceLine(0.2)),
+    },
+}
+MAPPINGS = [
+    xb.Differential(),
+    xb.SingleCell(),
+    xb.OffsetColumn(),
+    xb.Slices(widths=(6, 6)),
+    xb.SingleCell(per_column=True),
+]
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=repr)
+def test_inputs_of_nonlinear_cells_get_the_gradient_of_the_read(mapping):
+    """Offsets and references included: central differences of a read without steps."""
+    torch.manual_seed(0)
+    port = xb.Periphery(xb.DAC(None, range=xb.Fixed(4.0)))
+    net, c = nn.Linear(8, 5, bias=False).double(), torch.randn(1, 5).double()
+    model = xb.convert(net, xb.Chip(mapping=mapping, forward=port, **SOLVED["sinh"]), seed=0)
+    x = torch.randn(1, 8, dtype=torch.float64, requires_grad=True)
+    (model(x) * c).sum().backward()
+    h, eye = 1e-4, torch.eye(8).double()
+    both = [(model(x.detach() + s * h * eye) * c).sum(1) for s in (1, -1)]
+    want = (both[0] - both[1]).detach() / (2 * h)
+    assert float((x.grad[0] - want).norm() / want.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("solved", SOLVED)
+@pytest.mark.parametrize("mapping", MAPPINGS[:4], ids=repr)
+def test_every_mapping_trains_on_solved_cells(mapping, solved):
+    """The weight's gradient points where the digital one does, bit slices straight through."""
+    torch.manual_seed(0)
+    port = xb.Periphery(xb.DAC(6, v_max=0.2))
+    net, x = nn.Linear(8, 5).double(), torch.randn(6, 8).double()
+    model = xb.convert(net, xb.Chip(mapping=mapping, forward=port, **SOLVED[solved]), seed=0)
+    model(x).square().sum().backward()
+    net(x).square().sum().backward()
+    a, b = model.weight.grad.flatten(), net.weight.grad.flatten()
+    assert float(a @ b / (a.norm() * b.norm())) > 0.9
+
+
+def test_slices_behind_wires_train_whether_or_not_a_resistance_does():
+    torch.manual_seed(0)
+    net, x, found = nn.Linear(8, 5).double(), torch.randn(6, 8).double(), []
+    r = torch.tensor(20.0, dtype=torch.float64, requires_grad=True)
+    for wires in (xb.Wires(20.0, 30.0), xb.Wires(r, 30.0)):
+        chip = xb.Chip(Device(1e-6, 51e-6), xb.Slices(widths=(3, 3)), wires=wires)
+        model = xb.convert(net, chip, seed=0)
+        model(x).square().sum().backward()
+        found.append(model.weight.grad)
+    assert torch.allclose(*found, rtol=1e-9) and float(found[0].abs().max()) > 1
+    assert float(r.grad) != 0
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d, nn.ConvTranspose1d])
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_empty_batches_of_nonlinear_convolutions(layer, mode):
+    cell = Device(1e-6, 51e-6, update=SoftBounds(1e-7), iv=SinhIV(0.1))
+    model = xb.convert(layer(2, 3, 3), xb.Chip(cell, tile=(4, 3)), mode=mode, seed=0)
+    x = torch.randn(0, 2, 7, requires_grad=not isinstance(mode, xb.Programmed))
+    y = model(x)
+    assert y.shape == layer(2, 3, 3)(x).shape
+    if x.requires_grad:
+        y.sum().backward()
+
+
+def test_filtered_updates_with_a_scale_per_column():
+    torch.manual_seed(0)
+    chip = xb.Chip(
+        Device(1e-6, 1e-4, update=ConstantStep(0.5e-6)), xb.Differential(per_column=True)
+    )
+    mode = xb.InSitu(rule=xb.TikiTaka(transfer_lr=100.0))
+    model = xb.convert(nn.Linear(4, 3), chip, mode=mode, seed=0)
+    before, optimiser = model.weight.detach().clone(), xb.InSituSGD(model, 0.01)
+    model(torch.randn(8, 4)).square().sum().backward()
+    optimiser.step()
+    assert not torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: xb.Wires(1.0, 1.0, both_drivers="False"),
+        lambda: xb.SourceLine(0.2, opposite=1),
+        lambda: xb.Deterministic(stochastic=None),
+        lambda: xb.matrix(torch.eye(2) * 1j),
+        lambda: xb.matrix([[1.0, 0.0], [0.0, 1.0]]),
+        lambda: xb.matrix(torch.eye(2)) @ (1j * torch.ones(2)),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make):
+    with pytest.raises(TypeError, match="must be"):
+        make()
+
+
+def test_nonfinite_voltages_are_refused():
+    for name in ("v_set", "v_reset"):
+        with pytest.raises(ValueError, match=name):
+            VTEAM(**{name: float("nan")})

@@ -18,7 +18,7 @@ class ADC(Converter):
     """Uniform steps from −full scale to +full scale.
 
     Args:
-        bits: resolution, 1 to 24 (signed, 2^b − 1 levels); None: a perfect converter.
+        bits: resolution, 1 to 24 (signed, 2^b − 1 levels); None: no steps, full scale clips.
         range: the current at the largest code.
         noise: Gaussian noise of the input current, relative to full scale, >= 0.
 

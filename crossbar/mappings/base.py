@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossbar.layout import Layout
 from devices import Device, Pulses
-from devices._check import positive
+from devices._check import flag, positive
 
 HEADROOM = 4.0
 """Window of an array for in-situ training over the largest weight it starts with."""
@@ -36,8 +36,7 @@ class Mapping(ABC):
     def __post_init__(self) -> None:
         if self.w_max is not None:
             positive("w_max", self.w_max)
-        if not isinstance(self.per_column, bool):
-            raise TypeError(f"per_column must be True or False, got {self.per_column!r}")
+        flag("per_column", self.per_column)
         if self.per_column and self.w_max is not None:
             raise ValueError("per_column=True takes each output's own maximum: leave w_max=None")
 

@@ -18,8 +18,7 @@ class SingleCell(Mapping):
         W/w_max = 2 place − 1,   y = w_max (2 Σ v place − Σ v)
 
     The digital term is the sum of the encoded input times a constant that does not drift with the
-    cells: a drift common to all cells is an error here, where a pair or a reference column
-    cancels it.
+    cells: a drift common to all cells is an error here, where a pair cancels it.
     """
 
     def layout(self, device: Device) -> Layout:
@@ -46,7 +45,8 @@ class OffsetColumn(SingleCell):
 
         W/w_max = 2 (place − 1/2),   i_j = Σ v g_j − Σ v g_ref
 
-    The reference is taken as fixed cells without noise; it is subtracted before the converter.
+    The reference is taken as fixed, without noise and drift (so a drift common to all cells does
+    not cancel); it is subtracted before the converter.
     """
 
     def layout(self, device: Device) -> Layout:

@@ -45,14 +45,17 @@ class Slices(Mapping):
     def _shifts(self) -> list[int]:
         return [sum(self.widths[k + 1 :]) for k in range(len(self.widths))]
 
+    def _weight(self, k: int) -> float:
+        """What the full window of slice k counts in W/w_max."""
+        return (2 ** self.widths[k] - 1) * 2 ** self._shifts()[k] / (2 ** sum(self.widths) - 1)
+
     def layout(self, device: Device) -> Layout:
         """One converter a slice; not linear, since digits are rounded."""
-        top, count = 2 ** sum(self.widths) - 1, len(self.widths)
         columns = []
-        for k, (width, shift) in enumerate(zip(self.widths, self._shifts(), strict=True)):
-            signs = [0] * (2 * count)
+        for k in range(len(self.widths)):
+            signs = [0] * (2 * len(self.widths))
             signs[2 * k : 2 * k + 2] = [1, -1]
-            columns.append(Column(tuple(signs), (2**width - 1) * 2**shift / top))
+            columns.append(Column(tuple(signs), self._weight(k)))
         return Layout(tuple(columns))
 
     def places(self, w: Tensor, device: Device) -> Tensor:
@@ -62,6 +65,9 @@ class Slices(Mapping):
         for width, shift in zip(self.widths, self._shifts(), strict=True):
             digit = ((code >> shift) & (2**width - 1)).to(w.dtype) / (2**width - 1)
             planes += [torch.where(w > 0, digit, 0), torch.where(w < 0, digit, 0)]
+        # straight through the rounding: the most significant slice takes a change of the weight
+        change = (w - w.detach()) / (2 * self._weight(0))
+        planes[:2] = [planes[0] + change, planes[1] - change]
         return torch.stack(planes)
 
     def untrainable(self) -> str:

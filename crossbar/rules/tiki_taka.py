@@ -88,7 +88,8 @@ class TikiTaka(Rule):
         hot = torch.zeros_like(h[..., 0])
         hot[..., j] = 1
         v = a.mv(hot)  # (..., cols)
-        h[..., j, :] += self.transfer_lr * lr * v / (self.buffer * a.granularity)
+        step = a.granularity[..., 0, :] if a.granularity.dim() else a.granularity
+        h[..., j, :] += self.transfer_lr * lr * v / (self.buffer * step)
         sign = h[..., j, :].trunc().sign()
         h[..., j, :].masked_fill_(sign != 0, 0)
         counts = torch.zeros_like(h)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossbar.wires.network import Solvable
 from devices import Pulses
-from devices._check import between, positive
+from devices._check import between, flag, positive
 from devices.part import Update
 
 
@@ -107,8 +107,7 @@ class ParallelWrite:
         positive("v", self.v, "V")
         if self.v0 is not None:
             positive("v0", self.v0, "V")
-        if not isinstance(self.half_select, bool):
-            raise TypeError(f"half_select must be True or False, got {self.half_select!r}")
+        flag("half_select", self.half_select)
 
     def efficacy(self, shares: Tensor, update: Update, p: Any) -> Efficacy:
         """Parts of a whole pulse, from voltages of rows alone and columns alone relative to v.

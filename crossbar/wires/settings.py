@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._check import at_least, instance, positive, whole
+from devices._check import at_least, flag, instance, positive, whole
 
 Resistance = float | Tensor
 """Ohms; a 0-dim tensor where its gradient is wanted."""
@@ -49,6 +49,7 @@ class SourceLine:
     opposite: bool = False
 
     def __post_init__(self) -> None:
+        flag("opposite", self.opposite)
         positive("v", self.v, "V")
         at_least("r_segment", self.r_segment, 0, "ohm")
         at_least("r_driver", self.r_driver, 0, "ohm")
@@ -103,6 +104,8 @@ class Wires:
     def __post_init__(self) -> None:
         for name in RESISTANCES:
             _resistance(name, getattr(self, name))
+        for name in ("end_segments", "both_drivers", "both_senses", "interleaved"):
+            flag(name, getattr(self, name))
         instance("source", self.source, SourceLine)
         if self.source is not None and (self.both_drivers or self.interleaved):
             raise ValueError("source lines go with both_drivers=False and interleaved=False")
