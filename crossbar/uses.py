@@ -57,7 +57,7 @@ def _backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
             else:
                 by_x = _forward(d, planes, w_max, call.back(x)).to(x.dtype)
         if w is not None and wanted(ctx, 1):
-            by_w = call.keeper.gradient(x, d, w, call)
+            by_w = call.keeper.gradient(x, d, w, call, captured(ctx, 1))
         if wanted(ctx, 2):  # resistances that ask for a gradient
             by_m = _by_planes(x, d, matrix, w_max, call)
     return by_x, by_w, by_m, None, None, None, None, None
@@ -80,10 +80,26 @@ def wanted(ctx: Any, k: int) -> bool:
     node = ctx.next_functions[k][0]
     if node is None:
         return False
-    try:
-        return bool(torch._C._will_engine_execute_node(node))
-    except RuntimeError:  # a leaf captured by autograd.grad: asked for
+    return captured(ctx, k) or bool(torch._C._will_engine_execute_node(node))
+
+
+def captured(ctx: Any, k: int) -> bool:
+    """Whether input k is what `autograd.grad` or a functional transform asks for.
+
+    It accumulates into no `.grad`.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
         return True
+    node = ctx.next_functions[k][0]
+    if node is None or torch._C._current_graph_task_id() == -1:
+        return False
+    try:
+        torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # torch's word for a leaf that is captured
+        return True
+    return False
 
 
 class Physical(torch.autograd.Function):

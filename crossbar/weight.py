@@ -73,6 +73,13 @@ class AnalogWeight(Placed):
             )
         return found
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing happens to a float weight, its input or its output on the way."""
+        if not self.rehearsal.bare or self.mode.written:
+            return False
+        return self.matrix.column_gain is None and self.matrix.probe is None
+
     def read(
         self, x: Tensor, w: Tensor, root: Tensor, region: Region, op: Operation, size: Size = ()
     ) -> Tensor:
@@ -94,11 +101,10 @@ class AnalogWeight(Placed):
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
-        matrix = self.matrix
+        if self.untouched:
+            return op.forward.whole(x, op.form.matrix(w), size)
+        matrix, written = self.matrix, self.mode.written
         gain, offset = matrix.column_gain, matrix.column_offset
-        written = self.mode.written
-        if self.rehearsal.bare and not written and gain is None and matrix.probe is None:
-            return op.forward.whole(x, op.form.matrix(w), size)  # nothing happens on the way
         if written and getattr(root, "_is_param", False):
             if not torch.compiler.is_compiling() and self.stale(root):
                 self.sync(root)
@@ -200,17 +206,26 @@ class AnalogWeight(Placed):
 
     # ---- gradients and steps -----------------------------------------------------------------
 
-    def gradient(self, x: Tensor, d: Tensor, w: Tensor, call: Call) -> Tensor | None:
+    def gradient(
+        self, x: Tensor, d: Tensor, w: Tensor, call: Call, captured: bool
+    ) -> Tensor | None:
         """The true gradient of the view w of one read, whose input and error are kept.
 
+        `captured`: it is returned to somebody, and accumulates nowhere.
+
         Raises:
-            TypeError: a programmed weight.
+            TypeError: a programmed weight, or one that makes no gradient which somebody asks for.
         """
         mode = self.mode
         if not isinstance(mode, InSitu):
             raise TypeError(
                 f"{self.name}: a Programmed() layer cannot be trained: its cells are only read; "
                 "use convert(model, chip, mode=InSitu()) or HardwareAware()"
+            )
+        if captured and not mode.gradient:
+            raise TypeError(
+                f"{self.name}: autograd.grad and torch.func ask for the gradient of the weight, "
+                "which InSitu(gradient=False) does not make: use InSitu(gradient=True)"
             )
         if call.flipped:
             x, d = d, x

@@ -388,3 +388,83 @@ def test_nonfinite_voltages_are_refused():
     for name in ("v_set", "v_reset"):
         with pytest.raises(ValueError, match=name):
             VTEAM(**{name: float("nan")})
+
+
+CONVS = {
+    "2d": (lambda: [nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3, stride=2)], (2, 2, 6, 6)),
+    "groups": (lambda: [nn.Conv1d(4, 4, 3, groups=2), nn.Conv1d(4, 2, 3, dilation=2)], (3, 4, 9)),
+    "transposed": (
+        lambda: [nn.ConvTranspose2d(2, 3, 3, 2), nn.ConvTranspose2d(3, 2, 3)],
+        (1, 2, 4, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", [MODES[0], MODES[2]], ids=kind)
+@pytest.mark.parametrize("which", CONVS)
+def test_hessian_products_of_convolutions(which, mode):
+    """More than was asked for (a refusal in situ): the reads' gradients are differentiable."""
+    torch.manual_seed(0)
+    make, shape = CONVS[which]
+    first, last = make()
+    net = nn.Sequential(first, nn.Tanh(), last).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    weights = [first.weight, last.weight]
+    v = [torch.randn_like(w) for w in weights]
+
+    def product(model):
+        own = [model[0].weight, model[2].weight]
+        gs = torch.autograd.grad(model(x).square().sum(), own, create_graph=True)
+        return torch.autograd.grad(sum((g * t).sum() for g, t in zip(gs, v, strict=True)), own)
+
+    found = product(xb.convert(net, xb.Chip(), mode=mode, seed=0))
+    for got, want in zip(found, product(net), strict=True):
+        torch.testing.assert_close(got.as_subclass(torch.Tensor), want, rtol=1e-10, atol=1e-10)
+
+
+def test_steps_within_the_graph_need_numbers_for_weights():
+    """MAML: in situ a step is pulses on cells, which no graph holds."""
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    x = torch.randn(6, 5, dtype=torch.float64)
+
+    def outer(model):
+        inner = dict(model.named_parameters())
+        loss = torch.func.functional_call(model, inner, (x,)).square().sum()
+        gs = torch.autograd.grad(loss, list(inner.values()), create_graph=True)
+        moved = {n: p - 0.01 * g for (n, p), g in zip(inner.items(), gs, strict=True)}
+        loss = torch.func.functional_call(model, moved, (x,)).square().sum()
+        return torch.autograd.grad(loss, list(inner.values()))
+
+    found = outer(xb.convert(net, xb.Chip(), seed=0))
+    for got, want in zip(found, outer(net), strict=True):
+        torch.testing.assert_close(got.as_subclass(torch.Tensor), want, rtol=1e-10, atol=1e-12)
+    with pytest.raises(TypeError, match="HardwareAware"):
+        outer(xb.convert(net, xb.Chip(), mode=xb.InSitu(), seed=0))
+
+
+def test_who_asks_for_a_gradient_that_is_not_made_is_told():
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    mode, x = xb.InSitu(gradient=False), torch.randn(6, 5, requires_grad=True)
+    model = xb.convert(net, xb.Chip(), mode=mode, seed=0)
+    with pytest.raises(TypeError, match=r"2\.weight: .*gradient=True"):
+        torch.autograd.grad(model(x).sum(), list(model.parameters()))
+    with pytest.raises(TypeError, match=r"2\.weight: .*gradient=True"):
+        torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(
+            dict(model.named_parameters())
+        )
+    (by_x,) = torch.autograd.grad(model(x).sum(), [x])
+    assert by_x.abs().sum() > 0 and not model[0].weight.analog.tape.entries
+    model(x).sum().backward()
+    assert model[0].weight.analog.tape.entries and model[0].weight.grad is None
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_transposes_that_are_attributes_are_traced(mode):
+    torch._dynamo.reset()
+    uses = {"T": lambda x, W: torch.tanh(x @ W.T) @ W.mT.mT, "H": lambda x, W: x @ W.H @ W.mH}
+    for use in uses.values():
+        net, x = Uses(use).double(), torch.randn(3, 6).double()
+        model = xb.convert(net, xb.Chip(), mode=mode, seed=0)
+        got = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+        torch.testing.assert_close(got, net(x), rtol=1e-10, atol=1e-10)

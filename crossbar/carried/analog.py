@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._C._dynamo import eval_frame as _eval_frame
 from torch.optim import Optimizer
 
-from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, UNREAD, VIEWS, writes
+from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, TURNS, UNREAD, VIEWS, writes
 from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
@@ -97,7 +97,7 @@ class Analog(Tensor):
 class AnalogView(Analog):
     """What a forward makes of a Parameter, or finds in its place."""
 
-    free: bool = False  # detached: what is computed of it are plain numbers
+    free: bool  # detached: what is computed of it are plain numbers
     root: Tensor  # the whole weight, as torch sees it
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
 
@@ -220,7 +220,7 @@ def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = 
     """
     with plain():
         found: Any = value.as_subclass(AnalogView)
-        found.analog = analog
+        found.analog, found.free = analog, False
         found.root = value if root is None else root
         found.cells = value if root is None else cells
         return found
@@ -259,6 +259,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func is Tensor.detach and not torch.compiler.is_compiling():
         if sys._getframe(2).f_code is torch.nn.Parameter.__new__.__code__:
             return _parameter(w)
+    if func in TURNS and args[0].dim() == 2:
+        func, args = Tensor.transpose, (w, 0, 1)
     out = func(*args, **kwargs)
     if not isinstance(w, Analog) or out is w:
         return out

@@ -33,6 +33,8 @@ def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # n
                 f"input must have {weight.shape[-1]} features in its last dimension, got shape "
                 f"{tuple(input.shape)}"
             )
+        if weight.analog.untouched and type(weight) is Analog and input.dtype == weight.dtype:
+            return F.linear(digital(input), weight, bias)
         y = read(digital(input), weight, MATMUL)
     if bias is None:
         return y
