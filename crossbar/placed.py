@@ -166,7 +166,7 @@ class Placed(nn.Module):
             if scale is None:
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             for _, matrix in self.all():
-                matrix.fabricate(scale, w.dtype, w.device)
+                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device)
                 if not w.is_meta:
                     own = matrix is self.matrix
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
@@ -174,6 +174,13 @@ class Placed(nn.Module):
             self._start_rule()
             self.source = parameter.detach().clone() if self.computed else None
         self.show(parameter)
+
+    def _of(self, matrix: Matrix, w: Tensor, scale: Tensor) -> Tensor:
+        """The scale of a matrix: the weight's, unless a rule's chip has a window of its own."""
+        mapping = matrix.chip.mapping
+        if matrix is self.matrix or mapping.w_max is None:
+            return scale
+        return self.form.alike(mapping.scale(w))
 
     def _start_rule(self) -> None:
         """The rule's digital state, as buffers."""
@@ -321,7 +328,7 @@ class Placed(nn.Module):
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 for _, matrix in self.all():
                     cells = matrix.written
-                    cells.w_max.copy_(scale.expand_as(cells.w_max))
+                    cells.w_max.copy_(self._of(matrix, w, scale).expand_as(cells.w_max))
                     matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
         else:
             for _, matrix in self.all():

@@ -14,7 +14,7 @@ from _in_situ import LR, MLP, Run, batches, consistent, fresh, mlp, plain, same
 from torch import Tensor, nn
 
 import crossbar as xb
-from devices import Device, Pulses, SoftBounds
+from devices import Device, Pulses, SoftBounds, Update
 
 NOISY = Device(1e-6, 50e-6, update=SoftBounds(0.5e-6, sigma_c2c=0.3, sigma_d2d=0.3), write=None)
 
@@ -138,6 +138,63 @@ def test_tiki_taka_with_trains_that_always_fire(every):
         np.testing.assert_allclose(plain(layer.weight).numpy().T, c, rtol=0, atol=1e-12)
     assert int(weight.rule_clock) == clock == 80 and pulsed > 30
     consistent(layer)
+
+
+@dataclass(frozen=True)
+class Lopsided(Update):
+    """up = g(1 − v/1), down = g(1 + v/.7), v = (G − G_min)·1.8/ΔG − .8, within its own bounds."""
+
+    g: float = 0.0503
+
+    def step(self, window):
+        return self.g * window.span / 1.8
+
+    def bounds(self, window, p):
+        return window.g_min + window.span * 0.1 / 1.8, window.g_max
+
+    def pulse(self, window, g, p, pulses, draw, at=None):
+        v = (g - window.g_min) * (1.8 / window.span) - 0.8
+        assert not bool(((pulses.up > 0) & (pulses.down > 0)).any())
+        v = 1 - (1 - v) * (1 - self.g) ** pulses.up
+        v = -0.7 + (0.7 + v) * (1 - self.g / 0.7) ** pulses.down
+        return (v + 0.8) * (window.span / 1.8) + window.g_min, p
+
+
+def test_tiki_taka_gives_the_known_answers_of_aihwkit():
+    """aihwkit 1.2's TransferCompound (TTv2), weight by weight: no random number anywhere.
+
+    |x| = |δ| = 1, BL 2 and 2.2 coincidences wanted: every slot fires. A starts at its reference .1.
+    """
+    reference = xb.Differential(route=xb.Reference(), w_max=0.9)
+    fast = xb.Chip(Device(1e-6, 19e-6, update=Lopsided()), mapping=reference)
+    slow = xb.Chip(
+        Device(1e-6, 21e-6, update=SoftBounds(0.2e-6)),
+        mapping=xb.Differential(route=xb.Reference(), w_max=1.0),
+    )
+    rule = xb.TikiTaka(fast_lr=0.0773, buffer=37.3 / 3, scheme=xb.ExactBits(2), fast=fast)
+    layer = nn.Linear(3, 2, bias=False).double()
+    nn.init.zeros_(layer.weight)
+    layer = xb.convert(layer, slow, mode=xb.InSitu(rule=rule), seed=0)
+    a, c = layer.analog["weight"].matrices
+    assert float(a.granularity) == pytest.approx(0.0503)
+    assert float(c.granularity) == pytest.approx(0.02)
+    optimiser, told = xb.InSituSGD(layer, 0.1), {}
+    for t in range(600):
+        x = [1.0 if (t * (7 * j + 5) + t // 5) % 11 < 6 else -1.0 for j in range(3)]
+        d = [1.0 if (t * (5 * i + 3) + t // 3) % 13 < 7 else -1.0 for i in range(2)]
+        d = [-x[0], x[1]] if t % 7 < 4 else d
+        optimiser.zero_grad()
+        (layer(torch.tensor([x]).double()) * torch.tensor([d]).double()).sum().backward()
+        optimiser.step()
+        told[t + 1] = plain(layer.weight)
+    want = {
+        200: [[0.07763, -0.03960, 0], [0, -0.09608, -0.03960]],
+        600: [[0.21528, -0.09608, -0.03960], [-0.02000, -0.27620, -0.07763]],
+    }
+    for n, w in want.items():
+        np.testing.assert_allclose(told[n].numpy(), w, rtol=0, atol=5.1e-6)
+    shown = [[0.5002, -0.0662, 0.1508], [0.1006, -0.4541, -0.2216]]
+    np.testing.assert_allclose(a.weight.mT.numpy(), shown, rtol=0, atol=5.1e-5)
 
 
 def test_reads_see_the_slow_array_alone():
