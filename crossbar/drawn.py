@@ -32,7 +32,9 @@ class Rehearsal:
         if self.direct and device.read is not None:
             self.direct = not device.draws_reads and type(device.read).shift is Read.shift
         if self.direct and device.read is not None:
-            probe = torch.full((layout.devices, 1, 1), device.g_min, dtype=torch.float64)
+            probe = torch.full(
+                (layout.devices, 1, 1), device.g_min, dtype=torch.float64, device="cpu"
+            )
             std = device.std(device.rehearse(probe))
             assert std is not None
             self.direct = std.dim() == 0

@@ -164,6 +164,12 @@ class Matrix(nn.Module):
             self.chip, self.form, self.lines, w_max, self.streams, dtype=dtype, device=device
         )
         self.cells.order = self.order
+        self.near(device)
+
+    def near(self, device: torch.device) -> None:
+        """Bring the converters to where the weight is."""
+        for port in (self.forward_port, self.backward_port):
+            port.to(device)
 
     def program(
         self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None

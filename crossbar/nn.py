@@ -89,6 +89,7 @@ def place(
         chip,
         seed,
         label or f"{type(module).__name__}.{name}",
+        value.device,
     )
     weight.train(module.training)
     weight.computed = name not in module._parameters

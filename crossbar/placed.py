@@ -31,12 +31,19 @@ class Placed(nn.Module):
         chip: the hardware.
         seed: of its random streams; every matrix has streams of its own.
         name: of the weight, for messages.
+        device: where the weight is.
     """
 
     matrix: Matrix
 
     def __init__(
-        self, shape: tuple[int, ...], form: Form, chip: Chip, seed: int, name: str = "weight"
+        self,
+        shape: tuple[int, ...],
+        form: Form,
+        chip: Chip,
+        seed: int,
+        name: str,
+        device: torch.device,
     ) -> None:
         super().__init__()
         self.shape, self.form, self.chip, self.name = tuple(shape), form, chip, name
@@ -50,9 +57,9 @@ class Placed(nn.Module):
         self.source: Tensor | None = None  # of a computed weight, what was written
         self.plain = False  # a checkpoint that knows no chip is being loaded
         self.seed = Streams(seed).seed
-        self._build(self.mode, ())
+        self._build(self.mode, (), device)
 
-    def _build(self, mode: Mode, kept: Sequence[Matrix]) -> None:
+    def _build(self, mode: Mode, kept: Sequence[Matrix], device: torch.device) -> None:
         """Matrices as the mode's rule wants them; the last of `kept` stays the last."""
         lines = tuple(self.form.matrix(torch.empty(1).expand(self.shape)).shape)
         slots, made = mode.slots(), []
@@ -62,6 +69,8 @@ class Placed(nn.Module):
             )
         # the one that is programmed has the weight's own seed, whatever a rule puts before it
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
+        for matrix in made:
+            matrix.near(device)
         self.gains = tuple(slot.gain for slot in slots)
         self.matrices = nn.ModuleList(made).train(self.training)
         self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
@@ -115,7 +124,7 @@ class Placed(nn.Module):
         self.tape.clear()
         self._ask_gradient(parameter, was)
         if moved or mode.slots() != was.slots():
-            self._build(mode, () if moved else old)
+            self._build(mode, () if moved else old, parameter.device)
         elif alike:  # nothing to write
             if mode != was:
                 self._start_rule()
@@ -130,7 +139,7 @@ class Placed(nn.Module):
                 scale = kept.w_max
             self._write(parameter, scale, writer, kept, keep=not last.predistorted)
         else:
-            self._write(parameter, torch.ones((), device="meta"))
+            self._write(parameter, None)
 
     def check(self, mode: Mode, chip: Chip) -> None:
         """Refuse what cannot be right."""
@@ -225,7 +234,7 @@ class Placed(nn.Module):
         self.seed = Streams(seed).seed
         scale = self.matrix.written.w_max if self.mode.written else None
         calibrated = self.matrix.state_dict()
-        self._build(self.mode, ())
+        self._build(self.mode, (), parameter.device)
         for name in ("forward_port", "backward_port"):
             for scales in ("dac_scale", "adc_scale"):
                 if (value := calibrated.get(f"{name}.{scales}")) is not None:

@@ -69,7 +69,8 @@ class Port(nn.Module):
         self.settings = self.wanted = settings  # while it is calibrated other settings are in use
         self.ready = False  # whether what is to be calibrated is
         dac, adc = settings.dac, settings.adc
-        nan = torch.full((), torch.nan, dtype=torch.float64)
+        # numbers from the start, also in a model on the meta device: no checkpoint need bring them
+        nan = torch.full((), torch.nan, dtype=torch.float64, device="cpu")
         held = dac is not None and dac.range.held
         self.register_buffer("dac_scale", nan.clone() if held else None)
         held = adc is not None and adc.range.held
@@ -86,11 +87,11 @@ class Port(nn.Module):
                 self.register_buffer(part, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Port:
-        """Move devices; scales stay float64."""
+        """Move to another device; values and float64 stay, through `half` and `to_empty` too."""
 
         def move(t: Tensor) -> Tensor:
-            moved: Tensor = fn(t)
-            return moved if moved.dtype == t.dtype else t.to(moved.device)
+            device = fn(t).device
+            return t if device.type == "meta" else t.to(device)
 
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
         return self

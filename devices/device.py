@@ -105,7 +105,8 @@ class Device:
         part, or a parameter of another one, leaves the rest of the chip as it was.
         """
         dtype = dtype or torch.get_default_dtype()
-        seed = int(torch.randint(2**62, (), generator=generator).item())
+        where = "cpu" if generator is None else generator.device
+        seed = int(torch.randint(2**62, (), generator=generator, device=where).item())
         g = torch.full(shape, self.g_min, dtype=dtype, device=device)
         age = torch.zeros(shape if self.ages else (), dtype=torch.float64, device=device)
         leaves = {

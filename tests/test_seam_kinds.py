@@ -468,3 +468,25 @@ def test_transposes_that_are_attributes_are_traced(mode):
         model = xb.convert(net, xb.Chip(), mode=mode, seed=0)
         got = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
         torch.testing.assert_close(got, net(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+def test_converters_keep_their_numbers_on_the_meta_device(per_column):
+    """`to_empty` makes numbers of chance: a plain checkpoint would not bring these back."""
+    adc = xb.ADC(8, range=xb.Calibrated())
+    mapping = xb.Differential(per_column=per_column)
+    chip = xb.Chip(NOISY.device, mapping=mapping, forward=xb.Periphery(xb.DAC(8), adc))
+    x = torch.randn(8, 6)
+    for mode in MODES:
+        with torch.device("meta"):
+            model = xb.convert(nn.Sequential(nn.Linear(6, 5)), chip, mode=mode, seed=0)
+        model.to_empty(device="cpu")
+        model.load_state_dict(nn.Sequential(nn.Linear(6, 5)).state_dict())
+        with pytest.raises(RuntimeError, match="before calibration"):
+            model(x)
+        xb.calibrate(model, [x])
+        scale = model[0].analog["weight"].matrix.forward_port.adc_scale.clone()
+        model.to("meta").to_empty(device="cpu")
+        kept = model[0].analog["weight"].matrix.forward_port.adc_scale
+        assert torch.equal(kept, scale) and kept.dtype == torch.float64
+        assert model.half()[0].analog["weight"].matrix.forward_port.adc_scale.equal(scale)
