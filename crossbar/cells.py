@@ -135,8 +135,7 @@ class Cells(nn.Module):
             setattr(self, name, value)
         elif (
             held is None
-            or held.shape != value.shape
-            or held.dtype != value.dtype
+            or (held.shape, held.dtype, held.device) != (value.shape, value.dtype, value.device)
             or held.is_inference()
         ):
             setattr(self, name, value.clone() if value.is_inference() else value)

@@ -14,6 +14,7 @@ from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
 from crossbar.matrix import Matrix
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
+from crossbar.pulses import ExactBits
 from crossbar.regions import Form
 from crossbar.streams import Streams, derive
 from crossbar.tape import Tape
@@ -220,9 +221,14 @@ class Placed(nn.Module):
         with torch._C.DisableTorchFunctionSubclass():
             w = self._wanted(parameter)
         scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
-        trains = self.chip.device.update is not None and not self.chip.mapping.untrainable()
-        mode = InSitu() if trains and not self.computed else Programmed()
-        self.settle(parameter, mode, scale=scale, writer=writer)
+        self.settle(parameter, self._after(), scale=scale, writer=writer)
+
+    def _after(self) -> Mode:
+        """The mode that `program` ends in: in situ where pulses can go on training the cells."""
+        update = self.chip.device.update
+        if update is None or self.chip.mapping.untrainable() or self.computed:
+            return Programmed()
+        return InSitu(ExactBits(bl=31)) if update.whole else InSitu()
 
     def advance(self, dt: float, temperature: float) -> None:
         """Let dt seconds pass at `temperature` [K]."""
@@ -331,7 +337,9 @@ class Placed(nn.Module):
         if not self.mode.written:
             return
         self.tape.clear()
-        if plain:
+        if plain and self.matrix.written.g.is_meta and not parameter.is_meta:
+            self._write(parameter, None)
+        elif plain:
             with writing(), torch._C.DisableTorchFunctionSubclass():
                 w = self._wanted(parameter)
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))

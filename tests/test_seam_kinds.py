@@ -19,6 +19,7 @@ from devices import (
     GaussianRead,
     SinhIV,
     SoftBounds,
+    presets,
     write_verify,
 )
 
@@ -490,3 +491,42 @@ def test_converters_keep_their_numbers_on_the_meta_device(per_column):
         kept = model[0].analog["weight"].matrix.forward_port.adc_scale
         assert torch.equal(kept, scale) and kept.dtype == torch.float64
         assert model.half()[0].analog["weight"].matrix.forward_port.adc_scale.equal(scale)
+
+
+def test_program_ends_in_a_mode_that_the_law_can_have():
+    """A law of whole counts trains by whole counts."""
+    device = presets.pcm_onesided()
+    chip = xb.Chip(device, mapping=xb.Differential(route=xb.OneSided()))
+    model = xb.program(xb.convert(nn.Linear(5, 4), chip, seed=0))
+    before, x = model.weight.detach().clone(), torch.randn(64, 5)
+    assert isinstance(model.analog["weight"].mode.scheme, xb.ExactBits)
+    model(x).square().sum().backward()
+    xb.InSituSGD(model, 0.1).step()
+    assert not torch.equal(before, model.weight.detach())
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+@pytest.mark.parametrize("mode", MODES, ids=kind)
+def test_checkpoints_are_assigned_to_models_without_numbers(mode, per_column):
+    """`load_state_dict(assign=True)` on the meta device: cells, or a plain checkpoint."""
+    mapping = xb.Differential(per_column=per_column)
+    noisy = xb.Chip(NOISY.device, mapping=mapping)
+    quiet = xb.Chip(Device(1e-6, 50e-6, update=SoftBounds(1e-9)), mapping=mapping)
+    net, x = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)), torch.randn(4, 6)
+    for chip in (quiet, noisy):
+        saved = xb.convert(net, chip, mode=mode, seed=0)
+        for source in (saved, net):
+            with torch.device("meta"):
+                shape = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+                model = xb.convert(shape, chip, mode=mode, seed=0)
+            model.load_state_dict(source.state_dict(), assign=True)
+            assert not any(p.is_meta for p in model.parameters())
+            torch.testing.assert_close(
+                model[0].weight.as_subclass(torch.Tensor), saved[0].weight.as_subclass(torch.Tensor)
+            )
+            if chip is quiet:
+                torch.testing.assert_close(model(x), net(x), rtol=1e-5, atol=1e-6)
+            if isinstance(mode, xb.InSitu):
+                model(x).sum().backward()
+                xb.InSituSGD(model, 0.1).step()
+                assert not torch.equal(model[0].weight, saved[0].weight)

@@ -344,6 +344,11 @@ def _loaded(module: Any, incompatible: Any) -> None:
         parameter = module._parameters.get(name)
         if analog is None or parameter is None:
             continue
+        shown = analog.mode.written and parameter.is_meta
+        if shown and not analog.matrix.written.g.is_meta:  # cells alone were assigned
+            blank = torch.empty_like(parameter, device=analog.matrix.written.g.device)
+            parameter = nn.Parameter(blank.as_subclass(Tensor), parameter.requires_grad)
+            module._parameters[name] = parameter
         if type(parameter) is nn.Parameter:  # load_state_dict(assign=True)
             carry(parameter, analog)
         analog.loaded(parameter)
