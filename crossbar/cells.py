@@ -34,6 +34,10 @@ class Writer(Protocol):
         """The array after writing `target` [S], or what holds it as `state` (`Verified`)."""
 
 
+FOLLOW = 100
+"""Updates after which the full scales of converters follow the cells; before, at powers of two."""
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
@@ -56,6 +60,7 @@ class Cells(nn.Module):
     matrix: Tensor  # (C, ..., in the weight's memory order)
     variance: Tensor | None
     back: Tensor | None
+    reach: Tensor | None  # (2, tiles, C, 4) that converters without a range of their own follow
 
     def __init__(
         self,
@@ -90,6 +95,12 @@ class Cells(nn.Module):
         for name in Planes._fields[:3]:
             self.register_buffer(name, None, persistent=False)
         self.refresh()
+        self._follows = any(
+            port.adc is not None and port.adc.range.reached
+            for port in (chip.forward, chip.backwards)
+        )
+        self.register_buffer("reach", None)
+        self.sized()
 
     def _named(self, name: str, leaf: Any) -> Any:
         """Register every tensor of a leaf, nested ones too; the leaf with their names instead."""
@@ -158,6 +169,34 @@ class Cells(nn.Module):
                 self._put(name, None if value is None else self._laid(value))
         self._own, self._seen = self._buffers["matrix"], self._stamp()
 
+    def sized(self) -> None:
+        """Let the full scales of converters that follow their cells fit what these hold now.
+
+        Verbs that write weights do; time and noise leave full scales as they are.
+        """
+        if not self._follows:
+            return
+        layout, planes, shape = self.chip.layout, self.planes(), tuple(self.g.shape)
+        tiles = [self.chip.tiles(shape, transposed) for transposed in (False, True)]
+        columns = len(layout.columns)
+        found = self.g.new_zeros(2, max(map(len, tiles)), columns, 4, dtype=torch.float64)
+        if not self.g.is_meta:
+            with writing():
+                back = planes.matrix if planes.back is None else planes.back
+                for m, own, ends in zip((planes.matrix, back.mT), found, tiles, strict=True):
+                    for k, (a, b) in enumerate(ends):
+                        for c in range(columns):
+                            own[k, c] = layout.reach(c, m[c][..., a:b, :], self.chip.floor)
+        with writing():
+            self._put("reach", found)
+
+    def follow(self) -> None:
+        """After an update: full scales follow at once at first, then every `FOLLOW` updates."""
+        if self._follows:
+            n = int(self.updates)
+            if n & (n - 1) == 0 or n % FOLLOW == 0:
+                self.sized()
+
     def _stamp(self) -> int | None:
         return None if self.g.is_inference() else self.g._version
 
@@ -177,7 +216,7 @@ class Cells(nn.Module):
                     self.refresh()
         matrix = seen(self.matrix)
         assert matrix is not None
-        return Planes(matrix, seen(self.variance), seen(self.back), self.tiles)
+        return Planes(matrix, seen(self.variance), seen(self.back), self.tiles, self.reach)
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
@@ -214,6 +253,7 @@ class Cells(nn.Module):
             reached = write(device, self.state, targets, generator=generator)
             # a write-and-verify also says which cells failed
             self.state = getattr(reached, "state", reached)
+            self.sized()
         return targets
 
     def pulse(
@@ -248,6 +288,7 @@ class Cells(nn.Module):
             generator = self.streams.generator(WRITE, self.g.device)
             v = v.to(self.g).expand_as(self.g)
             self.state = self.chip.device.drive(self.state, v, dt, generator=generator)
+            self.sized()
 
     def advance(self, dt: float, temperature: float) -> None:
         """Let dt seconds pass at `temperature` [K]."""
@@ -307,9 +348,18 @@ class Cells(nn.Module):
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
         self.state = State(*map(_copied, new))
+        self.sized()
         return same
 
     # ---- torch's conventions -------------------------------------------------------------------
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, a: Any, b: Any, missing: Any, *args: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, a, b, missing, *args)
+        if f"{prefix}reach" in missing:  # of a chip whose converters had ranges of their own
+            missing.remove(f"{prefix}reach")
+            self.sized()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Cells:
         """Move devices and change between float32 and float64; never below, never the clock."""
@@ -319,7 +369,8 @@ class Cells(nn.Module):
             if not t.is_floating_point():
                 return fn(t)
             low = probe.dtype in (torch.float16, torch.bfloat16)
-            dtype = torch.float64 if t is self.age else torch.float32 if low else probe.dtype
+            clock = t is self.age or t is self.reach
+            dtype = torch.float64 if clock else torch.float32 if low else probe.dtype
             if t.is_meta or probe.is_meta or dtype == probe.dtype:
                 return fn(t)
             return t.to(device=probe.device, dtype=t.dtype if low else dtype)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from crossbar.layout import Layout
 from crossbar.mappings import Differential, Mapping
 from crossbar.port import Periphery
+from crossbar.quantise import balanced
 from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, SourceLine, Wires
 from devices import Device, presets
@@ -80,6 +81,16 @@ class Chip:
                 raise TypeError(f"tile must be (rows, columns) or None, got {self.tile!r}")
             whole("tile rows", self.tile[0], 1)
             whole("tile columns", self.tile[1], 1)
+
+    def tiles(self, lines: tuple[int, ...], transposed: bool) -> list[tuple[int, int]]:
+        """First and last driven line of every tile of a matrix (..., rows, cols)."""
+        tile = self.tile or (None, None)
+        return balanced(lines[-1 if transposed else -2], tile[1 if transposed else 0])
+
+    @property
+    def backwards(self) -> Periphery:
+        """Converters of the transposed read."""
+        return self.backward or self.forward.transposed()
 
     @property
     def layout(self) -> Layout:

@@ -29,6 +29,9 @@ class Direction(ABC):
     channel: ClassVar[int]
     """Dimension of a product along which the sensed lines lie."""
 
+    lone: ClassVar[bool] = False
+    """Whether lines are driven one by one."""
+
     @abstractmethod
     def product(self, v: Tensor, m: Tensor, a: int, b: int) -> Tensor:
         """Sums of the driven lines a…b, an entry per sensed line, before they make an image."""
@@ -128,6 +131,8 @@ class Dense(Direction):
 @dataclass(frozen=True, eq=False)
 class Pick(Dense):
     """One line driven by each number, of `count`: (..., 1) at the lines `at` (...)."""
+
+    lone: ClassVar[bool] = True
 
     at: Tensor
     count: int

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ALIGNED = 8.0
+"""Norms of a column that the largest of its outputs stays within, beyond its sum."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -16,15 +19,18 @@ class Column:
     Args:
         signs: of the K devices of a weight, −1, 0 or 1.
         weight: what a unit of window counts in W/w_max.
-        top: largest |Σ signs_k place_k| in use, as a part of the window.
         shared: place in the window of a reference column that all columns of a tile subtract
             before they are converted; None: none.
     """
 
     signs: tuple[int, ...]
     weight: float = 1.0
-    top: float = 1.0
     shared: float | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """Whether what all columns have in common does not reach the converter."""
+        return self.balance == 0 or self.shared is not None
 
     @property
     def balance(self) -> int:
@@ -94,16 +100,46 @@ class Layout:
         common = (c.weight * c.balance * floor for c in self.columns if c.shared is None)
         return self.offset - sum(common)
 
-    def reach(self, column: Column, lines: int, floor: float) -> float:
-        """Default full scale of a converter behind `lines` driven lines, in units of v_max ΔG.
+    def level(self, c: int, m: Tensor, floor: float) -> Tensor:
+        """Default full scale of the converters of layout column c, () in units of v_max ΔG.
 
-        √lines where the column balances (inputs and weights of random sign stay well inside it),
-        half of what all lines could give where it does not.
+        Args:
+            c: which column.
+            m: (..., driven, sensed) that they see, relative to the window.
+            floor: g_min/ΔG.
+
+        With S the sum of a sensed line's R entries and n their norm, the largest over all lines of
+
+            min(√R n, |S| + 8n)      or S where the column does not balance
+
+        √R n and S no vector can pass. Sums of terms of random sign stay within 8n, and of trained
+        layers, which are aligned with what they see, nothing is lost to it at 8 bits, where √R
+        clips and Σ|m| is too coarse.
         """
-        lines = max(lines, 1)  # a layer without inputs gives its bias
-        if column.balance == 0 or column.shared is not None:
-            return column.top * lines**0.5
-        return abs(column.balance) * (0.5 * column.top + floor) * lines
+        total, power = self._sums(c, m, floor)
+        if not self.columns[c].balanced:
+            return total.amax().abs()
+        return torch.minimum(power * m.shape[-2] ** 0.5, total.abs() + ALIGNED * power).amax()
+
+    def reach(self, c: int, m: Tensor, floor: float) -> Tensor:
+        """The same and what else bounds a product of m with one vector, (4,) float64.
+
+        `level`, then the largest |S|, ‖m − mean m‖ and |m| of all lines.
+        """
+        total, power = self._sums(c, m, floor)
+        spread = (power.square() - total.square() / max(m.shape[-2], 1)).clamp(min=0).sqrt()
+        top = (m - self.columns[c].reference(floor)).abs() if m.numel() else total
+        found = (self.level(c, m, floor), *(t.amax() for t in (total.abs(), spread, top)))
+        return torch.stack(found).double()
+
+    def _sums(self, c: int, m: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+        """Sum and norm of every sensed line; of none, those of one without a weight."""
+        if not m.numel():
+            return m.new_zeros(1), m.new_zeros(1)
+        m = m.to(torch.promote_types(m.dtype, torch.float32))
+        if reference := self.columns[c].reference(floor):
+            m = m - reference
+        return m.sum(-2), torch.linalg.vector_norm(m, 2, -2)
 
 
 def _combined(cells: Tensor, signs: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,11 +10,10 @@ from torch import Tensor, nn
 
 from crossbar.cells import Cells, Writer, writing
 from crossbar.chip import Chip
-from crossbar.operations import Matmul, Operation
+from crossbar.operations import Lookup, Matmul, Operation
 from crossbar.planes import Order
 from crossbar.port import Port
 from crossbar.pulses import Scheme
-from crossbar.quantise import balanced
 from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.streams import WRITE, Streams
@@ -48,17 +48,12 @@ class Matrix(nn.Module):
         for name in COMPENSATION:
             self.register_buffer(name, None)
         self.layout, self.floor, self.span = chip.layout, chip.floor, chip.device.window.span
-        columns, backward = len(self.layout.columns), chip.backward or chip.forward.transposed()
+        columns = len(self.layout.columns)
         lead, (rows, cols) = shape[:-2], shape[-2:]
         name = f"{self.streams.seed}/converters"
-        down, across = len(self.tiles(False)), len(self.tiles(True))
+        down, across = (len(chip.tiles(self.lines, transposed)) for transposed in (False, True))
         self.forward_port = Port(chip.forward, down, columns, (*lead, cols), f"{name}/0")
-        self.backward_port = Port(backward, across, columns, (*lead, rows), f"{name}/1")
-
-    def tiles(self, transposed: bool) -> list[tuple[int, int]]:
-        """First and last driven line of every tile."""
-        tile = self.chip.tile or (None, None)
-        return balanced(self.lines[-1 if transposed else -2], tile[1 if transposed else 0])
+        self.backward_port = Port(chip.backwards, across, columns, (*lead, rows), f"{name}/1")
 
     @property
     def order(self) -> Order | None:
@@ -99,8 +94,25 @@ class Matrix(nn.Module):
     def read_column(self, j: Tensor | int) -> Tensor:
         """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows)."""
         at = torch.as_tensor(j, device=self.written.g.device)
-        hot = nn.functional.one_hot(at, self.lines[-1]).to(self.written.g)
-        return self.mv_t(hot)
+        return self._physical(*self._picked(at, self.lines[-1], transposed=True))
+
+    def read_row(self, i: Tensor | int) -> Tensor:
+        """Rows i (q,) as the forward periphery reads them one by one, (q, ..., cols)."""
+        at = torch.as_tensor(i, device=self.written.g.device)
+        return self._physical(*self._picked(at, self.lines[-2], transposed=False))
+
+    def _picked(self, at: Tensor, count: int, transposed: bool) -> tuple[Tensor, Call]:
+        """Inputs that drive lines one by one; those of several groups drive that line of each."""
+        g, region = self.written.g, Region(transposed=transposed)
+        if math.prod(self.lines[:-2]) == 1:
+            return g.new_ones(*at.shape, 1), Call(self, Lookup(at, count), region, quiet=self.quiet)
+        hot = (
+            nn.functional.one_hot(at, count)
+            .to(g)
+            .unsqueeze(-2)
+            .expand(*at.shape, self.lines[0], -1)
+        )
+        return hot, Call(self, Matmul(), region, quiet=self.quiet)
 
     def _physical(self, x: Tensor, call: Call) -> Tensor:
         planes = self.written.planes()
@@ -184,6 +196,7 @@ class Matrix(nn.Module):
         with writing():
             self._pulse(pulses)
             self.written.refresh()
+            self.written.sized()
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
@@ -204,6 +217,7 @@ class Matrix(nn.Module):
                 self._pulse(Pulses(one, none))
                 self._pulse(Pulses(none, one))
             self.written.refresh()
+            self.written.sized()
 
     def update(
         self,
@@ -255,6 +269,7 @@ class Matrix(nn.Module):
                 self._pulse(pulses, fired, efficacy, generator)
             cells.maintain(generator)
             cells.refresh()
+            cells.follow()
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""

@@ -22,6 +22,7 @@ class Planes(NamedTuple):
     variance: Tensor | None = None  # () or (C, ..., rows, cols), of the read noise / ΔG²
     back: Tensor | None = None  # (C, ..., rows, cols) of the transposed read, where it differs
     tiles: CellTiles | None = None  # where no matrix reads the cells
+    reach: Tensor | None = None  # (2, tiles, C, 4) of both directions, see `Layout.reach`
 
 
 def planes_of(chip: Chip, state: State, order: Order | None = None) -> Planes:

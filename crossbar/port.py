@@ -119,7 +119,7 @@ class Port(nn.Module):
         return tuple(d._replace(v=d.v.to(x.dtype)) for d in digits), scale
 
     def full_scale(
-        self, i: Tensor, tile: int, column: int, reach: float, unit: float, channel: int
+        self, i: Tensor, tile: int, column: int, reach: Tensor | float, unit: float, channel: int
     ) -> Tensor | float:
         """Current at the largest code, in units of v_max ΔG = `unit` [A]."""
         adc = self.settings.adc

@@ -27,9 +27,14 @@ class Range(ABC):
         """The full scale that the settings name, if they do."""
         return None
 
+    @property
+    def reached(self) -> bool:
+        """Whether an ADC takes it from what its cells can give."""
+        return False
+
     @abstractmethod
     def scale(
-        self, peak: Callable[[], Tensor], held: Tensor | None, default: float
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
     ) -> Tensor | float:
         """The full scale.
 
@@ -46,9 +51,11 @@ class Fixed(Range):
 
     Args:
         full_scale: of a DAC, the logical input that maps to v_max; of an ADC, the current [A] at
-            the largest code, where None takes the layout's `reach`: v_max · span · ΔG · √lines for
-            differential columns (lines summed by the tile; inputs and weights of random sign stay
-            well inside it).
+            the largest code, where None takes what the cells behind the converters of a tile can
+            give: v_max · ΔG · max over columns of min(√R ‖w‖, |Σw| + 8‖w‖), of R cells w in units
+            of the window (`Layout.level`), as they were written; in situ it follows the updates.
+            Converters of columns that do not balance, and of lines driven one by one, take what no
+            vector v can pass: min(Σw, |Σw| |mean v| + ‖w − mean w‖ ‖v − mean v‖, max|w| Σ|v|).
 
     Raises:
         ValueError: full_scale not positive.
@@ -65,8 +72,13 @@ class Fixed(Range):
         """The constant."""
         return self.full_scale
 
+    @property
+    def reached(self) -> bool:
+        """Whether it is left to the cells."""
+        return self.full_scale is None
+
     def scale(
-        self, peak: Callable[[], Tensor], held: Tensor | None, default: float
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
     ) -> Tensor | float:
         """The constant."""
         return default
@@ -82,7 +94,7 @@ class PerVector(Range):
     relative: ClassVar[bool] = True
 
     def scale(
-        self, peak: Callable[[], Tensor], held: Tensor | None, default: float
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
     ) -> Tensor | float:
         """The peak; 1 of a vector that is all zero."""
         top = peak()
@@ -109,7 +121,7 @@ class Calibrated(Range):
         between("quantile", self.quantile, 1e-6, 1)
 
     def scale(
-        self, peak: Callable[[], Tensor], held: Tensor | None, default: float
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
     ) -> Tensor | float:
         """What was measured."""
         assert held is not None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossbar.converters import Digit
 from crossbar.directions import Direction
-from crossbar.layout import Column
+from crossbar.layout import Column, Layout
 from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
@@ -99,7 +99,7 @@ class Call:
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
         """Number, first and last driven line of every tile, counted within the driven lines."""
-        whole = self.matrix.tiles(self.transposed)
+        whole = self.matrix.chip.tiles(self.matrix.lines, self.transposed)
         driven = self.region.cols if self.transposed else self.region.rows
         if driven == WHOLE:
             return [(k, a, b) for k, (a, b) in enumerate(whole)]
@@ -172,7 +172,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
             if not apart:
                 found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
             else:
-                found = _column(v, planes, c, column, call, unit)
+                found = _column(v, planes, c, column, call, gauge, unit)
             factor = weight * column.weight
             found = found if factor == 1 else found * factor
             total = found if total is None else total + found
@@ -186,7 +186,13 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
 
 
 def _column(
-    v: Tensor, planes: Planes, c: int, column: Column, call: Call, unit: Tensor | None
+    v: Tensor,
+    planes: Planes,
+    c: int,
+    column: Column,
+    call: Call,
+    gauge: Tensor | None,
+    unit: Tensor | None,
 ) -> Tensor:
     """Digital sum over the tiles of one layout column, each with its noise and through its ADC."""
     matrix, port, direction = call.matrix, call.port, call.direction
@@ -206,7 +212,7 @@ def _column(
             i = torch.addcmul(i, streams.normal(i, noise), spread.to(i.dtype))
         full: Tensor | float | None = None
         if adc is not None:
-            reach = matrix.layout.reach(column, b - a, floor)
+            reach = _reach(v, planes, c, (tile, a, b), call, gauge) if adc.range.reached else 1.0
             # a range taken from what is converted is taken of currents, not of their logical sums
             own = i / unit if unit is not None and adc.range.relative else i
             full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
@@ -223,6 +229,44 @@ def _column(
         total = i if total is None else total + i
     assert total is not None
     return total
+
+
+def _reach(
+    v: Tensor,
+    planes: Planes,
+    c: int,
+    tile: tuple[int, int, int],
+    call: Call,
+    gauge: Tensor | None,
+) -> Tensor:
+    """Default full scale of the converters of a tile and column, in units of v_max ΔG."""
+    layout: Layout = call.matrix.layout
+    floor, direction, (k, a, b) = call.matrix.floor, call.direction, tile
+    bounded = not layout.columns[c].balanced or direction.lone
+
+    def of_cells() -> Tensor:
+        m, unit = planes.matrix[c].detach()[..., a:b, :], gauge
+        if unit is not None and (unit.dim() or layout.columns[c].reference(floor)):
+            m, unit = m / (unit.unsqueeze(-2) if unit.dim() else unit), None
+        found = layout.reach(c, m, floor) if bounded else layout.level(c, m, floor)
+        return found if unit is None else found / unit
+
+    if planes.reach is not None:
+        found = planes.reach[int(call.transposed), k, c]
+        found = found if bounded else found[0]
+    elif gauge is not None and call.keeper is not None and call.region.whole:
+        found = call.keeper.kept((call.transposed, k, c, bounded), of_cells)
+    else:
+        found = of_cells()
+    if bounded:
+        level, total, spread, top = found.unbind()
+        v, sensed = wide_of(v), planes.matrix.shape[-1]
+        mean = direction.total(v, a, b, sensed) / max(b - a, 1)
+        power = direction.total(v.square(), a, b, sensed) - mean.square() * (b - a)
+        size = direction.total(v.abs(), a, b, sensed)
+        found = mean.abs() * total + power.clamp(min=0).sqrt() * spread
+        found = torch.minimum(found, size * top).clamp(max=level)
+    return torch.where(found > 0, found, 1.0)
 
 
 def _currents(

@@ -25,7 +25,7 @@ def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
     variance = planes.variance
     if variance is not None and variance.dim() and variance[0].numel() > 1:
         variance = call.turned(variance)
-    seen = Planes(call.turned(matrix), variance, None, planes.tiles)
+    seen = Planes(call.turned(matrix), variance, None, planes.tiles, planes.reach)
     if w_max.dim() == 0:
         return read(x, seen, call) * w_max
     columns = call.columns(w_max)
@@ -46,10 +46,16 @@ def _forward(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
     return scaled_read(x, planes, w_max, call).to(x.dtype)
 
 
+def _keep(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    x, w, matrix, variance, back, tiles, reach, w_max, call = inputs
+    ctx.save_for_backward(x, w, matrix, variance, back, reach, w_max)
+    ctx.tiles, ctx.call = tiles, call
+
+
 def _backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-    x, w, matrix, variance, back, w_max = ctx.saved_tensors
+    x, w, matrix, variance, back, reach, w_max = ctx.saved_tensors
     call: Call = ctx.call
-    planes, by_x, by_w, by_m = Planes(matrix, variance, back, ctx.tiles), None, None, None
+    planes, by_x, by_w, by_m = Planes(matrix, variance, back, ctx.tiles, reach), None, None, None
     with torch._C.DisableTorchFunctionSubclass():
         if wanted(ctx, 0):
             if torch.is_grad_enabled():
@@ -60,7 +66,7 @@ def _backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
             by_w = call.keeper.gradient(x, d, w, call, captured(ctx, 1))
         if wanted(ctx, 2):  # resistances that ask for a gradient
             by_m = _by_planes(x, d, matrix, w_max, call)
-    return by_x, by_w, by_m, None, None, None, None, None
+    return by_x, by_w, by_m, *(None,) * 6
 
 
 def _by_planes(x: Tensor, d: Tensor, matrix: Tensor, w_max: Tensor, call: Call) -> Tensor:
@@ -108,11 +114,10 @@ class Physical(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """The read."""
-        x, w, matrix, variance, back, tiles, w_max, call = inputs
-        ctx.save_for_backward(x, w, matrix, variance, back, w_max)
-        ctx.tiles, ctx.call = tiles, call
+        x, w, *planes, w_max, call = inputs
+        _keep(ctx, inputs)
         with torch._C.DisableTorchFunctionSubclass():
-            return _forward(x, Planes(matrix, variance, back, tiles), w_max, call)
+            return _forward(x, Planes(*planes), w_max, call)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
@@ -134,9 +139,7 @@ class PhysicalT(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep what the backward read needs."""
-        x, w, matrix, variance, back, tiles, w_max, call = inputs
-        ctx.save_for_backward(x, w, matrix, variance, back, w_max)
-        ctx.tiles, ctx.call = tiles, call
+        _keep(ctx, inputs)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:

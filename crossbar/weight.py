@@ -182,8 +182,17 @@ class AnalogWeight(Placed):
         w = root.detach()
         w = w.float() if w.dtype in (torch.float16, torch.bfloat16) else w
         found = self.form.alike(self.chip.mapping.scale(self.form.matrix(w), self.mode.headroom))
-        self._scale, self.dirty = (root, key, found) if keeps else None, False
+        self._scale, self.dirty = (root, key, found, {}) if keeps else None, False
         return found
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What was made of a float weight, as long as its scale is kept."""
+        if self._scale is None:
+            return make()
+        found: dict[tuple[Any, ...], Tensor] = self._scale[3]
+        if key not in found:
+            found[key] = make()
+        return found[key]
 
     def lookup(self, ids: Tensor, w: Tensor, padding: int | None) -> Tensor:
         """Columns of the array as rows of a table (ids..., in): a tied embedding reads them.

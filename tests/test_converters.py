@@ -69,7 +69,9 @@ def reference_read(weight, x, w_max, v_max, g_span, dac_bits, adc_bits, tile, fu
     total = 0
     for a, b in tile:
         current = v[:, a:b] @ g[a:b]
-        top = v_max * g_span * np.sqrt(b - a) if full is None else full
+        n = np.linalg.norm(g[a:b], axis=0)
+        reach = np.minimum(np.sqrt(b - a) * n, abs(g[a:b].sum(0)) + 8 * n).max()
+        top = v_max * reach if full is None else full
         total = total + np.clip(np.round(current / top * n_adc), -n_adc, n_adc) * top / n_adc
     return total * scale * w_max / (v_max * g_span)
 
@@ -220,7 +222,11 @@ def test_calibrated_ranges():
 
 
 def test_defaults_work_uncalibrated_on_ordinary_data():
-    """8-bit converters with default ranges: a few per cent of output error."""
+    """8-bit converters with default ranges: a few per cent of output error.
+
+    Full scale is 8 norms of the largest column, and outputs are a third of a norm: one code is 0.2
+    of an output's standard deviation, its rounding error 6 %.
+    """
     torch.manual_seed(0)
     forward = xb.Periphery(xb.DAC(), xb.ADC())
     for rows in (16, 64, 784):
@@ -234,4 +240,4 @@ def test_defaults_work_uncalibrated_on_ordinary_data():
             ):
                 want = digital(x).detach()
                 error = float((layer(x).detach() - want).norm() / want.norm())
-                assert error < (0.2 if isinstance(mode, xb.InSitu) else 0.06), (rows, mode)
+                assert error < (0.2 if isinstance(mode, xb.InSitu) else 0.09), (rows, mode)

@@ -127,8 +127,10 @@ def test_sliced_read_through_converters_equals_a_composition_in_numpy():
     total = 0.0
     for digit, weight in zip(digits, (7 * 4 / 31, 3 / 31), strict=True):
         for rows in (slice(0, 4), slice(4, 8)):
-            i = v[:, rows] @ (digit[rows] * np.sign(w[rows]))
-            total = total + weight * np.clip(np.round(i / 2.0 * 31), -31, 31) * 2.0 / 31
+            m = digit[rows] * np.sign(w[rows])
+            i, n = v[:, rows] @ m, np.linalg.norm(m, axis=0)
+            full = np.minimum(2 * n, abs(m.sum(0)) + 8 * n).max()
+            total = total + weight * np.clip(np.round(i / full * 31), -31, 31) * full / 31
     with torch.no_grad():
         got = xb.convert(lin, chip, mode=xb.Programmed(), seed=0)(torch.tensor(x)).numpy()
     assert np.abs(got - total * peak * w_max).max() < 1e-12

@@ -34,10 +34,8 @@ class Devices(Differential):
 
     def layout(self, device: Device) -> Layout:
         """One converter sees all pairs."""
-        (pair,) = super().layout(device).columns
-        top = pair.top * self.count
-        column = Column(pair.signs * self.count, pair.weight / self.count, top)
-        return Layout((column,), linear=((top, 0.0),))
+        top = self.encoding(device).span * self.count
+        return Layout((Column((1, -1) * self.count, 1 / top),), linear=((top, 0.0),))
 
     def places(self, w: Tensor, device: Device) -> Tensor:
         """(2 count, ..., rows, cols)."""

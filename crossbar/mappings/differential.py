@@ -160,7 +160,7 @@ class Differential(Mapping):
     def layout(self, device: Device) -> Layout:
         """One converter sees g⁺ − g⁻."""
         span = self.encoding(device).span
-        return Layout((Column((1, -1), 1 / span, span),), linear=((span, 0.0),))
+        return Layout((Column((1, -1), 1 / span),), linear=((span, 0.0),))
 
     def places(self, w: Tensor, device: Device) -> Tensor:
         """(2, ..., rows, cols)."""

@@ -51,5 +51,5 @@ class OffsetColumn(SingleCell):
 
     def layout(self, device: Device) -> Layout:
         """One balanced converter."""
-        column = Column((1,), 2.0, 0.5, shared=0.5)
+        column = Column((1,), 2.0, shared=0.5)
         return Layout((column,), linear=((0.5, 0.0),))

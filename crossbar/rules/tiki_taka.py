@@ -85,9 +85,7 @@ class TikiTaka(Rule):
                     self._transfer(a, c, h, (int(clock) // self.every - 1) % n, job.lr)
 
     def _transfer(self, a: Matrix, c: Matrix, h: Tensor, j: int, lr: float) -> None:
-        hot = torch.zeros_like(h[..., 0])
-        hot[..., j] = 1
-        v = a.mv(hot)  # (..., cols)
+        v = a.read_row(j)  # (..., cols)
         step = a.granularity[..., 0, :] if a.granularity.dim() else a.granularity
         h[..., j, :] += self.transfer_lr * lr * v / (self.buffer * step)
         sign = h[..., j, :].trunc().sign()
