@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.chip import Chip
-from crossbar.planes import Order, Planes, placed, planes_of
+from crossbar.planes import Order, Planes, placed, planes_of, reach_of
 from crossbar.regions import Form
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 from devices.draw import seeded
+from devices.trees import mapped
 
 
 class Writer(Protocol):
@@ -83,7 +84,7 @@ class Cells(nn.Module):
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
             one = chip.device.fabricate((1,), generator=first, dtype=dtype)
-            state = State(*(_empty(leaf, cells) for leaf in one))
+            state = _empty(one, cells)
         else:
             state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
@@ -174,21 +175,9 @@ class Cells(nn.Module):
 
         Verbs that write weights do; time and noise leave full scales as they are.
         """
-        if not self._follows:
-            return
-        layout, planes, shape = self.chip.layout, self.planes(), tuple(self.g.shape)
-        tiles = [self.chip.tiles(shape, transposed) for transposed in (False, True)]
-        columns = len(layout.columns)
-        found = self.g.new_zeros(2, max(map(len, tiles)), columns, 4, dtype=torch.float64)
-        if not self.g.is_meta:
+        if self._follows:
             with writing():
-                back = planes.matrix if planes.back is None else planes.back
-                for m, own, ends in zip((planes.matrix, back.mT), found, tiles, strict=True):
-                    for k, (a, b) in enumerate(ends):
-                        for c in range(columns):
-                            own[k, c] = layout.reach(c, m[c][..., a:b, :], self.chip.floor)
-        with writing():
-            self._put("reach", found)
+                self._put("reach", reach_of(self.chip, self.planes()))
 
     def follow(self) -> None:
         """After an update: full scales follow at once at first, then every `FOLLOW` updates."""
@@ -347,7 +336,7 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
-        self.state = State(*map(_copied, new))
+        self.state = mapped(new, Tensor.clone)
         self.sized()
         return same
 
@@ -391,28 +380,18 @@ class Cells(nn.Module):
         return self._buffers["matrix"] is not self._own
 
 
-def _empty(leaf: Any, shape: tuple[int, ...]) -> Any:
-    """A leaf of one cell as one of many, on the meta device."""
-    if isinstance(leaf, Tensor):
-        return torch.empty(shape if leaf.dim() else (), dtype=leaf.dtype, device="meta")
-    return leaf if leaf is None else type(leaf)(*(_empty(x, shape) for x in leaf))
-
-
-def _copied(leaf: Any) -> Any:
-    if isinstance(leaf, Tensor):
-        return leaf.clone()
-    return leaf if leaf is None else type(leaf)(*(_copied(x) for x in leaf))
+def _empty(state: State, shape: tuple[int, ...]) -> State:
+    """The state of one cell as one of many, on the meta device."""
+    found: State = mapped(
+        state, lambda t: torch.empty(shape if t.dim() else (), dtype=t.dtype, device="meta")
+    )
+    return found
 
 
 def _device(state: State, k: int) -> State:
     """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
-
-    def cut(t: Any) -> Any:
-        if isinstance(t, Tensor):
-            return t[k] if t.dim() else t
-        return t if t is None else type(t)(*(cut(x) for x in t))
-
-    return State(*(cut(leaf) for leaf in state))
+    found: State = mapped(state, lambda t: t[k] if t.dim() else t)
+    return found
 
 
 def _put(state: State, k: int, new: State) -> None:

@@ -57,6 +57,20 @@ def planes_of(chip: Chip, state: State, order: Order | None = None) -> Planes:
     return Planes(layout.planes(seen, span), variance, back)
 
 
+def reach_of(chip: Chip, planes: Planes) -> Tensor:
+    """`Layout.reach` of every tile and column, (2, tiles, C, 4): forward and transposed reads."""
+    layout, shape = chip.layout, tuple(planes.matrix.shape)
+    tiles = [chip.tiles(shape, transposed) for transposed in (False, True)]
+    back = planes.matrix if planes.back is None else planes.back
+    size = (2, max(map(len, tiles)), shape[0], 4)
+    found = planes.matrix.new_zeros(size, dtype=torch.float64)
+    for m, own, ends in zip((planes.matrix, back.mT), found, tiles, strict=True):
+        for k, (a, b) in enumerate(ends) if not m.is_meta else ():
+            for c in range(shape[0]):
+                own[k, c] = layout.reach(c, m[c][..., a:b, :], chip.floor)
+    return found
+
+
 def through_wires(chip: Chip, cells: Tensor, order: Order | None) -> tuple[Tensor, Tensor | None]:
     """Effective conductances of the forward and, where it differs, of the transposed read."""
     wires = chip.wires

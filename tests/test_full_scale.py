@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_full_scale_of_balanced_columns(mapping, mode):
     for rows in (slice(0, 100), slice(100, 200)):
         n = np.linalg.norm(seen[rows], axis=0)
         want.append(np.minimum(10 * n, np.abs(seen[rows].sum(0)) + 8 * n).max())
-    np.testing.assert_allclose([float(f) for f in probe.full], want, rtol=1e-9)
+    for full, wanted in zip(probe.full, want, strict=True):
+        np.testing.assert_allclose(full.numpy(), wanted, rtol=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
@@ -151,3 +153,50 @@ def test_full_scales_are_those_of_the_write_and_follow_updates():
     assert torch.equal(twin.weight, model.weight) and torch.equal(twin(x), model(x))
     again = copy.deepcopy(model)
     assert torch.equal(again.analog["weight"].matrix.cells.reach, cells.reach)
+
+
+def test_a_tally_counts_what_the_arrays_do():
+    """Reads, lines, conversions, clipping and pulses by weight, against NumPy."""
+    torch.manual_seed(0)
+    full = 2.0 * 0.2 * 48e-6  # two weights' worth of current
+    port = xb.Periphery(xb.DAC(4, v_max=0.2), xb.ADC(8, range=xb.Fixed(full)))
+    chip = xb.Chip(CELL, forward=port, tile=(4, 100))
+    net = nn.Sequential(nn.Linear(9, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)).double()
+    model = xb.convert(net, chip, mode=xb.InSitu(xb.Expected()), seed=0)
+    x = torch.randn(50, 9, dtype=F64)
+    x[:, 3] = 0
+    with xb.observe(model, xb.Tally(model)) as tally:
+        model(x).square().sum().backward()
+        xb.InSituSGD(model, 1e-4).step()
+    assert list(tally) == ["0.weight", "2.weight"] and len(tally) == 2
+    first = tally["0.weight"]
+    x, w = x.numpy(), net[0].weight.detach().numpy().T
+    v = np.round(x / np.abs(x).max(1, keepdims=True) * 7) / 7
+    tiles = [(0, 3), (3, 6), (6, 9)]
+    i = np.stack([v[:, a:b] @ w[a:b] / (4 * np.abs(w).max()) for a, b in tiles])
+    assert (first.reads, first.conversions) == (1, i.size)
+    assert first.lines == np.count_nonzero(v) and first.back_conversions == 0
+    assert first.clipped == pytest.approx((np.abs(i) >= 2.0).mean())
+    assert first.used == pytest.approx(np.abs(i).max() / 2.0)
+    assert tally["2.weight"].reads == 2 and tally["2.weight"].back_conversions == 50 * 5
+    assert first.pulses > 0 and first.programmed == 0
+    lines = repr(tally).splitlines()
+    assert len(lines) == 3 and lines[1].startswith("0.weight") and "clipped" in lines[0]
+
+
+def test_a_tally_tells_a_converter_that_limits():
+    """Full scale a third of what arrives: the share of conversions beyond it is said."""
+    torch.manual_seed(0)
+    lin, x = nn.Linear(100, 50, bias=False), torch.rand(40, 100)
+    i = (x / x.amax(1, keepdim=True)) @ lin.weight.detach().T / lin.weight.detach().abs().max()
+    full = float(i.abs().quantile(0.7)) * 0.2 * 48e-6
+    for adc, share in ((xb.ADC(8, range=xb.Fixed(full)), 0.3), (xb.ADC(8), 0.0)):
+        chip = xb.Chip(CELL, forward=xb.Periphery(xb.DAC(None), adc))
+        for mode in (xb.HardwareAware(), xb.Programmed()):
+            model = xb.convert(lin, chip, mode=mode, seed=0)
+            with xb.observe(model, xb.Tally(model)) as tally:
+                model(x)
+            assert tally["weight"].clipped == pytest.approx(share, abs=2e-3)
+            assert math.isnan(tally["weight"].back_clipped)
+    with pytest.raises(ValueError, match="no analog"):
+        xb.Tally(nn.Linear(2, 2))

@@ -39,7 +39,7 @@ ROOMS = (
     *("placed", "weight"),
     "carried",
     *("nn", "optim"),
-    *("model", "probes", "maps", "spice", "compensation"),
+    *("model", "probes", "tally", "maps", "spice", "compensation"),
 )
 
 
