@@ -200,3 +200,45 @@ def test_a_tally_tells_a_converter_that_limits():
             assert math.isnan(tally["weight"].back_clipped)
     with pytest.raises(ValueError, match="no analog"):
         xb.Tally(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("widths", "act", "centred"),
+    [
+        ((64, 256, 256, 10), nn.Tanh, True),
+        ((64, 1024, 10), nn.Tanh, True),
+        ((64, 1024, 10), nn.ReLU, False),
+    ],
+    ids=["256 tanh", "1024 tanh", "1024 relu"],
+)
+def test_trained_networks_lose_nothing_to_uncalibrated_converters(widths, act, centred):
+    """8 bits, default ranges, on digits: at most a point; √R rows lose 12 to 20 with tanh."""
+    from experiments.data import Digits
+
+    torch.manual_seed(0)
+    images = Digits().load()
+    x, t = images.x_train.flatten(1), images.x_test.flatten(1)
+    if centred:
+        x, t = x - x.mean(0), t - x.mean(0)
+    layers = [m for a, b in zip(widths, widths[1:], strict=False) for m in (nn.Linear(a, b), act())]
+    net = nn.Sequential(*layers[:-1])
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(12):
+        for k in torch.randperm(len(x)).split(64):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(x[k]), images.y_train[k]).backward()
+            optimiser.step()
+
+    def points(model):
+        with torch.no_grad():
+            return 100 * float((model(t).argmax(-1) == images.y_test).double().mean())
+
+    digital = points(net)
+    model = xb.convert(net, xb.Chip(CELL, forward=PORT), mode=xb.Programmed(), seed=0)
+    with xb.observe(model, xb.Tally(model)) as tally:
+        assert digital > 95 and points(model) > digital - 1
+    assert max(n.clipped for n in tally.values()) < 0.02
+    if act is nn.Tanh:  # the test sees a range that is too narrow
+        narrow = xb.ADC(8, range=xb.Fixed(0.2 * 48e-6 * widths[-2] ** 0.5))
+        chip = xb.Chip(CELL, forward=xb.Periphery(xb.DAC(8), narrow))
+        assert points(xb.convert(net, chip, mode=xb.Programmed(), seed=0)) < digital - 3
