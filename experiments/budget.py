@@ -37,7 +37,7 @@ class Budget:
 
 
 _FEW = ("ideal", "soft", "neurosim-0.5", "neurosim-5")
-_SOME = (*_FEW, "constant-reference", "imbalance-reference", "imbalance")
+_SOME = (*_FEW, "constant-reference", "imbalance-reference", "imbalance-narrow", "imbalance")
 BUDGETS = {
     "quick": Budget(
         name="quick",

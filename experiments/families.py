@@ -6,7 +6,7 @@ only the cell and the route of its updates differ from row to row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import crossbar as xb
 from devices import (
@@ -41,6 +41,13 @@ def chip(device: Device, route: xb.Route | None = None) -> xb.Chip:
         mapping=xb.Differential(route=route or xb.PushPull()),
         forward=CONVERTERS,
     )
+
+
+def narrow(wide: xb.Chip) -> xb.Chip:
+    """The same with an ADC as wide as √64 weights of the window, half of which a pair spans."""
+    amps = 0.5 * CONVERTERS.v_max * (G_MAX - G_MIN) * 8.0
+    adc = xb.ADC(bits=8, range=xb.Fixed(amps))
+    return replace(wide, forward=replace(wide.forward, adc=adc))
 
 
 def _cell(update: Update) -> Device:
@@ -82,6 +89,13 @@ def families() -> dict[str, Family]:
             "up/down 0.2, fixed reference",
             chip(_cell(tilted), xb.Reference()),
             "the same imbalance where one cell of each pair is idle: nothing cancels it",
+        ),
+        "imbalance-narrow": Family(
+            "the same, ADC of √64 weights",
+            narrow(chip(_cell(tilted), xb.Reference())),
+            "the same cells behind converters whose full scale, 39 µA, is that of 64 weights of "
+            "random sign: the imbalance moves all weights to one side, and it is the converter "
+            "that cuts them",
         ),
         "linear": Family(
             "linear step",

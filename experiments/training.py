@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import crossbar as xb
 from experiments.data import Images
 
 
@@ -79,6 +80,16 @@ def batches(
     """All images once, in random order."""
     for chosen in torch.randperm(len(y), generator=generator).split(size):
         yield x[chosen], y[chosen]
+
+
+def clipping(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Share of conversions at full scale [%] of every analog weight, by name, when scored."""
+    if not any(isinstance(module, xb.Matrix) for module in model.modules()):
+        return {}
+    with xb.observe(model, xb.Tally(model)) as tally:
+        score(model, x, y)
+    found = {name: 100.0 * n.clipped for name, n in tally.items() if n.conversions}
+    return {f"clipped {name}": share for name, share in found.items()}
 
 
 @torch.no_grad()

@@ -43,10 +43,17 @@ def checks(results: Results) -> list[Check]:
         ),
         _gap(
             results,
-            "An up/down imbalance of 0.2 hurts where a fixed reference cannot cancel it",
-            "at least 5 points below balanced steps",
+            "An up/down imbalance of 0.2 costs little under a fixed reference",
+            "at most 3 points below balanced steps",
             (("constant-reference",), ("imbalance-reference",)),
-            lambda gap: gap.mean <= -5.0,
+            lambda gap: gap.mean >= -3.0,
+        ),
+        _gap(
+            results,
+            "unless a converter cuts the weights that it moves to one side",
+            "at least 20 points below, with an ADC as wide as 64 weights of random sign",
+            (("imbalance-reference",), ("imbalance-narrow",)),
+            lambda gap: gap.mean <= -20.0,
         ),
         _gap(
             results,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from experiments.robustness.plan import Plan
+from experiments.run import Run
 from experiments.runs import Evaluate, Train
 from experiments.store import Store
 
@@ -36,14 +37,24 @@ class Results:
         """Accuracy of the hardware-aware network before programming, per seed."""
         return self.accuracy(lambda seed: self.plan.aware(network, seed))
 
-    def programmed(self, network: str, way: str) -> list[list[float]]:
-        """Accuracy at each of the times, one list per chip of each seed."""
+    def clipped(self, runs: Iterable[Run]) -> float:
+        """Largest share of conversions at full scale of any weight of these runs [%]."""
+        metrics = [self.store[run].metrics.items() for run in runs]
+        shares = [v for found in metrics for name, v in found if name.startswith("clipped ")]
+        return max(shares, default=0.0)
+
+    def chips(self, network: str, way: str) -> list[Evaluate]:
+        """Every programming of the networks of all seeds."""
         make = self.plan.digital if way == "digital" else self.plan.aware
         return [
-            self.store[self.plan.programmed(make(network, seed), copy)].curves["accuracy"]
+            self.plan.programmed(make(network, seed), copy)
             for seed in self.plan.seeds
             for copy in range(self.plan.budget.chips)
         ]
+
+    def programmed(self, network: str, way: str) -> list[list[float]]:
+        """Accuracy at each of the times, one list per chip of each seed."""
+        return [self.store[run].curves["accuracy"] for run in self.chips(network, way)]
 
     def evaluated(self, make: Callable[[int], Evaluate]) -> list[list[float]]:
         """Accuracy at the run's times, one list per seed."""
