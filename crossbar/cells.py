@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from crossbar.chip import Chip
 from crossbar.planes import Order, Planes, placed, planes_of
 from crossbar.regions import Form
+from crossbar.states import copied, device_of, empty, pulsed, put, put_back, taken
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
 from devices import Device, Pulses, State
@@ -72,13 +73,15 @@ class Cells(nn.Module):
         self.chip, self.form, self.streams = chip, form, streams
         self.tiles: CellTiles | None = None
         self.order: Order | None = None
+        # places in torch's weight and weights that moved since they were shown; None: any may
+        self.moved: list[tuple[Tensor, Tensor]] | None = None
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
         # a fresh chip of this seed: its first number, whatever has been drawn before
         first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
             one = chip.device.fabricate((1,), generator=first, dtype=dtype)
-            state = State(*(_empty(leaf, cells) for leaf in one))
+            state = State(*(empty(leaf, cells) for leaf in one))
         else:
             state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
@@ -158,6 +161,7 @@ class Cells(nn.Module):
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
                 self._put(name, None if value is None else self._laid(value))
         self._own, self._seen = self._buffers["matrix"], self._stamp()
+        self.moved = None
 
     def _stamp(self) -> int | None:
         return None if self.g.is_inference() else self.g._version
@@ -187,9 +191,15 @@ class Cells(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        layout = self.chip.layout
-        planes = layout.planes(self.g, self.chip.device.window.span)
-        return layout.logical(planes, self.chip.floor).mul_(self.w_max)
+        return self._logical(self.g)
+
+    def _logical(self, g: Tensor, at: Tensor | None = None) -> Tensor:
+        """Weights that conductances (K, ...) hold, of all weights or those `at`."""
+        layout, w_max = self.chip.layout, self.w_max
+        if at is not None and w_max.dim():
+            w_max = w_max.expand(self.g.shape[1:]).reshape(-1)[at]
+        planes = layout.planes(g, self.chip.device.window.span)
+        return layout.logical(planes, self.chip.floor).mul_(w_max)
 
     # ---- verbs ---------------------------------------------------------------------------------
 
@@ -240,8 +250,52 @@ class Cells(nn.Module):
                 if efficacy is not None:
                     written = (pulses.up > 0) | (pulses.down > 0)
                     pulses = efficacy.of(k).on(pulses, *alone[k])
-                old = _device(self.state, k)
-                _put(self.state, k, device.pulse(old, pulses, written=written, generator=generator))
+                old = device_of(self.state, k)
+                put(self.state, k, device.pulse(old, pulses, written=written, generator=generator))
+
+    def pulse_some(self, at: Tensor, rounds: Iterable[Pulses], generator: torch.Generator) -> None:
+        """Rounds of pulses, 1-D counts of the first so many of the weights `at` (n,).
+
+        What reads see follows at once where that hangs on these cells alone (`separate`).
+        """
+        before, given = taken(self.state, at), map(self.chip.mapping.given, rounds)
+        after = pulsed(self.chip.device, before, given, generator)
+        put_back(self.state, at, before, after)
+        if self.separate:
+            self._follow(at, after)
+
+    @property
+    def separate(self) -> bool:
+        """Whether what a read sees of a weight hangs on its own cells alone, and has a place."""
+        chip, g = self.chip, self.g
+        if chip.wires is not None or chip.device.iv is not None or not g.is_contiguous():
+            return False
+        return self.matrix.is_contiguous() and self._seen is not None
+
+    def _follow(self, at: Tensor, some: State) -> None:
+        """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
+        planes = planes_of(self.chip, some)
+        place = self._place(at)
+        self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
+        if self.variance is not None and planes.variance is not None and self.variance.dim():
+            variance = self.variance.view(len(planes.variance), -1)
+            variance.index_copy_(1, place, planes.variance)
+        self._seen = self._stamp()
+        if self.moved is not None:
+            self.moved.append((place, self._logical(some.g, at)))
+            if sum(len(w) for _, w in self.moved) > self.g[0].numel():
+                self.moved = None  # nobody shows them
+
+    def _place(self, at: Tensor) -> Tensor:
+        """Where the weights `at` lie in the memory order of torch's weight."""
+        if self.form.rows_first:
+            return at
+        rows, cols = self.g.shape[-2:]
+        row = at // cols
+        if self.g[0].numel() == rows * cols:
+            return (at - row * cols).mul_(rows).add_(row)
+        lead = row // rows
+        return lead * (rows * cols) + (at - row * cols) * rows + (row - lead * rows)
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Voltages v (broadcastable to the cells) [V], wordline minus bitline, held for dt [s]."""
@@ -258,19 +312,20 @@ class Cells(nn.Module):
                 self.state, dt, temperature=temperature, generator=generator
             )
 
-    def maintain(self, generator: torch.Generator) -> None:
-        """Rewrite, to the weight they hold, the weights that the mapping finds worn."""
+    def maintain(self, generator: torch.Generator) -> bool:
+        """Rewrite, to the weight they hold, the weights that the mapping finds worn, if any."""
         window, mapping = self.chip.device.window, self.chip.mapping
         self.updates += 1
         if not mapping.due(int(self.updates)):
-            return
+            return False
         worn = mapping.worn((self.g - window.g_min) / window.span)
-        if bool(worn.any()):
-            device = self.chip.device
-            targets = mapping.targets(self.weight / self.w_max, device)
-            mask = worn.expand_as(self.g)
-            new = device.program(self.state, targets, mask=mask, generator=generator)
-            self.state = new
+        if not bool(worn.any()):
+            return False
+        device = self.chip.device
+        targets = mapping.targets(self.weight / self.w_max, device)
+        mask = worn.expand_as(self.g)
+        self.state = device.program(self.state, targets, mask=mask, generator=generator)
+        return True
 
     def efficacy(self) -> Efficacy | None:
         """Part of its step that each cell takes at the voltages of the write pulses."""
@@ -307,7 +362,7 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
-        self.state = State(*map(_copied, new))
+        self.state = copied(new)
         return same
 
     # ---- torch's conventions -------------------------------------------------------------------
@@ -339,43 +394,3 @@ class Cells(nn.Module):
     def replaced(self) -> bool:
         """Whether another chip's cells take the place of these for a call."""
         return self._buffers["matrix"] is not self._own
-
-
-def _empty(leaf: Any, shape: tuple[int, ...]) -> Any:
-    """A leaf of one cell as one of many, on the meta device."""
-    if isinstance(leaf, Tensor):
-        return torch.empty(shape if leaf.dim() else (), dtype=leaf.dtype, device="meta")
-    return leaf if leaf is None else type(leaf)(*(_empty(x, shape) for x in leaf))
-
-
-def _copied(leaf: Any) -> Any:
-    if isinstance(leaf, Tensor):
-        return leaf.clone()
-    return leaf if leaf is None else type(leaf)(*(_copied(x) for x in leaf))
-
-
-def _device(state: State, k: int) -> State:
-    """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
-
-    def cut(t: Any) -> Any:
-        if isinstance(t, Tensor):
-            return t[k] if t.dim() else t
-        return t if t is None else type(t)(*(cut(x) for x in t))
-
-    return State(*(cut(leaf) for leaf in state))
-
-
-def _put(state: State, k: int, new: State) -> None:
-    """Write one device's new state into the cells', tensor by tensor, where it changed."""
-
-    def put(old: Any, given: Any) -> None:
-        if isinstance(old, Tensor):
-            place = old[k] if old.dim() else old
-            if place.data_ptr() != given.data_ptr():
-                place.copy_(given)
-        elif old is not None:
-            for a, b in zip(old, given, strict=True):
-                put(a, b)
-
-    for a, b in zip(state, new, strict=True):
-        put(a, b)

@@ -239,16 +239,32 @@ class Matrix(nn.Module):
             disturbed = efficacy is not None and efficacy.row is not None
             if disturbed and region.transposed:
                 raise TypeError("half_select=True counts the pulses of inputs on rows only")
+            if efficacy is None and self.probe is None:
+                everywhere = not cells.separate
+                for at, rounds in scheme.parcels(op, x, d, rate, generator=generator):
+                    if at is not None:
+                        at = region.flat(at, op.extent(x, d), self.lines)
+                        cells.pulse_some(at, rounds, generator)
+                        continue
+                    everywhere = True
+                    for pulses in rounds:
+                        self._pulse(self._whole(pulses, region), generator=generator)
+                if cells.maintain(generator) or everywhere:
+                    cells.refresh()
+                return
             for turn, xs, ds in scheme.turns(op, x, d):
                 fired = None
                 if disturbed:
                     pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
                 else:
                     pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                pulses = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
-                self._pulse(pulses, fired, efficacy, generator)
+                self._pulse(self._whole(pulses, region), fired, efficacy, generator)
             cells.maintain(generator)
             cells.refresh()
+
+    def _whole(self, pulses: Pulses, region: Region) -> Pulses:
+        """Pulses of a region as those of the whole matrix."""
+        return Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""

@@ -26,6 +26,20 @@ class Region(NamedTuple):
         """The part of (..., rows, cols)."""
         return m if self.whole else m[..., self.rows, self.cols]
 
+    def flat(self, at: Tensor, extent: tuple[int, ...], lines: tuple[int, ...]) -> Tensor:
+        """Flat indices in what is read, of shape `extent`, as those in the matrix, of `lines`."""
+        if self == EVERYWHERE:
+            return at
+        along = at // extent[-1]
+        across = at - along * extent[-1]
+        row, col = (across, along) if self.transposed else (along, across)
+        rows, cols = (
+            range(*part.indices(n))
+            for part, n in zip((self.rows, self.cols), lines[-2:], strict=True)
+        )
+        row = row * rows.step + rows.start
+        return row * lines[-1] + (col * cols.step + cols.start)
+
 
 EVERYWHERE = Region()
 

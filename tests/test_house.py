@@ -31,7 +31,7 @@ ROOMS = (
     *("ranges", "converters", "port"),
     "wires",
     *("pulses", "chip"),
-    *("planes", "cells"),
+    *("planes", "states", "cells"),
     *("read", "uses"),  # uses: the autograd function
     "matrix",
     *("rules", "modes", "identity"),
