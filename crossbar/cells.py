@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from crossbar import states
 from crossbar.chip import Chip
 from crossbar.planes import Order, Planes, placed, planes_of
 from crossbar.regions import Form
-from crossbar.states import copied, device_of, empty, pulsed, put, put_back, taken
+from crossbar.states import writing
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 from devices.draw import seeded
+from devices.trees import mapped
+
+FEW = 4
+"""Part of the weights, 1/FEW, beyond which what reads see is computed anew as a whole."""
 
 
 class Writer(Protocol):
@@ -33,13 +37,6 @@ class Writer(Protocol):
         generator: torch.Generator | None = None,
     ) -> Any:
         """The array after writing `target` [S], or what holds it as `state` (`Verified`)."""
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 class Cells(nn.Module):
@@ -81,7 +78,7 @@ class Cells(nn.Module):
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
             one = chip.device.fabricate((1,), generator=first, dtype=dtype)
-            state = State(*(empty(leaf, cells) for leaf in one))
+            state = State(*(states.empty(leaf, cells) for leaf in one))
         else:
             state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
@@ -136,13 +133,10 @@ class Cells(nn.Module):
         held: Tensor | None = getattr(self, name)
         if value is None or value is held:
             setattr(self, name, value)
-        elif (
-            held is None
-            or held.shape != value.shape
-            or held.dtype != value.dtype
-            or held.is_inference()
-        ):
-            setattr(self, name, value.clone() if value.is_inference() else value)
+            return
+        fits = held is not None and held.shape == value.shape and held.dtype == value.dtype
+        if held is None or not fits or held.is_inference():
+            setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
         else:
             held.copy_(value)
 
@@ -159,30 +153,26 @@ class Cells(nn.Module):
         self.tiles = planes.tiles
         with writing():
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
-                self._put(name, None if value is None else self._laid(value))
+                self._put(name, None if value is None else self._turned(value))
         self._own, self._seen = self._buffers["matrix"], self._stamp()
         self.moved = None
 
     def _stamp(self) -> int | None:
         return None if self.g.is_inference() else self.g._version
 
-    def _laid(self, t: Tensor) -> Tensor:
-        """(..., rows, cols) in the memory order of torch's weight, or back."""
-        return t if t.dim() == 0 or self.form.rows_first else t.mT.contiguous()
+    def _turned(self, t: Tensor) -> Tensor:
+        """(..., rows, cols) with the dimensions of torch's weight in their order, or back."""
+        return t if t.dim() == 0 or self.form.rows_first else t.mT
 
     def planes(self) -> Planes:
         """What reads see."""
-
-        def seen(t: Tensor | None) -> Tensor | None:
-            return t if t is None or t.dim() == 0 or self.form.rows_first else t.mT
-
         if not torch.compiler.is_compiling() and not self.g.is_inference():
             if not torch._C._functorch.is_functorch_wrapped_tensor(self.g):
                 if self.g._version != self._seen:  # written by hand
                     self.refresh()
-        matrix = seen(self.matrix)
-        assert matrix is not None
-        return Planes(matrix, seen(self.variance), seen(self.back), self.tiles)
+        matrix, variance, back = self._turned(self.matrix), self.variance, self.back
+        variance = None if variance is None else self._turned(variance)
+        return Planes(matrix, variance, None if back is None else self._turned(back), self.tiles)
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
@@ -191,15 +181,12 @@ class Cells(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        return self._logical(self.g)
-
-    def _logical(self, g: Tensor, at: Tensor | None = None) -> Tensor:
-        """Weights that conductances (K, ...) hold, of all weights or those `at`."""
-        layout, w_max = self.chip.layout, self.w_max
-        if at is not None and w_max.dim():
-            w_max = w_max.expand(self.g.shape[1:]).reshape(-1)[at]
-        planes = layout.planes(g, self.chip.device.window.span)
-        return layout.logical(planes, self.chip.floor).mul_(w_max)
+        layout, device = self.chip.layout, self.chip.device
+        if self.separate and device.read is None and self.g._version == self._seen:
+            planes = self._turned(self.matrix)  # nothing else is seen of them
+        else:
+            planes = layout.planes(self.g, device.window.span)
+        return layout.logical(planes, self.chip.floor).mul_(self.w_max)
 
     # ---- verbs ---------------------------------------------------------------------------------
 
@@ -250,19 +237,30 @@ class Cells(nn.Module):
                 if efficacy is not None:
                     written = (pulses.up > 0) | (pulses.down > 0)
                     pulses = efficacy.of(k).on(pulses, *alone[k])
-                old = device_of(self.state, k)
-                put(self.state, k, device.pulse(old, pulses, written=written, generator=generator))
+                old = states.device_of(self.state, k)
+                new = device.pulse(old, pulses, written=written, generator=generator)
+                states.put(self.state, k, new)
 
-    def pulse_some(self, at: Tensor, rounds: Iterable[Pulses], generator: torch.Generator) -> None:
-        """Rounds of pulses, 1-D counts of the first so many of the weights `at` (n,).
+    def pulse_some(
+        self, at: Tensor | None, rounds: Iterable[Pulses], generator: torch.Generator
+    ) -> bool:
+        """Rounds of pulses of all weights, or 1-D counts of the first so many of those `at` (n,).
 
-        What reads see follows at once where that hangs on these cells alone (`separate`).
+        Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
-        before, given = taken(self.state, at), map(self.chip.mapping.given, rounds)
-        after = pulsed(self.chip.device, before, given, generator)
-        put_back(self.state, at, before, after)
-        if self.separate:
-            self._follow(at, after)
+        state, device, mapping = self.state, self.chip.device, self.chip.mapping
+        given = [mapping.given(pulses) for pulses in rounds]
+        if at is None:
+            flat = mapped(tuple(given), torch.flatten)
+            made = states.pulsed(device, states.flattened(state), flat, generator)
+            states.put_back(state, None, made)
+            return False
+        some = states.taken(state, at)
+        states.put_back(state, at, states.pulsed(device, some, given, generator))
+        follows = self.separate and FEW * len(at) <= self.g[0].numel()
+        if follows:
+            self._follow(at, some)
+        return follows
 
     @property
     def separate(self) -> bool:
@@ -270,19 +268,25 @@ class Cells(nn.Module):
         chip, g = self.chip, self.g
         if chip.wires is not None or chip.device.iv is not None or not g.is_contiguous():
             return False
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g):
+            return False
         return self.matrix.is_contiguous() and self._seen is not None
 
     def _follow(self, at: Tensor, some: State) -> None:
         """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
-        planes = planes_of(self.chip, some)
-        place = self._place(at)
+        chip = self.chip
+        planes, place = planes_of(chip, some), self._place(at)
         self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
         if self.variance is not None and planes.variance is not None and self.variance.dim():
             variance = self.variance.view(len(planes.variance), -1)
             variance.index_copy_(1, place, planes.variance)
         self._seen = self._stamp()
         if self.moved is not None:
-            self.moved.append((place, self._logical(some.g, at)))
+            layout, w_max = chip.layout, self.w_max
+            if w_max.dim():
+                w_max = w_max.expand(self.g.shape[1:]).reshape(-1)[at]
+            held = layout.planes(some.g, chip.device.window.span)
+            self.moved.append((place, layout.logical(held, chip.floor).mul_(w_max)))
             if sum(len(w) for _, w in self.moved) > self.g[0].numel():
                 self.moved = None  # nobody shows them
 
@@ -362,7 +366,7 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
-        self.state = copied(new)
+        self.state = states.copied(new)
         return same
 
     # ---- torch's conventions -------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, Writer, writing
+from crossbar.cells import Cells, Writer
 from crossbar.chip import Chip
 from crossbar.operations import Matmul, Operation
 from crossbar.planes import Order
@@ -16,6 +16,7 @@ from crossbar.pulses import Scheme
 from crossbar.quantise import balanced
 from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
+from crossbar.states import writing
 from crossbar.streams import WRITE, Streams
 from crossbar.uses import physical
 from devices import Pulses
@@ -240,16 +241,14 @@ class Matrix(nn.Module):
             if disturbed and region.transposed:
                 raise TypeError("half_select=True counts the pulses of inputs on rows only")
             if efficacy is None and self.probe is None:
-                everywhere = not cells.separate
+                follows = True
                 for at, rounds in scheme.parcels(op, x, d, rate, generator=generator):
-                    if at is not None:
+                    if at is None:
+                        rounds = [self._whole(pulses, region, generator) for pulses in rounds]
+                    else:
                         at = region.flat(at, op.extent(x, d), self.lines)
-                        cells.pulse_some(at, rounds, generator)
-                        continue
-                    everywhere = True
-                    for pulses in rounds:
-                        self._pulse(self._whole(pulses, region), generator=generator)
-                if cells.maintain(generator) or everywhere:
+                    follows &= cells.pulse_some(at, rounds, generator)
+                if cells.maintain(generator) or not follows:
                     cells.refresh()
                 return
             for turn, xs, ds in scheme.turns(op, x, d):
@@ -258,13 +257,19 @@ class Matrix(nn.Module):
                     pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
                 else:
                     pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                self._pulse(self._whole(pulses, region), fired, efficacy, generator)
+                pulses = self._whole(pulses, region, generator)
+                self._pulse(pulses, fired, efficacy, generator)
             cells.maintain(generator)
             cells.refresh()
 
-    def _whole(self, pulses: Pulses, region: Region) -> Pulses:
-        """Pulses of a region as those of the whole matrix."""
-        return Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+    def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
+        """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""
+        whole = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+        if not self.chip.mapping.alike or whole.up_var is None:
+            return whole
+        up = whole.up
+        z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
+        return whole._replace(z=z)
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""
@@ -282,10 +287,6 @@ class Matrix(nn.Module):
     ) -> None:
         mapping, cells = self.chip.mapping, self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        if mapping.alike and pulses.up_var is not None:
-            up = pulses.up
-            z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
-            pulses = pulses._replace(z=z)
         given = mapping.given(pulses)
         if self.probe is not None:
             self.probe.pulsed(self, given)

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, Writer, writing
+from crossbar.cells import Cells, Writer
 from crossbar.chip import Chip
 from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
 from crossbar.matrix import Matrix
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
 from crossbar.regions import Form
+from crossbar.states import writing
 from crossbar.streams import Streams, derive
 from crossbar.tape import Tape
 

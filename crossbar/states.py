@@ -6,15 +6,27 @@ and knows no neighbours. What is done to them costs as much as they are many.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from devices import Device, Pulses, State
+from devices.trees import mapped
+
+BLOCK = 1 << 15
+"""Weights whose cells are pulsed together."""
 
 Given = tuple[Pulses | None, ...]
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def empty(leaf: Any, shape: tuple[int, ...]) -> Any:
@@ -36,12 +48,12 @@ def joined(how: Any, *trees: Any) -> Any:
 
 def copied(leaf: Any) -> Any:
     """A copy."""
-    return joined(Tensor.clone, leaf)
+    return mapped(leaf, Tensor.clone)
 
 
 def device_of(state: State, k: int) -> State:
     """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
-    return joined(lambda t: t[k] if t.dim() else t, state)  # type: ignore[no-any-return]
+    return mapped(state, lambda t: t[k] if t.dim() else t)
 
 
 def put(state: State, k: int, new: State) -> None:
@@ -57,54 +69,86 @@ def put(state: State, k: int, new: State) -> None:
 
 def taken(state: State, at: Tensor) -> State:
     """The cells (K, n) of the weights at flat indices (n,); 0-dim leaves as they are."""
-    return joined(  # type: ignore[no-any-return]
-        lambda t: t.flatten(1).index_select(1, at) if t.dim() else t, state
-    )
+    return mapped(state, lambda t: t.view(len(t), -1).index_select(1, at) if t.dim() else t)
 
 
-def put_back(state: State, at: Tensor, before: State, after: State) -> None:
-    """Write into an array what has become of the cells that were `taken`, where it changed."""
+def put_back(state: State, at: Tensor | None, made: State) -> None:
+    """Write into an array what `pulsed` made of its cells `at`; None: it was pulsed itself."""
 
-    def one(old: Tensor, was: Tensor, now: Tensor) -> None:
-        if now is was:
+    def one(old: Tensor, new: Tensor | None) -> None:
+        if new is None or new is old:
             return
-        if old.dim():
-            old.view(len(old), -1).index_copy_(1, at, now)
-        else:
-            old.copy_(now)
+        if not old.dim():
+            old.copy_(new)
+        elif at is not None:
+            old.view(len(old), -1).index_copy_(1, at, new)
 
-    joined(one, state, before, after)
+    joined(one, state, made)
+
+
+def flattened(state: State) -> State:
+    """All cells as (K, n), in the same memory."""
+    return mapped(state, lambda t: t.view(len(t), -1) if t.dim() else t)
 
 
 def pulsed(
-    device: Device, some: State, rounds: Iterable[Given], generator: torch.Generator
+    device: Device, some: State, rounds: Sequence[Given], generator: torch.Generator
 ) -> State:
-    """Cells (K, n) after rounds of what each of the K devices is given, 1-D counts.
+    """Give cells (K, n), in place, rounds of what each of the K devices is given, 1-D counts.
 
-    A round is of the first so many of the weights. What does not change is the same tensor.
+    A round is of the first so many of the weights. Returned is what has changed, None in the place
+    of what has not. Cells are walked in blocks, whose temporaries stay in cache and below the size
+    from which malloc hands memory back to the system each time.
     """
-    for given in rounds:
-        n = max(len(pulses.up) for pulses in given if pulses is not None)
-        part = some
-        if n < some.g.shape[1]:
-            part = joined(lambda t, n=n: t[:, :n] if t.dim() else t, some)
-        new = _round(device, part, given, generator)
-        if part is not some:
-            new = joined(_before_rest, some, part, new)
-        some = new
-    return some
+    made: Any = joined(lambda t: None, some)
+    n = some.g.shape[1]
+    block = BLOCK if some.g.device.type == "cpu" else max(n, 1)
+    for start in range(0, n, block):
+        first = _cut(some, start, start + block)
+        now = first
+        for given in rounds:
+            counts = _cut(given, start, start + block)
+            size = max((len(pulses.up) for pulses in counts if pulses is not None), default=0)
+            if not size:
+                break
+            now = _first(device, now, counts, size, generator)
+        made = joined(_written, first, now)
+    # a leaf that is one number for all cells is seen by every block as it was
+    return joined(lambda t, new: t if t.dim() and new is not None else new, some, made)
 
 
-def _before_rest(whole: Tensor, was: Tensor, now: Tensor) -> Tensor:
+def _cut(tree: Any, start: int, stop: int) -> Any:
+    """Weights start … stop, a tree of (K, n) or (n,)."""
+    return mapped(tree, lambda t: t[..., start:stop] if t.dim() else t)
+
+
+def _written(was: Tensor, now: Tensor) -> Tensor | None:
     if now is was:
-        return whole
-    return torch.cat([now, whole[:, now.shape[1] :]], 1) if whole.dim() else now
+        return None
+    return was.copy_(now) if was.dim() else now
+
+
+def _first(
+    device: Device, some: State, given: Given, size: int, generator: torch.Generator
+) -> State:
+    """A round of the first `size` weights; what does not change is the same tensor."""
+    if size == some.g.shape[1]:
+        return _round(device, some, given, generator)
+    part = _cut(some, 0, size)
+
+    def one(whole: Tensor, was: Tensor, now: Tensor) -> Tensor:
+        if now is was:
+            return whole
+        return torch.cat([now, whole[:, size:]], 1) if whole.dim() else now
+
+    return joined(one, some, part, _round(device, part, given, generator))
 
 
 def _round(device: Device, some: State, given: Given, generator: torch.Generator) -> State:
     if all(pulses is not None for pulses in given):  # one call for all of them
-        counts = zip(*(pulses[:2] for pulses in given), strict=True)  # type: ignore[index]
-        return device.pulse(some, Pulses(*map(torch.stack, counts)), generator=generator)
+        fields: Any = zip(*given, strict=True)
+        both = Pulses(*(None if f[0] is None else torch.stack(f) for f in fields))  # type: ignore[arg-type]
+        return device.pulse(some, both, generator=generator)
     old = [device_of(some, k) for k in range(len(given))]
     new = [
         state if pulses is None else device.pulse(state, pulses, generator=generator)
@@ -118,4 +162,4 @@ def _round(device: Device, some: State, given: Given, generator: torch.Generator
             return whole
         return torch.stack(now) if whole.dim() else changed[-1]
 
-    return joined(one, some, *old, *new)  # type: ignore[no-any-return]
+    return joined(one, some, *old, *new)

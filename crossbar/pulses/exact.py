@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crossbar.operations import Operation
-from crossbar.pulses.bits import counted, drawn
+from crossbar.pulses.bits import counted, drawn, hits
 from crossbar.pulses.events import coincidences, grouped
 from crossbar.pulses.lines import Phases, fired, phases
 from crossbar.pulses.scheme import Parcel
@@ -18,17 +18,14 @@ from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 
-EVENTS = 0.06
+EVENTS = 0.12
 """Coincidences a weight up to which they are visited one by one; beyond, a product counts them."""
 
-HITS = 2.0
+HITS = 1.0
 """Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
 
 DRAWN = 100_000
 """Bits that are drawn in the time in which the calls of a small update are dispatched."""
-
-CHUNK = 1 << 16
-"""Weights whose cells are pulsed together: their temporaries stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +72,11 @@ def few_bits(drive: Drive) -> bool:
 def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
     """Counts of the coincidences of exact trains."""
     bits, dtype = drawn(drive, generator), drive.x.dtype
-    if drive.density > EVENTS:
-        up, down = counted(bits, dtype)
-        if drive.density > HITS:
-            yield Parcel(None, (Pulses(up, down),))
-            return
-        up, down = up.view(-1), down.view(-1)
-        for at in (up + down).nonzero()[:, 0].split(CHUNK):
-            yield Parcel(at, (Pulses(up[at], down[at]),))
+    if drive.density > HITS:
+        yield Parcel(None, (Pulses(*counted(bits, dtype)),))
         return
-    found = grouped(coincidences(bits))
-    for at, up, down in zip(*(t.split(CHUNK) for t in found.counts(dtype)), strict=True):
-        yield Parcel(at, (Pulses(up, down),))
+    if drive.density > EVENTS:
+        at, up, down = hits(bits, dtype)
+    else:
+        at, up, down = grouped(coincidences(bits)).counts(dtype)
+    yield Parcel(at, (Pulses(up, down),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,15 +11,16 @@ from torch import Tensor
 
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.bits import drawn
-from crossbar.pulses.events import coincidences, grouped
-from crossbar.pulses.exact import CHUNK, ExactBits
+from crossbar.pulses.events import Grouped, coincidences, grouped
+from crossbar.pulses.exact import ExactBits
 from crossbar.pulses.scheme import Parcel, Scheme
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 from devices._check import instance
 
-ROUNDS = 0.5
-"""Coincidences a weight, up to which they are visited one by one."""
+ROUNDS, TURN = 0.5, 3000
+"""Coincidences a weight, and coincidences a vector besides, up to which rounds of single pulses
+cost less than a turn of every vector."""
 
 
 @dataclass(frozen=True)
@@ -75,28 +77,20 @@ class Sequential(Scheme):
         """Every pulse in its turn, or, where they are many, vector by vector."""
         if isinstance(self.scheme, ExactBits):
             drive = self.scheme.drive(op, x, d, rate)
-            if drive.density <= ROUNDS:
-                found = grouped(coincidences(drawn(drive, generator)))
-                yield from _rounds(*found, x.dtype)
+            turns = ROUNDS * math.prod(drive.extent) + TURN * len(drive.length)
+            if drive.expected <= turns:
+                yield _rounds(grouped(coincidences(drawn(drive, generator))), x.dtype)
                 return
         for turn, xs, ds in self.turns(op, x, d):
             yield from self.scheme.parcels(turn, xs, ds, rate, generator=generator)
 
 
-def _rounds(at: Tensor, count: Tensor, up: Tensor, dtype: torch.dtype) -> Iterator[Parcel]:
-    """Of cells with `count` pulses each, `up` one cell after another."""
-    begin = count.cumsum(0) - count
-    for cells, n, first in zip(*(t.split(CHUNK) for t in (at, count, begin)), strict=True):
-        order = n.argsort(descending=True, stable=True)
-        left, first = n[order], first[order]
-        most = int(left[0])
-        # how many cells have more than r pulses
-        more = torch.searchsorted(left.flip(0), torch.arange(most, device=n.device), right=True)
-        sizes = (len(n) - more).tolist()
-        yield Parcel(cells[order], _single(up, first, sizes, dtype))
-
-
-def _single(up: Tensor, first: Tensor, sizes: list[int], dtype: torch.dtype) -> Iterator[Pulses]:
-    for r, size in enumerate(sizes):
-        risen = up[first[:size] + r].to(dtype)
-        yield Pulses(risen, 1 - risen)
+def _rounds(found: Grouped, dtype: torch.dtype) -> Parcel:
+    """Round r gives every weight that has more than r pulses its r-th; these weights come first."""
+    n, order = found.n.sort(descending=True, stable=True)
+    first = (found.n.cumsum(0) - found.n)[order]
+    most = int(n[0]) if len(n) else 0
+    rounds = torch.arange(most, device=n.device)
+    sizes = len(n) - torch.searchsorted(n.flip(0), rounds, right=True)
+    risen = (found.up[first[:size] + r].to(dtype) for r, size in enumerate(sizes.tolist()))
+    return Parcel(found.at[order], [Pulses(up, 1 - up) for up in risen])

@@ -79,22 +79,25 @@ class Trains(Scheme):
 
     def drive(self, op: Operation, x: Tensor, d: Tensor, rate: float) -> Drive:
         """The trains of vectors as `op` takes them."""
-        extent = op.extent(x, d)
         top_x, top_d = op.peaks(x, d)
         mass_x, mass_d = op.sums(x, d)
+        needed = top_x * top_d * rate
         one = (-1, *(1,) * (top_x.dim() - 1))
         if self.bl_management:
-            needed = (top_x * top_d).flatten(1).amax(1).mul_(rate)
-            length = needed.ceil().clamp_(1, self.bl).view(one)
+            most = needed if top_x.dim() == 2 else needed.flatten(1).amax(1).view(one)
+            length = most.ceil().clamp_(1, self.bl)
         else:
             length = top_x.new_full((len(top_x),), self.bl).view(one)
-        by_x = by_d = (rate / length).sqrt().expand_as(top_x)
         if self.update_management:
-            # a vector without inputs or errors has no share, and fires nothing
-            share = (top_d / top_x).sqrt().nan_to_num_(0.0, 0.0, 0.0)
-            by_x, by_d = by_x * share, by_d * (1 / share).nan_to_num_(0.0, 0.0, 0.0)
-        most = torch.maximum((top_x * by_x).amax(), (top_d * by_d).amax())
-        asked = torch.stack([(mass_x * mass_d).sum(), length.sum(), most]).tolist()
+            # a vector without inputs or errors fires nothing
+            tiny = torch.finfo(top_x.dtype).tiny
+            likely = (needed / length).sqrt_()
+            by_x, by_d = likely / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
+        else:
+            by_x = by_d = (rate / length).sqrt().expand_as(top_x)
+            likely = torch.maximum(top_x, top_d) * by_x
+        asked = torch.stack([(mass_x * mass_d).sum(), length.sum(), likely.amax()]).tolist()
+        extent = op.extent(x, d)
         if asked[2] > 1 + 1e-6:
             (x, d), op = op.vectors(x, d), Vectors()
             x, d = (torch.clamp(v, -1 / by, 1 / by) for v, by in ((x, by_x), (d, by_d)))
