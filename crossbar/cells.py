@@ -225,21 +225,24 @@ class Cells(nn.Module):
 
         Several calls belong to one update: `refresh` is left to the caller.
         """
-        device, mapping = self.chip.device, self.chip.mapping
         generator = generator or self.streams.generator(WRITE, self.g.device)
-        # lines reach the devices of a weight as the coincidences do
-        alone: Any = [(None, None)] * len(given)
-        if fired is not None:
-            alone = list(zip(*map(mapping.given, fired), strict=True))
-        for k, pulses in enumerate(given):
-            if pulses is not None:
-                written = None
-                if efficacy is not None:
-                    written = (pulses.up > 0) | (pulses.down > 0)
-                    pulses = efficacy.of(k).on(pulses, *alone[k])
-                old = states.device_of(self.state, k)
-                new = device.pulse(old, pulses, written=written, generator=generator)
-                states.put(self.state, k, new)
+        written: Any = None
+        if efficacy is not None:
+            # lines reach the devices of a weight as the coincidences do
+            alone: Any = [(None, None)] * len(given)
+            if fired is not None:
+                alone = list(zip(*map(self.chip.mapping.given, fired), strict=True))
+            # a disturbed cell does not start a new life
+            written = tuple(None if p is None else (p.up > 0) | (p.down > 0) for p in given)
+            given = tuple(
+                None if pulses is None else efficacy.of(k).on(pulses, *alone[k])
+                for k, pulses in enumerate(given)
+            )
+        shape = self.g.shape[1:]
+        rounds, written = mapped(((given,), written), lambda t: t.expand(shape).flatten())
+        flat = states.flattened(self.state)
+        made = states.pulsed(self.chip.device, flat, rounds, generator, written)
+        states.put_back(self.state, None, made)
 
     def pulse_some(
         self, at: Tensor | None, rounds: Iterable[Pulses], generator: torch.Generator
@@ -248,15 +251,14 @@ class Cells(nn.Module):
 
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
-        state, device, mapping = self.state, self.chip.device, self.chip.mapping
-        given = [mapping.given(pulses) for pulses in rounds]
+        mapping, state = self.chip.mapping, self.state
         if at is None:
-            flat = mapped(tuple(given), torch.flatten)
-            made = states.pulsed(device, states.flattened(state), flat, generator)
-            states.put_back(state, None, made)
+            for pulses in rounds:
+                self.pulse(mapping.given(pulses), generator=generator)
             return False
         some = states.taken(state, at)
-        states.put_back(state, at, states.pulsed(device, some, given, generator))
+        given = [mapping.given(pulses) for pulses in rounds]
+        states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
         follows = self.separate and FEW * len(at) <= self.g[0].numel()
         if follows:
             self._follow(at, some)
@@ -275,7 +277,7 @@ class Cells(nn.Module):
     def _follow(self, at: Tensor, some: State) -> None:
         """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
         chip = self.chip
-        planes, place = planes_of(chip, some), self._place(at)
+        planes, place = planes_of(chip, some), self.form.place(at, tuple(self.g.shape[1:]))
         self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
         if self.variance is not None and planes.variance is not None and self.variance.dim():
             variance = self.variance.view(len(planes.variance), -1)
@@ -289,17 +291,6 @@ class Cells(nn.Module):
             self.moved.append((place, layout.logical(held, chip.floor).mul_(w_max)))
             if sum(len(w) for _, w in self.moved) > self.g[0].numel():
                 self.moved = None  # nobody shows them
-
-    def _place(self, at: Tensor) -> Tensor:
-        """Where the weights `at` lie in the memory order of torch's weight."""
-        if self.form.rows_first:
-            return at
-        rows, cols = self.g.shape[-2:]
-        row = at // cols
-        if self.g[0].numel() == rows * cols:
-            return (at - row * cols).mul_(rows).add_(row)
-        lead = row // rows
-        return lead * (rows * cols) + (at - row * cols) * rows + (row - lead * rows)
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Voltages v (broadcastable to the cells) [V], wordline minus bitline, held for dt [s]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,6 +71,17 @@ class Form:
         """(..., rows, cols) as torch's weight, a view where the memory allows it."""
         first = matrix if self.rows_first else matrix.mT
         return first.reshape(shape)
+
+    def place(self, at: Tensor, lines: tuple[int, ...]) -> Tensor:
+        """Flat indices in a matrix, of `lines` (..., rows, cols), as those in torch's weight."""
+        if self.rows_first:
+            return at
+        *lead, rows, cols = lines
+        row = at // cols
+        place = (at - row * cols) * rows + row
+        if math.prod(lead) > 1:
+            place += (row // rows) * (rows * cols - rows)
+        return place
 
     def alike(self, scale: Tensor) -> Tensor:
         """A scale (..., 1, cols) of columns as all places of a kernel can share it."""

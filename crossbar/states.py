@@ -56,17 +56,6 @@ def device_of(state: State, k: int) -> State:
     return mapped(state, lambda t: t[k] if t.dim() else t)
 
 
-def put(state: State, k: int, new: State) -> None:
-    """Write one device's new state into the cells', tensor by tensor, where it changed."""
-
-    def one(old: Tensor, given: Tensor) -> None:
-        place = old[k] if old.dim() else old
-        if place.data_ptr() != given.data_ptr():
-            place.copy_(given)
-
-    joined(one, state, new)
-
-
 def taken(state: State, at: Tensor) -> State:
     """The cells (K, n) of the weights at flat indices (n,); 0-dim leaves as they are."""
     return mapped(state, lambda t: t.view(len(t), -1).index_select(1, at) if t.dim() else t)
@@ -92,13 +81,21 @@ def flattened(state: State) -> State:
 
 
 def pulsed(
-    device: Device, some: State, rounds: Sequence[Given], generator: torch.Generator
+    device: Device,
+    some: State,
+    rounds: Sequence[Given],
+    generator: torch.Generator,
+    written: tuple[Tensor | None, ...] | None = None,
 ) -> State:
     """Give cells (K, n), in place, rounds of what each of the K devices is given, 1-D counts.
 
-    A round is of the first so many of the weights. Returned is what has changed, None in the place
-    of what has not. Cells are walked in blocks, whose temporaries stay in cache and below the size
-    from which malloc hands memory back to the system each time.
+    A round is of the first so many of the weights. `written` says of the weights of each device
+    whether they start a new life by it; None: all that are pulsed. Cells are walked in blocks,
+    whose temporaries stay in cache and below the size from which malloc hands memory back to the
+    system each time.
+
+    Returns:
+        What has changed, None in the place of what has not.
     """
     made: Any = joined(lambda t: None, some)
     n = some.g.shape[1]
@@ -111,7 +108,8 @@ def pulsed(
             size = max((len(pulses.up) for pulses in counts if pulses is not None), default=0)
             if not size:
                 break
-            now = _first(device, now, counts, size, generator)
+            new_life = _cut(written, start, start + block)
+            now = _first(device, now, counts, size, generator, new_life)
         made = joined(_written, first, now)
     # a leaf that is one number for all cells is seen by every block as it was
     return joined(lambda t, new: t if t.dim() and new is not None else new, some, made)
@@ -129,31 +127,36 @@ def _written(was: Tensor, now: Tensor) -> Tensor | None:
 
 
 def _first(
-    device: Device, some: State, given: Given, size: int, generator: torch.Generator
+    device: Device, some: State, given: Given, size: int, generator: torch.Generator, written: Any
 ) -> State:
     """A round of the first `size` weights; what does not change is the same tensor."""
     if size == some.g.shape[1]:
-        return _round(device, some, given, generator)
+        return _round(device, some, given, generator, written)
     part = _cut(some, 0, size)
+    new = _round(device, part, given, generator, _cut(written, 0, size))
 
     def one(whole: Tensor, was: Tensor, now: Tensor) -> Tensor:
         if now is was:
             return whole
         return torch.cat([now, whole[:, size:]], 1) if whole.dim() else now
 
-    return joined(one, some, part, _round(device, part, given, generator))
+    return joined(one, some, part, new)
 
 
-def _round(device: Device, some: State, given: Given, generator: torch.Generator) -> State:
+def _round(
+    device: Device, some: State, given: Given, generator: torch.Generator, written: Any
+) -> State:
     if all(pulses is not None for pulses in given):  # one call for all of them
         fields: Any = zip(*given, strict=True)
         both = Pulses(*(None if f[0] is None else torch.stack(f) for f in fields))  # type: ignore[arg-type]
-        return device.pulse(some, both, generator=generator)
+        masks = None if written is None else torch.stack(written)
+        return device.pulse(some, both, written=masks, generator=generator)
     old = [device_of(some, k) for k in range(len(given))]
-    new = [
-        state if pulses is None else device.pulse(state, pulses, generator=generator)
-        for state, pulses in zip(old, given, strict=True)
-    ]
+    new = list(old)
+    for k, pulses in enumerate(given):
+        if pulses is not None:
+            mask = None if written is None else written[k]
+            new[k] = device.pulse(old[k], pulses, written=mask, generator=generator)
 
     def one(whole: Tensor, *each: Tensor) -> Tensor:
         was, now = each[: len(old)], each[len(old) :]
