@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from crossbar import states
 from crossbar.chip import Chip
-from crossbar.planes import Order, Planes, placed, planes_of, reach_of
+from crossbar.planes import Order, Planes, planes_of, reach_of
 from crossbar.regions import Form
+from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
-from crossbar.wires import CellTiles, Efficacy, Fired, tiled_write_shares
+from crossbar.wires import CellTiles, Efficacy, Fired
 from devices import Device, Pulses, State
 from devices.device import STATEFUL
 from devices.draw import seeded
 from devices.trees import mapped
 
-
-class Writer(Protocol):
-    """A way of writing an array, `Device.program` or a write-and-verify loop."""
-
-    def __call__(
-        self,
-        device: Device,
-        state: State,
-        target: Tensor,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Any:
-        """The array after writing `target` [S], or what holds it as `state` (`Verified`)."""
-
+FEW = 4
+"""Part of the weights, 1/FEW, beyond which what reads see is computed anew as a whole."""
 
 FOLLOW = 100
 """Updates after which the full scales of converters follow the cells; before, at powers of two."""
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 class Cells(nn.Module):
@@ -78,13 +60,14 @@ class Cells(nn.Module):
         self.chip, self.form, self.streams = chip, form, streams
         self.tiles: CellTiles | None = None
         self.order: Order | None = None
+        # places in torch's weight and weights that moved since they were shown; None: any may
+        self.moved: list[tuple[Tensor, Tensor]] | None = None
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
         # a fresh chip of this seed: its first number, whatever has been drawn before
         first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
-            one = chip.device.fabricate((1,), generator=first, dtype=dtype)
-            state = _empty(one, cells)
+            state = states.empty(chip.device.fabricate((1,), generator=first, dtype=dtype), cells)
         else:
             state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
@@ -96,10 +79,8 @@ class Cells(nn.Module):
         for name in Planes._fields[:3]:
             self.register_buffer(name, None, persistent=False)
         self.refresh()
-        self._follows = any(
-            port.adc is not None and port.adc.range.reached
-            for port in (chip.forward, chip.backwards)
-        )
+        converters = (chip.forward.adc, chip.backwards.adc)
+        self._follows = any(adc is not None and adc.range.reached for adc in converters)
         self.register_buffer("reach", None)
         self.sized()
 
@@ -145,12 +126,10 @@ class Cells(nn.Module):
         held: Tensor | None = getattr(self, name)
         if value is None or value is held:
             setattr(self, name, value)
-        elif (
-            held is None
-            or (held.shape, held.dtype, held.device) != (value.shape, value.dtype, value.device)
-            or held.is_inference()
-        ):
-            setattr(self, name, value.clone() if value.is_inference() else value)
+            return
+        fits = held is not None and held.shape == value.shape and held.dtype == value.dtype
+        if held is None or not fits or held.is_inference() or held.device != value.device:
+            setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
         else:
             held.copy_(value)
 
@@ -167,8 +146,9 @@ class Cells(nn.Module):
         self.tiles = planes.tiles
         with writing():
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
-                self._put(name, None if value is None else self._laid(value))
+                self._put(name, None if value is None else self._turned(value))
         self._own, self._seen = self._buffers["matrix"], self._stamp()
+        self.moved = None
 
     def sized(self) -> None:
         """Let the full scales of converters that follow their cells fit what these hold now.
@@ -189,23 +169,20 @@ class Cells(nn.Module):
     def _stamp(self) -> int | None:
         return None if self.g.is_inference() else self.g._version
 
-    def _laid(self, t: Tensor) -> Tensor:
-        """(..., rows, cols) in the memory order of torch's weight, or back."""
-        return t if t.dim() == 0 or self.form.rows_first else t.mT.contiguous()
+    def _turned(self, t: Tensor) -> Tensor:
+        """(..., rows, cols) with the dimensions of torch's weight in their order, or back."""
+        return t if t.dim() == 0 or self.form.rows_first else t.mT
 
     def planes(self) -> Planes:
         """What reads see."""
-
-        def seen(t: Tensor | None) -> Tensor | None:
-            return t if t is None or t.dim() == 0 or self.form.rows_first else t.mT
-
         if not torch.compiler.is_compiling() and not self.g.is_inference():
             if not torch._C._functorch.is_functorch_wrapped_tensor(self.g):
                 if self.g._version != self._seen:  # written by hand
                     self.refresh()
-        matrix = seen(self.matrix)
-        assert matrix is not None
-        return Planes(matrix, seen(self.variance), seen(self.back), self.tiles, self.reach)
+        matrix, variance, back = self._turned(self.matrix), self.variance, self.back
+        variance = None if variance is None else self._turned(variance)
+        back = None if back is None else self._turned(back)
+        return Planes(matrix, variance, back, self.tiles, self.reach)
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
@@ -214,8 +191,11 @@ class Cells(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Logical weights (..., rows, cols) that the cells hold now."""
-        layout = self.chip.layout
-        planes = layout.planes(self.g, self.chip.device.window.span)
+        layout, device = self.chip.layout, self.chip.device
+        if self.separate and device.read is None and self.g._version == self._seen:
+            planes = self._turned(self.matrix)  # nothing else is seen of them
+        else:
+            planes = layout.planes(self.g, device.window.span)
         return layout.logical(planes, self.chip.floor).mul_(self.w_max)
 
     # ---- verbs ---------------------------------------------------------------------------------
@@ -256,20 +236,72 @@ class Cells(nn.Module):
 
         Several calls belong to one update: `refresh` is left to the caller.
         """
-        device, mapping = self.chip.device, self.chip.mapping
         generator = generator or self.streams.generator(WRITE, self.g.device)
-        # lines reach the devices of a weight as the coincidences do
-        alone: Any = [(None, None)] * len(given)
-        if fired is not None:
-            alone = list(zip(*map(mapping.given, fired), strict=True))
-        for k, pulses in enumerate(given):
-            if pulses is not None:
-                written = None
-                if efficacy is not None:
-                    written = (pulses.up > 0) | (pulses.down > 0)
-                    pulses = efficacy.of(k).on(pulses, *alone[k])
-                old = _device(self.state, k)
-                _put(self.state, k, device.pulse(old, pulses, written=written, generator=generator))
+        written: Any = None
+        if efficacy is not None:
+            # lines reach the devices of a weight as the coincidences do
+            alone: Any = [(None, None)] * len(given)
+            if fired is not None:
+                alone = list(zip(*map(self.chip.mapping.given, fired), strict=True))
+            # a disturbed cell does not start a new life
+            written = tuple(None if p is None else (p.up > 0) | (p.down > 0) for p in given)
+            given = tuple(
+                None if pulses is None else efficacy.of(k).on(pulses, *alone[k])
+                for k, pulses in enumerate(given)
+            )
+        shape = self.g.shape[1:]
+        rounds, written = mapped(((given,), written), lambda t: t.expand(shape).flatten())
+        flat = states.flattened(self.state)
+        made = states.pulsed(self.chip.device, flat, rounds, generator, written)
+        states.put_back(self.state, None, made)
+
+    def pulse_some(
+        self, at: Tensor | None, rounds: Iterable[Pulses], generator: torch.Generator
+    ) -> bool:
+        """Rounds of pulses of all weights, or 1-D counts of the first so many of those `at` (n,).
+
+        Returns whether what reads see has followed; else `refresh` is left to the caller.
+        """
+        mapping, state = self.chip.mapping, self.state
+        if at is None:
+            for pulses in rounds:
+                self.pulse(mapping.given(pulses), generator=generator)
+            return False
+        some = states.taken(state, at)
+        given = [mapping.given(pulses) for pulses in rounds]
+        states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
+        follows = self.separate and FEW * len(at) <= self.g[0].numel()
+        if follows:
+            self._follow(at, some)
+        return follows
+
+    @property
+    def separate(self) -> bool:
+        """Whether what a read sees of a weight hangs on its own cells alone, and has a place."""
+        chip, g = self.chip, self.g
+        if chip.wires is not None or chip.device.iv is not None or not g.is_contiguous():
+            return False
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g):
+            return False
+        return self.matrix.is_contiguous() and self._seen is not None
+
+    def _follow(self, at: Tensor, some: State) -> None:
+        """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
+        chip = self.chip
+        planes, place = planes_of(chip, some), self.form.place(at, tuple(self.g.shape[1:]))
+        self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
+        if self.variance is not None and planes.variance is not None and self.variance.dim():
+            variance = self.variance.view(len(planes.variance), -1)
+            variance.index_copy_(1, place, planes.variance)
+        self._seen = self._stamp()
+        if self.moved is not None:
+            layout, w_max = chip.layout, self.w_max
+            if w_max.dim():
+                w_max = w_max.expand(self.g.shape[1:]).reshape(-1)[at]
+            held = layout.planes(some.g, chip.device.window.span)
+            self.moved.append((place, layout.logical(held, chip.floor).mul_(w_max)))
+            if sum(len(w) for _, w in self.moved) > self.g[0].numel():
+                self.moved = None  # nobody shows them
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Voltages v (broadcastable to the cells) [V], wordline minus bitline, held for dt [s]."""
@@ -287,33 +319,20 @@ class Cells(nn.Module):
                 self.state, dt, temperature=temperature, generator=generator
             )
 
-    def maintain(self, generator: torch.Generator) -> None:
-        """Rewrite, to the weight they hold, the weights that the mapping finds worn."""
+    def maintain(self, generator: torch.Generator) -> bool:
+        """Rewrite, to the weight they hold, the weights that the mapping finds worn, if any."""
         window, mapping = self.chip.device.window, self.chip.mapping
         self.updates += 1
         if not mapping.due(int(self.updates)):
-            return
+            return False
         worn = mapping.worn((self.g - window.g_min) / window.span)
-        if bool(worn.any()):
-            device = self.chip.device
-            targets = mapping.targets(self.weight / self.w_max, device)
-            mask = worn.expand_as(self.g)
-            new = device.program(self.state, targets, mask=mask, generator=generator)
-            self.state = new
-
-    def efficacy(self) -> Efficacy | None:
-        """Part of its step that each cell takes at the voltages of the write pulses."""
-        chip, update = self.chip, self.chip.device.update
-        if chip.write is None:
-            return None
-        assert update is not None
-        if chip.wires is None:
-            shares = self.g.new_full((2,), 0.5)
-        else:
-            shares = tiled_write_shares(placed(self.g, self.order), chip.wires, chip.tile)
-            if self.order is not None:
-                shares = placed(shares, (self.order[0].argsort(), self.order[1].argsort()))
-        return chip.write.efficacy(shares, update, self.state.update)
+        if not bool(worn.any()):
+            return False
+        device = self.chip.device
+        targets = mapping.targets(self.weight / self.w_max, device)
+        mask = worn.expand_as(self.g)
+        self.state = device.program(self.state, targets, mask=mask, generator=generator)
+        return True
 
     def adopt(self, old: Cells) -> bool:
         """Carry over from another chip's cells what fits these; faults are laid on top.
@@ -336,7 +355,7 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
-        self.state = mapped(new, Tensor.clone)
+        self.state = states.copied(new)
         self.sized()
         return same
 
@@ -378,33 +397,3 @@ class Cells(nn.Module):
     def replaced(self) -> bool:
         """Whether another chip's cells take the place of these for a call."""
         return self._buffers["matrix"] is not self._own
-
-
-def _empty(state: State, shape: tuple[int, ...]) -> State:
-    """The state of one cell as one of many, on the meta device."""
-    found: State = mapped(
-        state, lambda t: torch.empty(shape if t.dim() else (), dtype=t.dtype, device="meta")
-    )
-    return found
-
-
-def _device(state: State, k: int) -> State:
-    """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
-    found: State = mapped(state, lambda t: t[k] if t.dim() else t)
-    return found
-
-
-def _put(state: State, k: int, new: State) -> None:
-    """Write one device's new state into the cells', tensor by tensor, where it changed."""
-
-    def put(old: Any, given: Any) -> None:
-        if isinstance(old, Tensor):
-            place = old[k] if old.dim() else old
-            if place.data_ptr() != given.data_ptr():
-                place.copy_(given)
-        elif old is not None:
-            for a, b in zip(old, given, strict=True):
-                put(a, b)
-
-    for a, b in zip(state, new, strict=True):
-        put(a, b)

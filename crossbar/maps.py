@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, writing
+from crossbar.cells import Cells
 from crossbar.model import Placement, only
+from crossbar.states import writing
 from crossbar.streams import WRITE
 
 Map = Tensor | str | Path

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, Writer, writing
+from crossbar.cells import Cells
 from crossbar.chip import Chip
 from crossbar.operations import Lookup, Matmul, Operation
-from crossbar.planes import Order
+from crossbar.planes import Order, efficacy_of
 from crossbar.port import Port
 from crossbar.pulses import Scheme
 from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
+from crossbar.states import Writer, writing
 from crossbar.streams import WRITE, Streams
+from crossbar.transposed import Transposed, columns_of
 from crossbar.uses import physical
 from devices import Pulses
 
@@ -80,7 +83,7 @@ class Matrix(nn.Module):
         Raises:
             ValueError: x of another height.
         """
-        return _columns(x, self.shape[1], self.mv)
+        return columns_of(x, self.shape[1], self.mv)
 
     def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
         """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
@@ -255,21 +258,53 @@ class Matrix(nn.Module):
             d = d / op.backward.driven(dw[..., 0, region.cols])
         with writing():
             generator = self.streams.generator(WRITE, cells.g.device)
-            efficacy = cells.efficacy()
+            efficacy = efficacy_of(self.chip, cells.state, self.order)
             disturbed = efficacy is not None and efficacy.row is not None
             if disturbed and region.transposed:
                 raise TypeError("half_select=True counts the pulses of inputs on rows only")
-            for turn, xs, ds in scheme.turns(op, x, d):
+            follows = efficacy is None
+            if efficacy is None:
+                for at, some in scheme.parcels(op, x, d, rate, generator=generator):
+                    rounds = list(some)
+                    if at is None:
+                        rounds = [self._whole(pulses, region, generator) for pulses in rounds]
+                    else:
+                        at = region.flat(at, op.extent(x, d), self.lines)
+                    self._tell(at, rounds)
+                    follows &= cells.pulse_some(at, rounds, generator)
+            for turn, xs, ds in scheme.turns(op, x, d) if efficacy is not None else ():
                 fired = None
                 if disturbed:
                     pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
                 else:
                     pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                pulses = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+                pulses = self._whole(pulses, region, generator)
                 self._pulse(pulses, fired, efficacy, generator)
-            cells.maintain(generator)
-            cells.refresh()
+            if cells.maintain(generator) or not follows:
+                cells.refresh()
             cells.follow()
+
+    def _tell(self, at: Tensor | None, rounds: Sequence[Pulses]) -> None:
+        """Rounds of pulses, of all weights or of the first so many of those `at`, to the probe."""
+        if self.probe is None:
+            return
+        none = torch.zeros(self.lines, device=self.written.g.device).flatten()
+        for pulses in rounds:
+            whole = pulses
+            if at is not None:
+                first = at[: len(pulses.up)]
+                spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
+                whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
+            self.probe.pulsed(self, self.chip.mapping.given(whole))
+
+    def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
+        """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""
+        whole = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+        if not self.chip.mapping.alike or whole.up_var is None:
+            return whole
+        up = whole.up
+        z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
+        return whole._replace(z=z)
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""
@@ -287,10 +322,6 @@ class Matrix(nn.Module):
     ) -> None:
         mapping, cells = self.chip.mapping, self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        if mapping.alike and pulses.up_var is not None:
-            up = pulses.up
-            z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
-            pulses = pulses._replace(z=z)
         given = mapping.given(pulses)
         if self.probe is not None:
             self.probe.pulsed(self, given)
@@ -319,29 +350,6 @@ class Matrix(nn.Module):
     def __repr__(self) -> str:
         """Shape and chip."""
         return f"Matrix{self.shape} on {self.chip!r}"
-
-
-class Transposed:
-    """A matrix read from its columns."""
-
-    def __init__(self, matrix: Matrix) -> None:
-        self.T = matrix
-        self.shape = matrix.shape[::-1]
-
-    def __matmul__(self, y: Tensor) -> Tensor:
-        """A.T @ y for y of shape (m,) or (m, k)."""
-        return _columns(y, self.shape[1], self.T.mv_t)
-
-    def __repr__(self) -> str:
-        return f"{self.T!r}, transposed"
-
-
-def _columns(x: Tensor, height: int, product: Any) -> Tensor:
-    if x.is_complex():
-        raise TypeError("x must be real: read its real and imaginary parts one after the other")
-    if x.dim() not in (1, 2) or x.shape[0] != height:
-        raise ValueError(f"x must be ({height},) or ({height}, k), got {tuple(x.shape)}")
-    return product(x) if x.dim() == 1 else product(x.mT).mT
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:

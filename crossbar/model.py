@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from crossbar.carried.analog import Analog, is_analog, uncarry
 from crossbar.carried.owner import Owner, held, own, weights
-from crossbar.cells import Writer
 from crossbar.chip import Chip
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
 from crossbar.nn import digital, place, value_of
+from crossbar.states import Writer
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
 from devices._check import at_least, instance, positive

@@ -6,7 +6,9 @@ Rows are wordlines (inputs x), columns bitlines (outputs, errors δ).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,9 +44,21 @@ class Operation(ABC):
     def form(self) -> Form:
         """How the weight of the operation is its matrix."""
 
-    def peak(self, v: Tensor) -> Tensor:
-        """Largest magnitude of each vector of x, or of d."""
-        return self.forward.peak(v)
+    @abstractmethod
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """The matrix's shape (..., rows, cols)."""
+
+    @abstractmethod
+    def peaks(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest |x_i| and |d_j| of each of the `vectors`, (n, ..., 1); nothing unfolds."""
+
+    @abstractmethod
+    def sums(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ|x_i| and Σ|d_j| of each of the `vectors`, (n, ..., 1); nothing unfolds."""
+
+    @abstractmethod
+    def weighed(self, x: Tensor, d: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """x and d whose products are those of each vector times `by` (n, 1, ..., 1)."""
 
     def sized(self, v: Tensor) -> Size:
         """Spatial size of an input or error, which the other direction must give back."""
@@ -70,6 +84,22 @@ class _Flat(Operation):
         """out × in."""
         return _PLAIN
 
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """Of plain vectors."""
+        return x.shape[-1], d.shape[-1]
+
+    def peaks(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the last dimension."""
+        return flat(self.forward.peak(x)), flat(self.backward.peak(d))
+
+    def sums(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the last dimension."""
+        return flat(x.abs().sum(-1, keepdim=True)), flat(d.abs().sum(-1, keepdim=True))
+
+    def weighed(self, x: Tensor, d: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """By its errors."""
+        return x, d * by.view(*d.shape[:-1], 1)
+
 
 @dataclass(frozen=True)
 class Matmul(_Flat):
@@ -91,6 +121,10 @@ class Lookup(_Flat):
     at: Tensor
     count: int
 
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """(columns, rows)."""
+        return self.count, d.shape[-1]
+
     @property
     def forward(self) -> Direction:
         """Lines picked one by one."""
@@ -106,8 +140,15 @@ class Lookup(_Flat):
         return self.forward.lines(x), flat(d)
 
 
+Reduced = Callable[[Tensor], Tensor]
+_Both = tuple[Tensor, Tensor]
+
+
 class _Windowed(Operation):
     window: Window
+    slid: ClassVar[int]
+    """Which of (x, d) is the image that the window slides over; the other has channels at every
+    position."""
 
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n · positions, groups, rows) and (n · positions, groups, cols)."""
@@ -117,12 +158,47 @@ class _Windowed(Operation):
         """All but samples and channels."""
         return tuple(v.shape[2:])
 
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """(groups, rows, cols)."""
+        groups, area = self.window.groups, self.window.area
+        rows, cols = (
+            v.shape[1] // groups * (area if k == self.slid else 1) for k, v in enumerate((x, d))
+        )
+        return groups, rows, cols
+
+    def _each(self, x: Tensor, d: Tensor, image: Reduced, channels: Reduced) -> _Both:
+        """What each of the `vectors` comes to, (n · positions, groups, 1)."""
+        found = (
+            (image if k == self.slid else channels)(v).flatten(2).mT.flatten(0, 1).unsqueeze(-1)
+            for k, v in enumerate((x, d))
+        )
+        of_x, of_d = found
+        return of_x, of_d
+
+    def peaks(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of fields, and of the channels at their positions."""
+        return self._each(x, d, self.window.peak, lambda v: self._grouped(v).amax(2))
+
+    def sums(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of fields, and of the channels at their positions."""
+        return self._each(x, d, self.window.mass, lambda v: self._grouped(v).sum(2))
+
+    def _grouped(self, v: Tensor) -> Tensor:
+        return v.abs().unflatten(1, (self.window.groups, -1))
+
+    def weighed(self, x: Tensor, d: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """By the channels at their positions."""
+        v = x if self.slid else d
+        v = v * by.view(v.shape[0], 1, *v.shape[2:])
+        return (v, d) if self.slid else (x, v)
+
 
 @dataclass(frozen=True)
 class Conv(_Windowed):
     """A convolution of (n, channels, *size): a vector is one receptive field."""
 
     window: Window
+    slid: ClassVar[int] = 0
 
     @property
     def form(self) -> Form:
@@ -149,6 +225,7 @@ class ConvTranspose(_Windowed):
     """A transposed convolution: the window's roles exchanged."""
 
     window: Window
+    slid: ClassVar[int] = 1
 
     @property
     def form(self) -> Form:
@@ -174,6 +251,22 @@ class ConvTranspose(_Windowed):
 class Vectors(_Flat):
     """Vectors already taken apart, (n, ..., rows) and (n, ..., cols): what updates are made of."""
 
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """(..., rows, cols)."""
+        return *x.shape[1:], d.shape[-1]
+
+    def peaks(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, ..., 1)."""
+        return self.forward.peak(x), self.backward.peak(d)
+
+    def sums(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, ..., 1)."""
+        return x.abs().sum(-1, keepdim=True), d.abs().sum(-1, keepdim=True)
+
+    def weighed(self, x: Tensor, d: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """By its errors."""
+        return x, d * by
+
     def outer(self, x: Tensor, d: Tensor) -> Tensor:
         """(..., rows, cols)."""
         if x.dim() == 2:
@@ -193,7 +286,28 @@ class Numbers(_Flat):
         """(..., rows, cols)."""
         return x * d
 
+    def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
+        """That of d."""
+        return tuple(d.shape)
+
+    def peaks(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rows."""
+        return _rows_first(x.abs()), _rows_first(self.backward.peak(d))
+
+    def sums(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rows."""
+        return _rows_first(x.abs()), _rows_first(d.abs().sum(-1, keepdim=True))
+
+    def weighed(self, x: Tensor, d: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """By their ones."""
+        return x * by.movedim(0, -2), d
+
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """One-hot rows (rows, ..., rows) and the rows of d."""
         hot = torch.diag_embed(x[..., 0])
         return hot.movedim(-2, 0), d.movedim(-2, 0)
+
+
+def _rows_first(v: Tensor) -> Tensor:
+    """(..., rows, 1) as (rows, ..., 1)."""
+    return v.movedim(-2, 0)

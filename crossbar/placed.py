@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.cells import Cells, Writer, writing
+from crossbar.cells import Cells
 from crossbar.chip import Chip
 from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
@@ -16,6 +16,7 @@ from crossbar.matrix import Matrix
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
 from crossbar.pulses import ExactBits
 from crossbar.regions import Form
+from crossbar.states import Writer, writing
 from crossbar.streams import Streams, derive
 from crossbar.tape import Tape
 
@@ -255,12 +256,25 @@ class Placed(nn.Module):
         if not self.mode.written or parameter.is_meta:
             return
         with writing(), torch._C.DisableTorchFunctionSubclass():
-            shown = self.form.weight(self.held, self.shape)
-            if parameter.is_inference():
-                parameter.data = shown.to(parameter.dtype)
+            moved = None if self.stale(parameter) else self._moved(parameter)
+            if moved is not None:
+                for place, w in moved:
+                    parameter.data.view(-1).index_copy_(0, place, w.to(parameter.dtype))
             else:
-                parameter.data.copy_(shown)
+                shown = self.form.weight(self.held, self.shape)
+                if parameter.is_inference():
+                    parameter.data = shown.to(parameter.dtype)
+                else:
+                    parameter.data.copy_(shown)
+        for _, matrix in self.all():
+            matrix.written.moved = []
         self.remember(parameter)
+
+    def _moved(self, parameter: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+        """Where the Parameter, which shows an earlier state, differs; None: anywhere."""
+        if len(self.gains) > 1 or self.gains[0] != 1 or parameter.is_inference():
+            return None
+        return self.matrix.written.moved if parameter.data.is_contiguous() else None
 
     def remember(self, parameter: Tensor) -> None:
         """The Parameter shows what the cells hold from here on."""

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from crossbar.chip import Chip
-from crossbar.wires import CellTiles, GatedTiles, effective, effective_back
+from crossbar.wires import (
+    CellTiles,
+    Efficacy,
+    GatedTiles,
+    effective,
+    effective_back,
+    tiled_write_shares,
+)
 from devices import State
 
 Order = tuple[Tensor, Tensor]
@@ -69,6 +76,21 @@ def reach_of(chip: Chip, planes: Planes) -> Tensor:
             for c in range(shape[0]):
                 own[k, c] = layout.reach(c, m[c][..., a:b, :], chip.floor)
     return found
+
+
+def efficacy_of(chip: Chip, state: State, order: Order | None) -> Efficacy | None:
+    """Part of its step that each cell takes at the voltages of the write pulses."""
+    update = chip.device.update
+    if chip.write is None:
+        return None
+    assert update is not None
+    if chip.wires is None:
+        shares = state.g.new_full((2,), 0.5)
+    else:
+        shares = tiled_write_shares(placed(state.g, order), chip.wires, chip.tile)
+        if order is not None:
+            shares = placed(shares, (order[0].argsort(), order[1].argsort()))
+    return chip.write.efficacy(shares, update, state.update)
 
 
 def through_wires(chip: Chip, cells: Tensor, order: Order | None) -> tuple[Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +26,20 @@ class Region(NamedTuple):
     def of(self, m: Tensor) -> Tensor:
         """The part of (..., rows, cols)."""
         return m if self.whole else m[..., self.rows, self.cols]
+
+    def flat(self, at: Tensor, extent: tuple[int, ...], lines: tuple[int, ...]) -> Tensor:
+        """Flat indices in what is read, of shape `extent`, as those in the matrix, of `lines`."""
+        if self == EVERYWHERE:
+            return at
+        along = at // extent[-1]
+        across = at - along * extent[-1]
+        row, col = (across, along) if self.transposed else (along, across)
+        rows, cols = (
+            range(*part.indices(n))
+            for part, n in zip((self.rows, self.cols), lines[-2:], strict=True)
+        )
+        row = row * rows.step + rows.start
+        return row * lines[-1] + (col * cols.step + cols.start)
 
 
 EVERYWHERE = Region()
@@ -56,6 +71,17 @@ class Form:
         """(..., rows, cols) as torch's weight, a view where the memory allows it."""
         first = matrix if self.rows_first else matrix.mT
         return first.reshape(shape)
+
+    def place(self, at: Tensor, lines: tuple[int, ...]) -> Tensor:
+        """Flat indices in a matrix, of `lines` (..., rows, cols), as those in torch's weight."""
+        if self.rows_first:
+            return at
+        *lead, rows, cols = lines
+        row = at // cols
+        place = (at - row * cols) * rows + row
+        if math.prod(lead) > 1:
+            place += (row // rows) * (rows * cols - rows)
+        return place
 
     def alike(self, scale: Tensor) -> Tensor:
         """A scale (..., 1, cols) of columns as all places of a kernel can share it."""

@@ -13,6 +13,7 @@ Size = tuple[int, ...]
 """Of an image; of the output of a read () where its input settles it."""
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,19 @@ class Window:
         """The adjoint of `convolve` in the kernel, (groups · n, channels, *kernel)."""
         shape = (d.shape[1], image.shape[1] // self.groups, *self.kernel)
         return self._backward(d, image, d.new_empty(1).expand(shape), 1)
+
+    def peak(self, image: Tensor) -> Tensor:
+        """Largest magnitude in every field, (n, groups, *positions)."""
+        largest = image.abs().unflatten(1, (self.groups, -1)).amax(2)
+        # max_pool pads by less than half a kernel; of magnitudes zeros change nothing
+        pool = POOLS[len(self.kernel) - 1]
+        padded = F.pad(largest, self._pads())
+        return pool(padded, self.kernel, self.stride, 0, self.dilation)
+
+    def mass(self, image: Tensor) -> Tensor:
+        """Sum of the magnitudes in every field, (n, groups, *positions)."""
+        summed = image.abs().unflatten(1, (self.groups, -1)).sum(2)
+        return self.convolve(summed, summed.new_ones(self.groups, 1, *self.kernel))
 
     def fields(self, image: Tensor) -> Tensor:
         """Receptive fields (n, groups, positions, channels · area)."""

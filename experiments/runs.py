@@ -17,7 +17,7 @@ from experiments.data import DataSet, Images
 from experiments.networks import Network
 from experiments.run import Outcome, Run
 from experiments.store import Row, Store
-from experiments.training import Best, Recipe, clipping, score, train
+from experiments.training import Best, Recipe, train, watched
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ class Train(Run):
         else:
             optimiser = torch.optim.SGD(model.parameters(), lr=lr)
         curves = train(model, optimiser, images, self.recipe, lr, self.seed)
-        accuracy, loss = score(model, images.x_test, images.y_test)
-        clipped = clipping(model, images.x_test, images.y_test)
+        accuracy, loss, clipped = watched(model, images.x_test, images.y_test)
         return Outcome(
             metrics={"accuracy": accuracy, "loss": loss, "lr": lr, **clipped},
             curves={"loss": curves.loss, "accuracy": curves.accuracy},
@@ -147,13 +146,14 @@ class Evaluate(Run):
             model = xb.convert(model, self.chip, mode=xb.HardwareAware(), seed=self.seed)
             xb.reseed(model, self.seed)  # a hardware-aware network would keep its seed
             xb.program(model)
-        clipped = clipping(model, images.x_test, images.y_test)
-        accuracy, now = [], 0.0
+        accuracy, now, clipped = [], 0.0, {}
         for time in self.after:
             if time > now:
                 xb.advance(model, time - now)
                 now = time
-            accuracy.append(score(model, images.x_test, images.y_test)[0])
+            found, _, shares = watched(model, images.x_test, images.y_test)
+            accuracy.append(found)
+            clipped = clipped or shares  # of the first time
         return Outcome(
             metrics={"accuracy": accuracy[0], "last": accuracy[-1], **clipped},
             curves={"time": list(self.after), "accuracy": accuracy},

@@ -82,14 +82,14 @@ def batches(
         yield x[chosen], y[chosen]
 
 
-def clipping(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Share of conversions at full scale [%] of every analog weight, by name, when scored."""
+def watched(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, dict[str, float]]:
+    """`score`, and by "clipped <name>" the share of conversions at full scale [%] of each weight."""
     if not any(isinstance(module, xb.Matrix) for module in model.modules()):
-        return {}
+        return *score(model, x, y), {}
     with xb.observe(model, xb.Tally(model)) as tally:
-        score(model, x, y)
-    found = {name: 100.0 * n.clipped for name, n in tally.items() if n.conversions}
-    return {f"clipped {name}": share for name, share in found.items()}
+        found = score(model, x, y)
+    shares = {f"clipped {name}": 100.0 * n.clipped for name, n in tally.items() if n.conversions}
+    return *found, shares
 
 
 @torch.no_grad()

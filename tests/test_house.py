@@ -31,8 +31,9 @@ ROOMS = (
     *("ranges", "converters", "port"),
     "wires",
     *("pulses", "chip"),
-    *("planes", "cells"),
+    *("planes", "states", "cells"),
     *("read", "uses"),  # uses: the autograd function
+    "transposed",
     "matrix",
     *("rules", "modes", "identity"),
     *("spelling", "tape", "drawn", "floating"),

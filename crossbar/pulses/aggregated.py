@@ -1,0 +1,71 @@
+"""Moments of the coincidence counts of a mini-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossbar.operations import Operation
+from crossbar.pulses.exact import bits_parcels, few_bits
+from crossbar.pulses.lines import fired, phases
+from crossbar.pulses.scheme import Parcel, halves
+from crossbar.pulses.trains import Drive, Trains
+from crossbar.wires.disturb import Fired
+from devices import Pulses
+
+
+@dataclass(frozen=True)
+class Aggregated(Trains):
+    """Mean and variance of the coincidence counts of a mini-batch, without walking through it.
+
+        mean = rate Σ |x δ|,   variance = mean − Σ_vectors mean_v²/BL_v   (sums of binomials)
+
+    The moments drive the device's closed form; correlations between cells that share a row or a
+    column (see `ExactBits`) are left out. Where pulses are few, so that drawing them costs less
+    than the moments of every weight, the trains are drawn as `ExactBits` draws them: the counts
+    have these moments, and the correlations too. See `Trains` for the arguments.
+    """
+
+    counts = False
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """The moments, however many pulses there are."""
+        return self._moments(self.drive(op, x, d, rate), rate)
+
+    def parcels(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Iterator[Parcel]:
+        """See the class."""
+        drive = self.drive(op, x, d, rate)
+        if few_bits(drive):
+            yield from bits_parcels(drive, generator)
+        else:
+            yield Parcel(None, (self._moments(drive, rate),))
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """The mean pulses of the lines; a convolution is unfolded for them."""
+        drive = self.drive(op, x, d, rate)
+        xs, ds = drive.op.vectors(drive.x, drive.d)
+        xs, ds = xs * drive.by_x * drive.length, ds * drive.by_d * drive.length
+        return self._moments(drive, rate), fired(xs, ds, phases(xs, ds), x.dtype)
+
+    @staticmethod
+    def _moments(drive: Drive, rate: float) -> Pulses:
+        op, x, d = drive.op, drive.x, drive.d
+        up, down = halves(op, x, d * rate)
+        shared = op.weighed(x * x.abs(), d * d.abs(), rate * rate / drive.length)
+        shared_up, shared_down = halves(op, *shared)
+        # rounding may leave the difference of two nearly equal sums just below zero
+        return Pulses(
+            up,
+            down,
+            torch.sub(up, shared_up).clamp_(min=0),
+            torch.sub(down, shared_down).clamp_(min=0),
+        )

@@ -1,0 +1,82 @@
+"""Real bit trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossbar.operations import Operation
+from crossbar.pulses.bits import counted, drawn, hits
+from crossbar.pulses.events import coincidences, grouped
+from crossbar.pulses.lines import Phases, fired, phases
+from crossbar.pulses.scheme import Parcel
+from crossbar.pulses.trains import Drive, Trains
+from crossbar.wires.disturb import Fired
+from devices import Pulses
+
+EVENTS = 0.12
+"""Coincidences a weight up to which they are visited one by one; beyond, a product counts them."""
+
+HITS = 1.0
+"""Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
+
+DRAWN = 100_000
+"""Bits that are drawn in the time in which the calls of a small update are dispatched."""
+
+
+@dataclass(frozen=True)
+class ExactBits(Trains):
+    """Real bit trains: every coincidence of random row and column bits is counted.
+
+    Cells that share a row or a column see the same bits and are correlated accordingly. The bits of
+    the lines are drawn in any case; whether coincidences are then visited one by one, or counted by
+    a product, is settled by their expected number and changes nothing but the cost. See `Trains`
+    for the arguments.
+    """
+
+    def pulses(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Pulses:
+        """See the class."""
+        return Pulses(*counted(drawn(self.drive(op, x, d, rate), generator), x.dtype))
+
+    def parcels(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> Iterator[Parcel]:
+        """See the class."""
+        yield from bits_parcels(self.drive(op, x, d, rate), generator)
+
+    def driven(
+        self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
+    ) -> tuple[Pulses, Fired]:
+        """The bits themselves, counted along the lines too."""
+        drive = self.drive(op, x, d, rate)
+        bits = drawn(drive, generator)
+        signs = phases(*drive.op.vectors(drive.x, drive.d))
+        played = Phases(*(sign.index_select(0, bits.slots) for sign in signs))
+        return Pulses(*counted(bits, x.dtype)), fired(bits.x, bits.d, played, x.dtype)
+
+
+def few_bits(drive: Drive) -> bool:
+    """Whether drawing the bits and pulsing what they hit costs less than moments of all weights."""
+    *lead, rows, cols = drive.extent
+    lines = drive.slots * math.prod(lead) * (rows + cols)
+    moments = math.prod(drive.extent) * (2 + len(drive.length) / 16)
+    return drive.density <= HITS and lines <= DRAWN + moments
+
+
+def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
+    """Counts of the coincidences of exact trains."""
+    bits, dtype = drawn(drive, generator), drive.x.dtype
+    if drive.density > HITS:
+        yield Parcel(None, (Pulses(*counted(bits, dtype)),))
+        return
+    if drive.density > EVENTS:
+        at, up, down = hits(bits, dtype)
+    else:
+        at, up, down = grouped(coincidences(bits)).counts(dtype)
+    yield Parcel(at, (Pulses(up, down),))

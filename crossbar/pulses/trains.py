@@ -1,0 +1,104 @@
+"""Trains of pulses on rows and columns: how long each vector's are and how likely a line fires."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossbar.operations import Operation, Vectors
+from crossbar.pulses.scheme import Scheme
+from devices._check import flag, whole
+
+
+class Drive(NamedTuple):
+    """Vectors, clipped where a line would fire with more than certainty, and their trains.
+
+    A row fires in a slot with probability |x_i| by_x, a column with |δ_j| by_d.
+    """
+
+    op: Operation  # `Vectors` where they had to be taken apart to be clipped
+    x: Tensor
+    d: Tensor
+    by_x: Tensor  # (n, ..., 1)
+    by_d: Tensor
+    length: Tensor  # (n, 1, ..., 1) slots of each vector's trains
+    slots: int  # of all of them
+    expected: float  # coincidences, without the clipping
+    extent: tuple[int, ...]  # of the matrix (..., rows, cols)
+
+    @property
+    def density(self) -> float:
+        """Expected coincidences a weight."""
+        return self.expected / max(math.prod(self.extent), 1)
+
+
+@dataclass(frozen=True)
+class Trains(Scheme):
+    """Trains of `bl` slots; in each a row fires with p(x_i), a column with p(δ_j).
+
+        p(x_i) = min(1, |x_i| √(rate/BL) √(max|δ|/max|x|)),   p(δ_j) = min(1, |δ_j| √(rate/BL) …⁻¹)
+
+    so that the mean count is rate |x_i δ_j|.
+
+    Args:
+        bl: longest train, 1 to 1024.
+        update_management: whether the product is shared as written, so that both trains of a vector
+            saturate together; without it √(max|δ|/max|x|) is left out.
+        bl_management: whether a vector's train has the BL = ceil(rate · max|x| · max|δ|) slots
+            that it needs, at most `bl`; without it all have `bl`. Needs update management.
+
+    Groups of a convolution share the train of their vector. A vector is one receptive field, with
+    a maximum of its own, whatever else is in the image.
+
+    Raises:
+        TypeError, ValueError: bl no whole number in its range; bl_management alone.
+
+    Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333, as
+    aihwkit runs it.
+    """
+
+    bl: int = 31
+    update_management: bool = True
+    bl_management: bool = True
+
+    parallel = True
+
+    def __post_init__(self) -> None:
+        whole("bl", self.bl, 1, 1024)
+        flag("update_management", self.update_management)
+        flag("bl_management", self.bl_management)
+        if self.bl_management and not self.update_management:
+            raise ValueError(
+                "bl_management=True counts the slots that update management needs: with "
+                "update_management=False give bl_management=False too"
+            )
+
+    def drive(self, op: Operation, x: Tensor, d: Tensor, rate: float) -> Drive:
+        """The trains of vectors as `op` takes them."""
+        top_x, top_d = op.peaks(x, d)
+        mass_x, mass_d = op.sums(x, d)
+        needed = top_x * top_d * rate
+        one = (-1, *(1,) * (top_x.dim() - 1))
+        if self.bl_management:
+            most = needed if top_x.dim() == 2 else needed.flatten(1).amax(1).view(one)
+            length = most.ceil().clamp_(1, self.bl)
+        else:
+            length = top_x.new_full((len(top_x),), self.bl).view(one)
+        if self.update_management:
+            # a vector without inputs or errors fires nothing
+            tiny = torch.finfo(top_x.dtype).tiny
+            likely = (needed / length).sqrt_()
+            by_x, by_d = likely / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
+        else:
+            by_x = by_d = (rate / length).sqrt().expand_as(top_x)
+            likely = torch.maximum(top_x, top_d) * by_x
+        asked = torch.stack([(mass_x * mass_d).sum(), length.sum(), likely.amax()]).tolist()
+        extent = op.extent(x, d)
+        if asked[2] > 1 + 1e-6:
+            (x, d), op = op.vectors(x, d), Vectors()
+            x, d = (torch.clamp(v, -1 / by, 1 / by) for v, by in ((x, by_x), (d, by_d)))
+        return Drive(op, x, d, by_x, by_d, length, int(asked[1]), rate * asked[0], extent)
