@@ -83,7 +83,7 @@ def batches(
 
 
 def watched(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, dict[str, float]]:
-    """`score`, and by "clipped <name>" the share of conversions at full scale [%] of each weight."""
+    """`score`, and the share of conversions at full scale [%] as "clipped <name of the weight>"."""
     if not any(isinstance(module, xb.Matrix) for module in model.modules()):
         return *score(model, x, y), {}
     with xb.observe(model, xb.Tally(model)) as tally:
