@@ -9,7 +9,7 @@ from torch import Tensor
 
 from devices._check import at_least, finite
 from devices.curved import Curved, CurvedStep
-from devices.flow import Step
+from devices.flow import Noise, Step
 from devices.part import Window
 
 
@@ -95,11 +95,12 @@ class ExpStep(CurvedStep):
 
         return up, down
 
-    def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
-        std = step.abs().mul_(self.sigma_c2c).add_(self.sigma_add * self.dg_min)
-        if not self.sigma_state:
-            return std
-        return std.add_((g - window.g_min).clamp_(min=0), alpha=self.sigma_state)
+    def _noise(self, window: Window) -> tuple[float, Noise | None]:
+        if not (self.sigma_add or self.sigma_state):
+            return self.sigma_c2c, None
 
-    def _noisy(self) -> bool:
-        return bool(self.sigma_c2c or self.sigma_add or self.sigma_state)
+        def sum_of_all(g: Tensor, step: Tensor) -> Tensor:
+            std = step.abs().mul_(self.sigma_c2c).add_(self.sigma_add * self.dg_min)
+            return std.add_((g - window.g_min).clamp_(min=0), alpha=self.sigma_state)
+
+        return 0.0, sum_of_all

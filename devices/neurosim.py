@@ -123,7 +123,9 @@ class NeuroSim(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
-        return affine_pulse(g, p, pulses, draw, sigma_add=self.sigma_c2c * window.span), p
+        low, high = self.bounds(window, p)
+        noise = self.sigma_c2c * window.span
+        return affine_pulse(g, p, pulses, draw, low=low, high=high, sigma_add=noise), p
 
 
 def _pulse(label: float, shift: Tensor, states: int, direction: int) -> tuple[Tensor, Tensor]:

@@ -51,8 +51,13 @@ class Pulses(NamedTuple):
     z: Tensor | None = None  # (..., rows, cols)
 
     def to(self, dtype: torch.dtype) -> Pulses:
-        """The same pulses as tensors of the cells' dtype."""
-        return Pulses(*(None if t is None else t.to(dtype) for t in self))  # type: ignore[arg-type]
+        """The same pulses as tensors of the cells' dtype, both variances given or none."""
+        up_var, down_var = self.up_var, self.down_var
+        if (up_var is None) != (down_var is None):
+            up_var = torch.zeros_like(self.up) if up_var is None else up_var
+            down_var = torch.zeros_like(self.down) if down_var is None else down_var
+        given = (self.up, self.down, up_var, down_var, self.z)
+        return Pulses(*(None if t is None else t.to(dtype) for t in given))  # type: ignore[arg-type]
 
     def swapped(self) -> Pulses:
         """The same pulses with potentiation and depression exchanged.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between
-from devices.affine import COARSE, Affine, affine_pulse
+from devices.affine import Affine, affine_pulse
 from devices.draw import Draw
 from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
@@ -29,14 +29,16 @@ class AffineStep(NominalStep):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
+        low, high = self.bounds(window, p)
         moved = affine_pulse(
             g,
             p,
             pulses,
             draw,
+            low=low,
+            high=high,
             sigma_c2c=self.sigma_c2c,
             sigma_add=self.sigma_add * self.dg_min,
-            coarse=2 * self.dg_min / window.span > COARSE,
         )
         return moved, p
 
