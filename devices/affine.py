@@ -29,7 +29,7 @@ from torch import Tensor
 
 from devices.clip import Bound, clip_move
 from devices.draw import Draw
-from devices.moments import MOST, Count, between, excess, expm1_ratio, largest, log1p_ratio, rate
+from devices.moments import Count, between, excess, expm1_ratio, largest, log1p_ratio, rate
 from devices.part import Pulses
 from devices.rounds import COARSE, rounds
 from devices.trees import pick
@@ -104,8 +104,6 @@ def affine_pulse(
         mean: whether only the mean is asked for, over all that is not drawn for coarse cells.
     """
     pulses = pulses.to(g.dtype)
-    if max(largest(pulses.up), largest(pulses.down)) > MOST:
-        pulses = pulses._replace(up=pulses.up.clamp(max=MOST), down=pulses.down.clamp(max=MOST))
     size = 0.0
     if k.b_up is not None and k.b_down is not None:
         size = max(largest(k.b_up), largest(k.b_down))

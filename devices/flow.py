@@ -40,7 +40,7 @@ from torch import Tensor
 from devices.affine import LARGEST_GROWTH, lognormal, moved
 from devices.clip import Bound, clip_move
 from devices.draw import Draw
-from devices.moments import MOST, Count, carried, excess, expm1_ratio, largest, rate
+from devices.moments import Count, carried, excess, expm1_ratio, largest, rate
 from devices.part import Pulses
 from devices.rounds import COARSE, rounds
 
@@ -104,8 +104,6 @@ def flow_pulse(
     pulses = pulses.to(g.dtype)
     if not g.numel():
         return g
-    if max(largest(pulses.up), largest(pulses.down)) > MOST:
-        pulses = pulses._replace(up=pulses.up.clamp(max=MOST), down=pulses.down.clamp(max=MOST))
     span = torch.as_tensor(law.high) - torch.as_tensor(law.low)
     if 2 * nominal > COARSE * float(span.min()):
         return rounds(

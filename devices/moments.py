@@ -32,9 +32,6 @@ EDGE = -1 + 1e-6
 SERIES = 6
 """Terms beyond which the series of expm1(B)/B takes longer than the function."""
 
-MOST = 1e15
-"""Pulses beyond which more of them change nothing, in any law."""
-
 
 class Count(NamedTuple):
     """Pulses of one direction, as the trials of a binomial."""

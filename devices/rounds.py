@@ -26,6 +26,9 @@ COARSE = 0.15
 SPLIT = 128.0
 """Parts of a uniform number that is made two: the second is the place within one of them."""
 
+MANY = 1e6
+"""Trials of which a part more or less is nothing."""
+
 UNDERFLOW = -600.0
 """Logarithm of the chance of no pulse at all below which a count is as good as normal."""
 
@@ -78,11 +81,9 @@ def _whole(pulses: Pulses, draw: Draw) -> tuple[Tensor, Tensor, Pulses]:
             counts.append(mean.floor())
             rests.append((mean.frac(), None))
             continue
-        p = (1 - variance / mean).nan_to_num(0.0, 0.0, 0.0)
-        whole = torch.where(p > 0, (p * (mean / p).floor()).nan_to_num(0.0, 0.0, 0.0), mean)
-        counts.append(_drawn(whole.double(), p.double(), u).to(mean))
-        rest = (mean - whole).clamp(min=0)
-        rests.append((rest, rest * (1 - p)))
+        part = mean * (1 - mean) > variance * (1 + 1e-4)  # less scattered than any whole count
+        counts.append(torch.where(part, 0.0, _drawn(mean.double(), variance.double(), u).to(mean)))
+        rests.append((torch.where(part, mean, 0.0), torch.where(part, variance, 0.0)))
     (first, first_var), (second, second_var) = rests
     return counts[0], counts[1], Pulses(first, second, first_var, second_var, z)
 
@@ -102,21 +103,31 @@ def _pair(z: Tensor | None, like: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     return torch.where(z > 0, high, low), torch.where(z > 0, low, high)
 
 
-def _drawn(mean: Tensor, p: Tensor, u: Tensor) -> Tensor:
-    """The number of trials that succeed at the quantile u, by Panjer's recursion of its chances."""
-    sure = p >= 1 - 1e-9
-    p = torch.where(sure, 0.0, p)
-    none = -mean * log1p_ratio(-p)  # ln P(0)
-    width = (mean * (1 - p)).sqrt()
-    normal = (mean + width * torch.special.ndtri(u)).round().clamp(min=0)
-    counted = ~sure & (none > UNDERFLOW)
+def _drawn(mean: Tensor, variance: Tensor, u: Tensor) -> Tensor:
+    """The count at the quantile u: binomial trials and, as they are not whole, one of its own.
+
+    w = ⌊U/p⌋ trials of q and one of F = U − w q have mean and variance where (w + w²) q² −
+    2 w U q + V − U + U² = 0. The number of the w comes of Panjer's recursion of its chances, which
+    is that of Poisson and negative binomial counts too; the place of u within its chance decides
+    the last trial.
+    """
+    p = 1 - variance / mean
+    trials = (mean / p + 1e-6).floor().clamp(min=1)
+    few = (p > 0) & (trials < MANY)
+    root = (mean * trials).square() - trials * (1 + trials) * (variance - mean + mean.square())
+    q = (mean * trials + root.clamp(min=0).sqrt()) / (trials * (1 + trials))
+    p = torch.where(few, q, p).nan_to_num(0.0, 0.0, 0.0).clamp(max=1 - 1e-9)
+    like = torch.where(few, trials * p, mean)  # mean of the trials alike
+    none = -like * log1p_ratio(-p)  # ln P(0)
+    normal = (mean + variance.sqrt() * torch.special.ndtri(u)).round().clamp(min=0)
+    counted = none > UNDERFLOW
     chance = torch.where(counted, none.exp(), 1.0)
-    below, count = chance.clone(), torch.zeros_like(mean)
-    most = float((mean + 40 * width).masked_fill(~counted, 0).max()) + 40
+    below, count = chance, torch.zeros_like(mean)
+    most = float((mean + 40 * variance.sqrt()).masked_fill(~counted, 0).max()) + 40
     k = 0
     while k < most and bool((more := below < u).any()):
-        count = count + more
         k += 1
-        chance = chance * (((mean + p) / k - p) / (1 - p)).clamp(min=0)
-        below = below + chance
-    return torch.where(sure, mean.round(), torch.where(counted, count, normal))
+        chance = torch.where(more, chance * (((like + p) / k - p) / (1 - p)).clamp(min=0), chance)
+        count, below = count + more, torch.where(more, below + chance, below)
+    last = below - u < (mean - like) * chance
+    return torch.where(counted, count + last.to(count), normal)

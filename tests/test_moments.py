@@ -190,7 +190,7 @@ def test_counts_drawn_from_a_shared_normal_are_the_counts_of_their_moments():
         torch.testing.assert_close(up, up_across, rtol=0, atol=1e-6)
         torch.testing.assert_close(down, down_across, rtol=0, atol=1e-6)
         for counts, mean, variance in ((up, 3.0, up_var), (down, 0.2, down_var)):
-            assert float(counts.mean()) == pytest.approx(mean, abs=4 * (counts.var() / n) ** 0.5)
+            assert float(counts.mean()) == pytest.approx(mean, abs=4 * float(counts.std()) / n**0.5)
             assert float(counts.var()) == pytest.approx(float(variance[0]), rel=0.03)
         assert abs(float(torch.corrcoef(torch.stack([up, down]))[0, 1])) < 0.02
 
