@@ -88,7 +88,6 @@ def affine_pulse(
     high: Bound,  # [S]
     sigma_c2c: float = 0.0,
     sigma_add: float = 0.0,  # [S] per pulse
-    mean: bool = False,
 ) -> Tensor:
     """Conductance after the pulses, which its device clips; see the module's equations.
 
@@ -101,23 +100,22 @@ def affine_pulse(
         high: the same above.
         sigma_c2c: noise of a pulse relative to its step.
         sigma_add: noise of a pulse.
-        mean: whether only the mean is asked for, over all that is not drawn for coarse cells.
     """
     pulses = pulses.to(g.dtype)
     size = 0.0
     if k.b_up is not None and k.b_down is not None:
         size = max(largest(k.b_up), largest(k.b_down))
     if not size > COARSE:
-        return _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size, mean)
+        return _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size)
     assert k.b_up is not None and k.b_down is not None
     ends = tuple(end if isinstance(end, Tensor) else g.new_tensor(end) for end in (low, high))
     at = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > COARSE).expand(g.shape).flatten().nonzero()
     at = at.squeeze(-1)
     if len(at) == g.numel():
-        return _single(g, k, pulses, draw, ends, sigma_c2c, sigma_add, mean)
-    out = _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size, mean)
+        return _single(g, k, pulses, draw, ends, sigma_c2c, sigma_add)
+    out = _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size)
     few, own, given = pick(g, at), pick(k, at), pick(pulses, at)
-    own = _single(few, own, given, draw, pick(ends, at), sigma_c2c, sigma_add, mean)
+    own = _single(few, own, given, draw, pick(ends, at), sigma_c2c, sigma_add)
     return out.flatten().index_copy(0, at, own).view_as(g)
 
 
@@ -129,7 +127,6 @@ def _single(
     ends: tuple[Tensor, ...],
     sigma_c2c: float,
     sigma_add: float,
-    mean: bool,
 ) -> Tensor:
     """The pulses of coarse cells, one after another."""
 
@@ -143,7 +140,7 @@ def _single(
         return clip_move(g, moved, *ends)
 
     def many(g: Tensor, rest: Pulses) -> Tensor:
-        return clip_move(g, _closed(g, k, rest, draw, sigma_c2c, sigma_add, 1.0, mean), *ends)
+        return clip_move(g, _closed(g, k, rest, draw, sigma_c2c, sigma_add, 1.0), *ends)
 
     return rounds(one, many, g, pulses, draw)
 
@@ -156,13 +153,12 @@ def _closed(
     sigma_c2c: float,
     sigma_add: float,
     size: float,
-    mean: bool,
 ) -> Tensor:
     s_up, s_down = _line(k.a_up, k.b_up, g), _line(k.a_down, k.b_down, g)
     slopes = None if k.b_up is None or k.b_down is None else (k.b_up, k.b_down)
     steps, add = (s_up, s_down), None if not sigma_add else g.new_tensor(sigma_add**2)
     cycle = sigma_c2c**2
-    return moved(g, steps, slopes, pulses, draw, cycle=cycle, add=add, size=size, mean=mean)
+    return moved(g, steps, slopes, pulses, draw, cycle=cycle, add=add, size=size)
 
 
 def _line(a: Tensor, b: Tensor | None, x: Tensor) -> Tensor:
@@ -186,7 +182,6 @@ def moved(
     cycle: float = 0.0,
     add: Tensor | Two | None = None,  # [S²]
     size: float,
-    mean: bool = False,
 ) -> Tensor:
     """Conductances [S] after pulses of steps that are affine in g; see the module's equations.
 
@@ -199,7 +194,6 @@ def moved(
         cycle: variance of a pulse, relative to its squared step.
         add: variance of a pulse beside that one, of both directions or each.
         size: largest |slope|.
-        mean: whether only their mean is asked for.
     """
     up, down, up_var, down_var, z = pulses
     random = up_var is not None and down_var is not None
@@ -217,7 +211,7 @@ def moved(
         ratio = expm1_ratio(bend, far)
         move = torch.addcmul(rho[0] * step[0], rho[1], step[1]).mul_(ratio)
         fine = fine and far <= NEAR
-    if mean or not (random or cycle or add is not None):
+    if not (random or cycle or add is not None):
         return g + move
 
     def weights(cycle: float, counts: bool) -> Two:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between
-from devices.affine import Affine, affine_pulse
 from devices.draw import Draw
+from devices.moments import Count, largest, rate
 from devices.part import Pulses, Update, Window
+from devices.rounds import COARSE, rounds
 
 
 class Levels(NamedTuple):
@@ -90,10 +91,33 @@ class StochasticSwitch(Update):
         draw: Draw,
         at: Tensor | None = None,
     ) -> tuple[Tensor, Levels]:
-        """One draw per cell, whatever the counts."""
-        on = g > (p.off + p.on) / 2
-        chain = Affine.of(p.up, torch.zeros_like(p.down), -p.up, p.down, dtype=g.dtype)
-        sure = pulses.up + pulses.down == 0
-        chance = affine_pulse(on.to(g.dtype), chain, pulses, draw, low=0.0, high=1.0, mean=True)
-        now = torch.where(sure, on, draw.to(torch.float64).uniform(g.shape) < chance)
-        return torch.where(now == on, g, torch.where(now, p.on, p.off)), p
+        """One draw per cell, whatever the counts; pulse by pulse where they switch readily."""
+        pulses = pulses.to(g.dtype)
+
+        def one(g: Tensor, rising: Tensor) -> Tensor:
+            u, on = draw.to(torch.float64).uniform(g.shape), _is_on(g, p)
+            g = torch.where(rising & ~on & (u < p.up), p.on, g)
+            return torch.where(~rising & on & (u < p.down), p.off, g)
+
+        if max(largest(p.up), largest(p.down)) <= COARSE:
+            return _at_once(g, p, pulses, draw), p
+        return rounds(one, lambda g, given: _at_once(g, p, given, draw), g, pulses, draw), p
+
+
+def _is_on(g: Tensor, p: Levels) -> Tensor:
+    return g > (p.off + p.on) / 2
+
+
+def _at_once(g: Tensor, p: Levels, pulses: Pulses, draw: Draw) -> Tensor:
+    """The cells after any counts, by the mean of their chance."""
+    on = _is_on(g, p)
+    counts = Count.of(pulses.up, pulses.up_var), Count.of(pulses.down, pulses.down_var)
+    up, down = (
+        rate(-own, n) * own for own, n in zip((p.up.to(g), p.down.to(g)), counts, strict=True)
+    )
+    settled = up / (up + down).clamp(min=1e-30)
+    chance = settled + (on.to(g.dtype) - settled) * torch.exp(-up - down)
+    u = draw.to(torch.float64).uniform(g.shape)
+    # a cell that left its state and came back is at its level, not where it was programmed
+    kept = torch.where(on, u < torch.exp(-down), u >= -torch.expm1(-up))
+    return torch.where(kept, g, torch.where(u < chance, p.on, p.off))

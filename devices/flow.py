@@ -204,6 +204,8 @@ def _flow(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Te
     up, down, up_var, down_var, z = pulses
     counts = Count.of(up, up_var), Count.of(down, down_var)
     random = up_var is not None and down_var is not None
+    # noise that grows with the step outgrows the window, which its bounds do not let it
+    widest = float((torch.as_tensor(law.high) - torch.as_tensor(law.low)).max()) ** 2
     left = torch.ones_like(g)
     h = left
     variances = [torch.zeros_like(g), torch.zeros_like(g)]
@@ -227,7 +229,7 @@ def _flow(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Te
         for i, (begin, end) in enumerate(sources):
             if begin is not None and end is not None:
                 made = torch.addcmul(h * carried(begin, end, theta), variances[i], theta.exp())
-                variances[i] = torch.where(fine, made, variances[i])
+                variances[i] = torch.where(fine, made.clamp(max=widest), variances[i])
         for i, old in enumerate(reply):
             begin, end = (at.steps[i % 2].abs() ** (1 + i // 2) for at in (here, there))
             z_i = way * (1 + i // 2)
