@@ -34,8 +34,8 @@ from devices.part import Pulses
 from devices.rounds import COARSE, rounds
 from devices.trees import pick
 
-LARGEST_GROWTH = 30.0
-"""Cap of the exponent B where steps grow as the cell moves on: e^30 leaves any window, finitely."""
+LARGEST_GROWTH = 80.0
+"""Cap of the exponents where steps grow as the cell moves on: e^80 leaves any window, finitely."""
 
 FINE = 7.5e-3
 """Relative step |b| up to which noise and random counts are right to first order, within 1 %."""
@@ -45,6 +45,10 @@ NEAR = 0.25
 
 FLAT = 0.01
 """Smallest exponent |B| that the closed integrals follow; a smaller one is as good as this."""
+
+
+Two = tuple[Tensor, Tensor]
+"""Of up and of down pulses."""
 
 
 class Affine(NamedTuple):
@@ -88,6 +92,7 @@ def affine_pulse(
     high: Bound,  # [S]
     sigma_c2c: float = 0.0,
     sigma_add: float = 0.0,  # [S] per pulse
+    zero: tuple[float, float] = (0.0, 0.0),  # [S]
 ) -> Tensor:
     """Conductance after the pulses, which its device clips; see the module's equations.
 
@@ -100,28 +105,34 @@ def affine_pulse(
         high: the same above.
         sigma_c2c: noise of a pulse relative to its step.
         sigma_add: noise of a pulse.
+        zero: conductances that a of up and of down pulses belongs to, from which b counts.
     """
     pulses = pulses.to(g.dtype)
     size = 0.0
     if k.b_up is not None and k.b_down is not None:
         size = max(largest(k.b_up), largest(k.b_down))
     if not size > COARSE:
-        return _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size)
+        return _closed(g, k, zero, pulses, draw, sigma_c2c, sigma_add, size)
     assert k.b_up is not None and k.b_down is not None
     ends = tuple(end if isinstance(end, Tensor) else g.new_tensor(end) for end in (low, high))
-    at = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > COARSE).expand(g.shape).flatten().nonzero()
-    at = at.squeeze(-1)
+    coarse = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > COARSE).expand(g.shape)
+    if pulses.up_var is None and not sigma_c2c:  # sure of its end where all pulses go one way
+        coarse = coarse & (pulses.up > 0) & (pulses.down > 0)
+    at = coarse.flatten().nonzero().squeeze(-1)
     if len(at) == g.numel():
-        return _single(g, k, pulses, draw, ends, sigma_c2c, sigma_add)
-    out = _closed(g, k, pulses, draw, sigma_c2c, sigma_add, size)
+        return _single(g, k, zero, pulses, draw, ends, sigma_c2c, sigma_add)
+    out = _closed(g, k, zero, pulses, draw, sigma_c2c, sigma_add, size)
+    if not len(at):
+        return out
     few, own, given = pick(g, at), pick(k, at), pick(pulses, at)
-    own = _single(few, own, given, draw, pick(ends, at), sigma_c2c, sigma_add)
+    own = _single(few, own, zero, given, draw, pick(ends, at), sigma_c2c, sigma_add)
     return out.flatten().index_copy(0, at, own).view_as(g)
 
 
 def _single(
     g: Tensor,
     k: Affine,
+    zero: tuple[float, float],
     pulses: Pulses,
     draw: Draw,
     ends: tuple[Tensor, ...],
@@ -131,7 +142,7 @@ def _single(
     """The pulses of coarse cells, one after another."""
 
     def one(g: Tensor, rising: Tensor) -> Tensor:
-        step = torch.where(rising, _line(k.a_up, k.b_up, g), _line(k.a_down, k.b_down, g))
+        step = torch.where(rising, *_steps(g, k, zero))
         moved = g + step
         if sigma_c2c:
             moved = moved.addcmul(step, draw.normal(g.shape), value=sigma_c2c)
@@ -140,7 +151,7 @@ def _single(
         return clip_move(g, moved, *ends)
 
     def many(g: Tensor, rest: Pulses) -> Tensor:
-        return clip_move(g, _closed(g, k, rest, draw, sigma_c2c, sigma_add, 1.0), *ends)
+        return clip_move(g, _closed(g, k, zero, rest, draw, sigma_c2c, sigma_add, 1.0), *ends)
 
     return rounds(one, many, g, pulses, draw)
 
@@ -148,17 +159,23 @@ def _single(
 def _closed(
     g: Tensor,
     k: Affine,
+    zero: tuple[float, float],
     pulses: Pulses,
     draw: Draw,
     sigma_c2c: float,
     sigma_add: float,
     size: float,
 ) -> Tensor:
-    s_up, s_down = _line(k.a_up, k.b_up, g), _line(k.a_down, k.b_down, g)
     slopes = None if k.b_up is None or k.b_down is None else (k.b_up, k.b_down)
-    steps, add = (s_up, s_down), None if not sigma_add else g.new_tensor(sigma_add**2)
+    steps, add = _steps(g, k, zero), None if not sigma_add else g.new_tensor(sigma_add**2)
     cycle = sigma_c2c**2
     return moved(g, steps, slopes, pulses, draw, cycle=cycle, add=add, size=size)
+
+
+def _steps(g: Tensor, k: Affine, zero: tuple[float, float]) -> Two:
+    """Signed steps of one pulse [S]."""
+    above = [g - at if at else g for at in zero]
+    return _line(k.a_up, k.b_up, above[0]), _line(k.a_down, k.b_down, above[1])
 
 
 def _line(a: Tensor, b: Tensor | None, x: Tensor) -> Tensor:
@@ -166,10 +183,6 @@ def _line(a: Tensor, b: Tensor | None, x: Tensor) -> Tensor:
         return a
     # addcmul leaves its vector path where more than one of its tensors has a single element
     return torch.addcmul(a, b, x) if a.dim() else (x * b).add_(a)
-
-
-Two = tuple[Tensor, Tensor]
-"""Of up and of down pulses."""
 
 
 def moved(
@@ -257,7 +270,7 @@ def moved(
     for w, t in zip(total, b, strict=True):
         if w is not None:
             theta = theta.addcmul(w, t.square())
-    theta = theta.clamp_(max=2 * LARGEST_GROWTH)
+    theta = theta.clamp_(max=LARGEST_GROWTH)
     flat = torch.where(bend.abs() < FLAT, torch.copysign(bend.new_tensor(FLAT), bend), bend)
     kernel = (
         between(torch.zeros_like(theta), theta),

@@ -1,8 +1,9 @@
 """Many pulses of any law at once: the mean flow of a single-pulse map, with its fluctuations.
 
 A law states what one pulse does, g → g + s↑(g) or g → g + s↓(g) (s↓ <= 0). Few whole counts are
-applied pulse by pulse, exactly; so are the last pulses of laws whose step is more than half of
-`COARSE` of the window, random counts too (`devices.rounds`). All others follow the flow
+applied pulse by pulse, exactly; so are the last pulses of laws whose step in the middle of the
+window is more than half of `COARSE` of it, random counts too (`devices.rounds`). All others follow
+the flow
 
     dg/dt = Σ ρ s(g),    ρ the rate of `devices.moments` at the slope s' of the step,
     s' ≈ (s(g) − s(g − s/3)) / (s/3)
@@ -104,8 +105,7 @@ def flow_pulse(
     pulses = pulses.to(g.dtype)
     if not g.numel():
         return g
-    span = torch.as_tensor(law.high) - torch.as_tensor(law.low)
-    if 2 * nominal > COARSE * float(span.min()):
+    if _coarse(law, g, pulses):
         return rounds(
             lambda g, rising: law.pulse(g, rising, draw),
             lambda g, given: clip_move(g, _many(law, g, given, draw, nominal), law.low, law.high),
@@ -127,6 +127,20 @@ def flow_pulse(
             return g
         pulses = Pulses(*(torch.where(few, 0, t) for t in (up, down)))
     return clip_move(g, _many(law, g, pulses, draw, nominal), law.low, law.high)
+
+
+def _coarse(law: Law, g: Tensor, pulses: Pulses) -> bool:
+    """Whether a pulse that is given crosses more than `COARSE` of half a window from its middle."""
+    low, high = (
+        torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (law.low, law.high)
+    )
+    middle = ((low + high) / 2).expand_as(g)
+    largest_step = [
+        float((step(middle).abs() / (high - low)).mean())
+        for step, count in ((law.up, pulses.up), (law.down, pulses.down))
+        if bool((count > 0).any())
+    ]
+    return 2 * max(largest_step, default=0.0) > COARSE
 
 
 def _many(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Tensor:
@@ -224,7 +238,7 @@ def _flow(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Te
         correction = 2 * h * _phi3(way) * curved
         error = correction.abs() / (SHARE * nominal)
         fine = ((error <= 1) & (h * bend <= 2)) | (h * (up + down) <= 1)
-        theta = (2 * way + h * here.growth).clamp(max=2 * LARGEST_GROWTH)
+        theta = (2 * way + h * here.growth).clamp(max=LARGEST_GROWTH)
         sources = ((here.counted, there.counted), (here.cycle, there.cycle))
         for i, (begin, end) in enumerate(sources):
             if begin is not None and end is not None:
