@@ -37,11 +37,17 @@ from devices.trees import pick
 LARGEST_GROWTH = 80.0
 """Cap of the exponents where steps grow as the cell moves on: e^80 leaves any window, finitely."""
 
-FINE = 7.5e-3
+FIRST = 7.5e-3
 """Relative step |b| up to which noise and random counts are right to first order, within 1 %."""
+
+FINE = 0.05
+"""The same once a pulse's noise is damped by its own step."""
 
 NEAR = 0.25
 """Exponent |B| up to which the middle of the move stands for all of it in the noise."""
+
+CLOSE = 0.01
+"""Variance over the squared distance to the end up to which noise is normal: ten deviations."""
 
 FLAT = 0.01
 """Smallest exponent |B| that the closed integrals follow; a smaller one is as good as this."""
@@ -235,11 +241,15 @@ def moved(
                 alone = [excess(own, m, 0.0) for own, m in zip(b, n, strict=True)]
                 both = [w - w0 for w, w0 in zip(both, alone, strict=True)]
             return both[0], both[1]
-        if not counts or up_var is None or down_var is None:
-            return up * cycle, down * cycle
-        if not cycle:
-            return up_var, down_var
-        return up_var.add(up, alpha=cycle), down_var.add(down, alpha=cycle)
+        made = (up * cycle, down * cycle)
+        if counts and up_var is not None and down_var is not None:
+            made = (up_var, down_var)
+            if cycle:
+                made = (up_var.add(up, alpha=cycle), down_var.add(down, alpha=cycle))
+        if b is None or n is None:
+            return made
+        damped = [m / (1 + c.p * t).square() for m, c, t in zip(made, n, b, strict=True)]
+        return damped[0], damped[1]
 
     apart = random and z is not None
     shared = weights(0.0, True) if apart else None
@@ -259,7 +269,7 @@ def moved(
     if fine:
         half = move * 0.5
         middle = (torch.addcmul(step[0], b[0], half), torch.addcmul(step[1], b[1], half))
-        growth = None if far <= FINE / 4 else torch.addcmul(torch.ones_like(bend), bend, ratio)
+        growth = None if far <= FIRST / 2 else torch.addcmul(torch.ones_like(bend), bend, ratio)
         left = [None if w is None else _squares(w, middle) for w in (shared, own)]
         extra = None if alike is None else alike[0] + alike[1]
         both = _sum(left[1], extra)
@@ -306,14 +316,14 @@ def moved(
 def _rates(b: Two, pulses: Pulses, size: float) -> tuple[tuple[Count, Count] | None, Two]:
     """The counts, where more than their moments are needed, and ρ of both."""
     up, down, up_var, down_var, _ = pulses
-    if size > FINE:
+    if size > FIRST:
         n = Count.of(up, up_var), Count.of(down, down_var)
         return n, (rate(b[0], n[0]), rate(b[1], n[1]))
     out = []
     for t, mean, variance in ((b[0], up, up_var), (b[1], down, down_var)):
         if variance is None:
             rho, part = mean * log1p_ratio(t, size), mean.frac()
-            if largest(part):
+            if bool(part.any()):
                 rho = rho.addcmul(part - part.square(), t, value=0.5)
         else:
             rho = mean.addcmul(torch.minimum(mean - variance, mean.square()), t, value=-0.5)
@@ -357,7 +367,8 @@ def lognormal(
     below = torch.where(b[1] < 0, step[1] / b[1] + move, torch.inf)
     side = torch.where(above < below, -1.0, 1.0).to(g.dtype)
     way = torch.minimum(above, below)
-    inside = (way > 0) & way.isfinite()
+    total = sum(v for v in (shared, own) if v is not None)
+    inside = (way > 0) & way.isfinite() & (total > CLOSE * way.square())  # else as good as normal
     way = torch.where(inside, way, 1.0)
     power, straight, done = torch.zeros_like(g), torch.zeros_like(g), way.square()
     for variance, normal in ((shared, z), (own, None)):

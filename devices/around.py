@@ -24,6 +24,8 @@ class Around(Update):
 
     Raises:
         TypeError: no update law.
+
+    Source: a composition, without physics of its own.
     """
 
     law: Update

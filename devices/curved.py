@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from devices.draw import Draw
-from devices.flow import Law, Noise, Step, flow_pulse
+from devices.flow import Noise, Step, flow_pulse
 from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
 
@@ -59,5 +59,18 @@ class CurvedStep(NominalStep):
     ) -> tuple[Tensor, Curved]:
         """Few pulses one by one, many by the mean flow (`devices.flow`)."""
         up, down = self._steps(window, p)
-        law = Law(up, down, *self.bounds(window, p), *self._noise(window))
-        return flow_pulse(law, g, pulses, draw, nominal=self.step(window)), p
+        low, high = self.bounds(window, p)
+        cycle, noise = self._noise(window)
+        moved = flow_pulse(
+            up,
+            down,
+            g,
+            pulses,
+            draw,
+            nominal=self.step(window),
+            low=low,
+            high=high,
+            noise=noise,
+            cycle=cycle,
+        )
+        return moved, p

@@ -86,22 +86,34 @@ class Law(NamedTuple):
 
 
 def flow_pulse(
-    law: Law,
+    step_up: Step,
+    step_down: Step,
     g: Tensor,  # (..., rows, cols) [S]
     pulses: Pulses,
     draw: Draw,
     *,
     nominal: float,  # [S] the step errors are measured by
+    low: Bound,  # [S]
+    high: Bound,  # [S]
+    noise: Noise | None = None,
+    cycle: float = 0.0,
 ) -> Tensor:
     """Conductances [S] after the pulses; see the module's equations.
 
     Args:
-        law: what one pulse does.
+        step_up: potentiation step, >= 0 on the whole window and a third of a step around it.
+        step_down: depression step, <= 0 likewise.
         g: conductances.
         pulses: counts or their moments.
         draw: of the noise, the random counts and the order of coarse pulses.
         nominal: nominal step of the law.
+        low: lower bound of a cell's conductance.
+        high: upper bound.
+        noise: cycle-to-cycle noise of one pulse; None for none.
+        cycle: noise of one pulse relative to its step, independent of the other: its product over
+            many pulses is followed.
     """
+    law = Law(step_up, step_down, low, high, cycle, noise)
     pulses = pulses.to(g.dtype)
     if not g.numel():
         return g

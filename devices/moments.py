@@ -46,7 +46,7 @@ class Count(NamedTuple):
         """The count of these moments; without a variance it is exact."""
         if variance is None:
             rest = mean.frac()
-            return Count(mean, rest=rest if largest(rest) else None)
+            return Count(mean, rest=rest if bool(rest.any()) else None)
         spread = (variance / mean).nan_to_num(1.0, 1.0, 1.0)
         return Count(mean, spread, torch.minimum(1 - spread, mean))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from devices._check import at_least, finite, positive, whole
 from devices.draw import Draw
-from devices.flow import Law, flow_pulse
+from devices.flow import flow_pulse
 from devices.part import Pulses, Update, Window
 
 FARTHEST = 20.0
@@ -189,14 +189,17 @@ class VTEAM(Update):
         up = self._rate(p, g.new_tensor(self.v_set)) * self.width
         down = self._rate(p, g.new_tensor(self.v_reset)) * self.width
         x = _state(window, g)
-        law = Law(
+        moved = flow_pulse(
             lambda y: self._sweep(y, up.expand_as(y)),
             lambda y: self._sweep(y, down.expand_as(y)),
-            0.0,
-            1.0,
-            self.sigma_c2c,
+            x,
+            pulses,
+            draw,
+            nominal=float((up - down).mean()) / 2,
+            low=0.0,
+            high=1.0,
+            cycle=self.sigma_c2c,
         )
-        moved = flow_pulse(law, x, pulses, draw, nominal=float((up - down).mean()) / 2)
         return torch.where(moved == x, g, _conductance(window, moved)), p
 
 

@@ -21,7 +21,7 @@ from devices.rounds import rounds
 
 LOW, HIGH, N = 10e-6, 90e-6, 20_000
 SPAN = HIGH - LOW
-STEPS = [0.001, 0.02, 0.1, 0.3, 0.45, 0.8, 0.999]  # parts of the way to the bound
+STEPS = [0.001, 0.03, 0.1, 0.3, 0.8, 0.999]  # parts of the way to the bound
 
 
 def full(value):
@@ -85,13 +85,13 @@ def as_soft(name, k, c=0.0):
 
 @pytest.mark.parametrize("kind", ["poisson", "binomial", "negative"])
 @pytest.mark.parametrize("k", STEPS)
-@pytest.mark.parametrize("mean", [0.01, 1.0, 10.0, 30.0])
+@pytest.mark.parametrize("mean", [0.01, 1.0, 30.0])
 def test_random_counts_of_one_direction(kind, k, mean):
     rng = np.random.default_rng(int(1000 * k + 10 * mean))
     c = 0.3 if kind == "poisson" else 0.0
     counts, variance = drawn(kind, mean, rng)
     theirs = singly(k, counts, 0 * counts, rng, c)
-    for name in ("soft", "power") if mean in (1.0, 10.0) else ("soft",):
+    for name in ("soft", "power") if mean > 0.5 else ("soft",):
         given = Pulses(full(mean), full(0), full(variance), full(0))
         agree(answer(as_soft(name, k, c), given), theirs)
         down = Pulses(full(0), full(mean), full(0), full(variance))
@@ -99,7 +99,7 @@ def test_random_counts_of_one_direction(kind, k, mean):
 
 
 @pytest.mark.parametrize("kind", ["poisson", "binomial", "negative"])
-@pytest.mark.parametrize("k", [0.02, 0.1, 0.2, 0.3, 0.9])
+@pytest.mark.parametrize("k", [0.02, 0.1, 0.3, 0.9])
 @pytest.mark.parametrize("mean", [(0.3, 0.1), (5.0, 5.0), (20.0, 14.0)])
 @pytest.mark.parametrize("name", ["soft", "linear", "power"])
 def test_random_counts_of_both_directions_in_random_order(kind, k, mean, name):

@@ -13,6 +13,7 @@ from devices import (
     Device,
     Endurance,
     GaussianRead,
+    LookupStep,
     NeuroSim,
     PCMRead,
     Pulses,
@@ -180,3 +181,9 @@ def test_legal_extremes_give_numbers(up, down, moments, dtype):
     v = torch.tensor([-1e3, -25.0, 25.0, 1e3], dtype=dtype)
     current = SinhIV(0.25).current(torch.full((4,), 1e-5, dtype=dtype), v)
     assert bool(current.isfinite().all()) and bool((current.diff() > 0).all())
+
+
+def test_the_repr_of_many_measured_cells_is_short():
+    table = tuple(((1e-7,) * 21,) * 16 for _ in range(20))
+    law = LookupStep(tuple(1e-6 * (1 + i) for i in range(16)), table, table)
+    assert "20 cells x 16 nodes x 21 quantiles" in repr(law) and len(repr(law)) < 200
