@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devices._check import at_least, instance
+from devices._check import at_least
+from devices.around import Around
 from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
 
 @dataclass(frozen=True)
-class AbruptReset(Update):
+class AbruptReset(Around):
     """One-sided switching: another law for potentiation, and a RESET that erases in one pulse.
 
         up:    as `law`
@@ -36,18 +37,13 @@ class AbruptReset(Update):
     Nandakumar et al., Front. Neurosci. 14:406 (2020), doi:10.3389/fnins.2020.00406.
     """
 
-    law: Update
     sigma: float = 0.0
 
     whole = True
 
     def __post_init__(self) -> None:
-        instance("law", self.law, Update, optional=False)
+        super().__post_init__()
         at_least("sigma", self.sigma, 0)
-
-    def step(self, window: Window) -> float:
-        """The SET step [S]."""
-        return self.law.step(window)
 
     def bounds(self, window: Window, p: Any) -> tuple[Tensor | float, Tensor | float]:
         """From g_min to the upper bound of the law [S]."""
@@ -55,21 +51,6 @@ class AbruptReset(Update):
         if isinstance(low, Tensor):
             low = low.clamp(max=window.g_min)
         return low, high
-
-    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
-        """Cells of the law."""
-        return self.law.fabricate(window, shape, draw)
-
-    def written(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Any,
-        mask: Tensor,
-        draw: Draw,
-    ) -> Any:
-        """What the law makes of a write."""
-        return self.law.written(window, g, p, mask, draw)
 
     def pulse(
         self,

@@ -47,8 +47,11 @@ class ApparentWriteNoise(Read):
     def __post_init__(self) -> None:
         at_least("sigma", self.sigma, 0)
         instance("other", self.other, Read)
-        if self.other is not None and self.other.ages:
-            raise TypeError(f"other must not need the age of cells, got {self.other!r}")
+
+    @property
+    def ages(self) -> bool:  # type: ignore[override]
+        """Whether the other part needs the age of every single cell."""
+        return self.other is not None and self.other.ages
 
     def _draw(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Tensor:
         return draw.normal(shape) * (self.sigma * window.span)

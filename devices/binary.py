@@ -11,7 +11,9 @@ from torch import Tensor
 
 from devices._check import at_least, between
 from devices.draw import Draw
+from devices.moments import Count, largest, rate
 from devices.part import Pulses, Update, Window
+from devices.rounds import COARSE, rounds
 
 
 class Levels(NamedTuple):
@@ -19,8 +21,8 @@ class Levels(NamedTuple):
 
     off: Tensor  # (..., rows, cols) or () [S]
     on: Tensor  # (..., rows, cols) or () [S]
-    hazard_up: Tensor  # (..., rows, cols) or () −log(1 − p) per pulse
-    hazard_down: Tensor
+    up: Tensor  # (..., rows, cols) or () probability of switching on, of an up pulse
+    down: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,10 @@ class StochasticSwitch(Update):
 
         P(off → on per up pulse) = p_up,   P(on → off per down pulse) = p_down
 
-    U up pulses leave an off cell off with (1 − p_up)^U; evenly interleaved with D down pulses the
-    cell is the two-state chain of the rates κ↑ = −U ln(1 − p_up), κ↓ = −D ln(1 − p_down):
-
-        P(on) = π + (s − π) e^{−(κ↑ + κ↓)},   π = κ↑/(κ↑ + κ↓)
-
-    exact for pulses of one direction. A cell that was programmed between its levels counts as on
-    above the middle, and keeps its conductance until it switches.
+    The chance to be on is a soft-bounds law, P ← P + p_up (1 − P) or P ← P − p_down P, whose mean
+    over any counts is that of `devices.affine`: (1 − p_up)^U of the off cells stay off after U up
+    pulses, E(1 − p_up)^N of them after a random number. A cell that was programmed between its
+    levels counts as on above the middle, and keeps its conductance until it switches.
 
     Args:
         p_up: switching probability of an up pulse, in (0, 1].
@@ -75,11 +74,13 @@ class StochasticSwitch(Update):
             away = (draw.factor(shape, self.sigma_levels) - 1).abs()
             return end + side * window.span * away.clamp(max=0.45)
 
-        hazards = (
-            draw.factor(shape, self.sigma_p).clamp(min=0) * -math.log1p(-min(p, 1 - 1e-12))
+        chances = (
+            -torch.expm1(
+                draw.factor(shape, self.sigma_p).clamp(min=0) * math.log1p(-min(p, 1 - 1e-12))
+            )
             for p in (self.p_up, self.p_down)
         )
-        return Levels(off_level(window.g_min, 1), off_level(window.g_max, -1), *hazards)
+        return Levels(off_level(window.g_min, 1), off_level(window.g_max, -1), *chances)
 
     def pulse(
         self,
@@ -90,21 +91,33 @@ class StochasticSwitch(Update):
         draw: Draw,
         at: Tensor | None = None,
     ) -> tuple[Tensor, Levels]:
-        """One draw per cell, whatever the counts."""
+        """One draw per cell, whatever the counts; pulse by pulse where they switch readily."""
         pulses = pulses.to(g.dtype)
-        rates = []
-        for count, var, hazard in (
-            (pulses.up, pulses.up_var, p.hazard_up),
-            (pulses.down, pulses.down_var, p.hazard_down),
-        ):
-            # E[e^{−κN}] = exp(−κ mean + κ² var/2), never a gain
-            seen = count if var is None else (count - hazard * var / 2).clamp(min=0)
-            rates.append(seen * hazard)
-        up, down = rates
-        total = up + down
-        settled = torch.where(total > 0, up / total.clamp(min=1e-30), 0.0)
-        on = g > (p.off + p.on) / 2
-        chance = settled + (on.to(g.dtype) - settled) * torch.exp(-total)
-        drawn = draw.to(torch.float64).uniform(g.shape)
-        now = torch.where(total > 0, drawn < chance, on)
-        return torch.where(now == on, g, torch.where(now, p.on, p.off)), p
+
+        def one(g: Tensor, rising: Tensor) -> Tensor:
+            u, on = draw.to(torch.float64).uniform(g.shape), _is_on(g, p)
+            g = torch.where(rising & ~on & (u < p.up), p.on, g)
+            return torch.where(~rising & on & (u < p.down), p.off, g)
+
+        if max(largest(p.up), largest(p.down)) <= COARSE:
+            return _at_once(g, p, pulses, draw), p
+        return rounds(one, lambda g, given: _at_once(g, p, given, draw), g, pulses, draw), p
+
+
+def _is_on(g: Tensor, p: Levels) -> Tensor:
+    return g > (p.off + p.on) / 2
+
+
+def _at_once(g: Tensor, p: Levels, pulses: Pulses, draw: Draw) -> Tensor:
+    """The cells after any counts, by the mean of their chance."""
+    on = _is_on(g, p)
+    counts = Count.of(pulses.up, pulses.up_var), Count.of(pulses.down, pulses.down_var)
+    up, down = (
+        rate(-own, n) * own for own, n in zip((p.up.to(g), p.down.to(g)), counts, strict=True)
+    )
+    settled = up / (up + down).clamp(min=1e-30)
+    chance = settled + (on.to(g.dtype) - settled) * torch.exp(-up - down)
+    u = draw.to(torch.float64).uniform(g.shape)
+    # a cell that left its state and came back is at its level, not where it was programmed
+    kept = torch.where(on, u < torch.exp(-down), u >= -torch.expm1(-up))
+    return torch.where(kept, g, torch.where(u < chance, p.on, p.off))

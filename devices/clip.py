@@ -11,7 +11,8 @@ Bound = Tensor | float
 
 
 @functools.cache
-def _held(bound: float, dtype: torch.dtype) -> float:
+def held(bound: float, dtype: torch.dtype) -> float:
+    """The bound as cells of this dtype hold it [S]."""
     return float(torch.tensor(bound, dtype=dtype))
 
 
@@ -27,7 +28,7 @@ def clip_move(
         floor = torch.minimum(before, torch.as_tensor(low).to(before))
         ceiling = torch.maximum(before, torch.as_tensor(high).to(before))
         return torch.clamp(after, floor, ceiling, out=out)
-    low, high = _held(low, before.dtype), _held(high, before.dtype)  # as cells hold them
+    low, high = held(low, before.dtype), held(high, before.dtype)  # as cells hold them
     if not before.numel() or (float(before.amin()) >= low and float(before.amax()) <= high):
         return torch.clamp(after, low, high, out=out)  # no cell lies outside: one pass, not three
     return torch.clamp(after, before.clamp(max=low), before.clamp(min=high), out=out)

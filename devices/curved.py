@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from devices.draw import Draw
-from devices.flow import Step, flow_pulse
+from devices.flow import Noise, Step, flow_pulse
 from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
 
@@ -41,15 +41,12 @@ class CurvedStep(NominalStep):
     def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:
         """The signed steps of one pulse [S] as functions of the conductance."""
 
-    def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
-        """Standard deviation of one pulse [S]: the relative and the additive part, independent."""
-        cycle = self.sigma_c2c * step.abs()
+    def _noise(self, window: Window) -> tuple[float, Noise | None]:
+        """Noise of one pulse relative to its step, and what is independent of that [S]."""
         if not self.sigma_add:
-            return cycle
-        return torch.hypot(cycle, cycle.new_tensor(self.sigma_add * self.dg_min))
-
-    def _noisy(self) -> bool:
-        return bool(self.sigma_c2c or self.sigma_add)
+            return self.sigma_c2c, None
+        add = self.sigma_add * self.dg_min
+        return self.sigma_c2c, lambda g, step: torch.full_like(step, add)
 
     def pulse(
         self,
@@ -63,6 +60,7 @@ class CurvedStep(NominalStep):
         """Few pulses one by one, many by the mean flow (`devices.flow`)."""
         up, down = self._steps(window, p)
         low, high = self.bounds(window, p)
+        cycle, noise = self._noise(window)
         moved = flow_pulse(
             up,
             down,
@@ -72,6 +70,7 @@ class CurvedStep(NominalStep):
             nominal=self.step(window),
             low=low,
             high=high,
-            noise=(lambda g, step: self._noise(window, g, step)) if self._noisy() else None,
+            noise=noise,
+            cycle=cycle,
         )
         return moved, p

@@ -12,6 +12,7 @@ from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
 from devices.clip import clip_move
 from devices.draw import Draw, seeded
+from devices.moments import Count, rate
 from devices.part import (
     IV,
     Faults,
@@ -193,7 +194,7 @@ class Device:
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
             if written is None:
-                written = (pulses.up > 0) | (pulses.down > 0)
+                written = _pulsed(pulses.to(draw.dtype), draw)
             state = self._written(state, written, draw)
         return self.stick(state)
 
@@ -225,7 +226,7 @@ class Device:
         mask: Tensor | None = None,  # (..., rows, cols) bool
         generator: torch.Generator | None = None,
     ) -> State:
-        """The array after one programming to `target`, clipped to the window.
+        """The array after one programming to `target`, within the window and the cell's bounds.
 
         Args:
             state: the array.
@@ -239,6 +240,10 @@ class Device:
         if self.write is not None:
             g = self.write.program(self.window, target, draw)
         g = g.clamp(self.g_min, self.g_max)
+        if self.update is not None:
+            low, high = self.update.bounds(self.window, state.update)
+            if isinstance(low, Tensor) and isinstance(high, Tensor):
+                g = g.clamp(low.to(g.dtype), high.to(g.dtype))
         if mask is None:
             mask = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
         else:
@@ -329,3 +334,15 @@ class Device:
             return state
         at = self.faults.stuck(state.faults)
         return state._replace(g=torch.where(at.isnan(), state.g, at))
+
+
+def _pulsed(pulses: Pulses, draw: Draw) -> Tensor:
+    """The cells that get a pulse at all: of random counts and parts of a pulse, as many as do."""
+    up, down, up_var, down_var, _ = pulses
+    given = (up > 0) | (down > 0)
+    part = (up != up.floor()) | (down != down.floor())
+    if up_var is None and down_var is None and not bool(part.any()):
+        return given
+    never = -torch.ones_like(up)
+    none = -rate(never, Count.of(up, up_var)) - rate(never, Count.of(down, down_var))
+    return given & (draw.uniform(up.shape) < -torch.expm1(none))

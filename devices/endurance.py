@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from devices._check import at_least, instance, positive
+from devices._check import at_least, positive
+from devices.around import Around
 from devices.draw import Draw
-from devices.part import Pulses, Update, Window
+from devices.part import Pulses, Window
 
 
 class Wear(NamedTuple):
@@ -23,7 +24,7 @@ class Wear(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Endurance(Update):
+class Endurance(Around):
     """Another update law whose cells stop responding after a number of pulses of their own.
 
         log10 n_fail ~ N(log10 pulses, σ),   pulses beyond n_fail leave the cell where it is
@@ -43,27 +44,19 @@ class Endurance(Update):
     (set/reset endurance of HfO2 RRAM, failure by loss of switching); lognormal cycles to failure.
     """
 
-    law: Update
     pulses: float = 1e6
     sigma_log10: float = 0.0
 
     def __post_init__(self) -> None:
-        instance("law", self.law, Update, optional=False)
+        super().__post_init__()
         positive("pulses", self.pulses)
         at_least("sigma_log10", self.sigma_log10, 0)
 
-    @property
-    def whole(self) -> bool:  # type: ignore[override]
-        """Whether the law needs whole counts."""
-        return self.law.whole
+    def _inner(self, p: Wear) -> Any:
+        return p.law
 
-    def step(self, window: Window) -> float:
-        """The law's [S]."""
-        return self.law.step(window)
-
-    def bounds(self, window: Window, p: Wear) -> tuple[Tensor | float, Tensor | float]:
-        """The law's [S]."""
-        return self.law.bounds(window, p.law)
+    def _outer(self, p: Wear, law: Any) -> Wear:
+        return p._replace(law=law)
 
     def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Wear:
         """Cells of the law, with their own limits."""
@@ -71,17 +64,6 @@ class Endurance(Update):
         drawn = draw.to(torch.float32).normal(shape).double()
         limit = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn)
         return Wear(law, torch.zeros_like(limit), limit)
-
-    def written(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Wear,
-        mask: Tensor,
-        draw: Draw,
-    ) -> Wear:
-        """What the law makes of a write."""
-        return p._replace(law=self.law.written(window, g, p.law, mask, draw))
 
     def pulse(
         self,
@@ -122,5 +104,5 @@ class Endurance(Update):
         draw: Draw,
     ) -> tuple[Tensor, Wear]:
         """The law's dynamics where the cell lives; a waveform is not counted as pulses."""
-        moved, law = self.law.drive(window, g, p.law, v, dt, draw)
-        return torch.where(p.used < p.limit, moved, g), p._replace(law=law)
+        moved, worn = super().drive(window, g, p, v, dt, draw)
+        return torch.where(p.used < p.limit, moved, g), worn

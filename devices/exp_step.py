@@ -9,7 +9,7 @@ from torch import Tensor
 
 from devices._check import at_least, finite
 from devices.curved import Curved, CurvedStep
-from devices.flow import Step
+from devices.flow import Noise, Step
 from devices.part import Window
 
 
@@ -30,7 +30,8 @@ class ExpStep(CurvedStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the prefactor from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: noise of each pulse in units of dg_min.
         sigma_state: noise of each pulse relative to g − g_min. The three standard deviations add.
         A_up: amplitude A↑ of the potentiation exponential.
@@ -95,11 +96,12 @@ class ExpStep(CurvedStep):
 
         return up, down
 
-    def _noise(self, window: Window, g: Tensor, step: Tensor) -> Tensor:
-        std = step.abs().mul_(self.sigma_c2c).add_(self.sigma_add * self.dg_min)
-        if not self.sigma_state:
-            return std
-        return std.add_((g - window.g_min).clamp_(min=0), alpha=self.sigma_state)
+    def _noise(self, window: Window) -> tuple[float, Noise | None]:
+        if not (self.sigma_add or self.sigma_state):
+            return self.sigma_c2c, None
 
-    def _noisy(self) -> bool:
-        return bool(self.sigma_c2c or self.sigma_add or self.sigma_state)
+        def sum_of_all(g: Tensor, step: Tensor) -> Tensor:
+            std = step.abs().mul_(self.sigma_c2c).add_(self.sigma_add * self.dg_min)
+            return std.add_((g - window.g_min).clamp_(min=0), alpha=self.sigma_state)
+
+        return 0.0, sum_of_all

@@ -1,28 +1,29 @@
 """Many pulses of any law at once: the mean flow of a single-pulse map, with its fluctuations.
 
 A law states what one pulse does, g → g + s↑(g) or g → g + s↓(g) (s↓ <= 0). Few whole counts are
-applied pulse by pulse, exactly. More pulses, fractional mean counts and random counts follow the
-flow whose time-1 map is that pulse: with s' the slope of the step
+applied pulse by pulse, exactly; so are the last pulses of laws whose step in the middle of the
+window is more than half of `COARSE` of it, random counts too (`devices.rounds`). All others follow
+the flow
 
-    v(g) = s · log1p(s')/s',      s' ≈ (s(g) − s(g − s/3)) / (s/3)
+    dg/dt = Σ ρ s(g),    ρ the rate of `devices.moments` at the slope s' of the step,
+    s' ≈ (s(g) − s(g − s/3)) / (s/3)
 
-which is exact for an affine s, and whose third of a step backwards makes v right to third order in
-the step for any smooth s (the term s² s''/12 of the formal iterative logarithm). Up and down pulses
-are evenly interleaved, so dg/dt = V(g) = U v↑ + D v↓ over t in [0, 1]. Random counts of mean U and
-variance V enter the mean as U + V log1p(s')/2 (for Poisson counts: E[(1 + s')^N]).
+over t in [0, 1], up and down pulses evenly interleaved, random ones in random order. It is exact
+for an affine s, and its third of a step backwards makes it right to third order in the step for any
+smooth s (the term s² s''/12 of the formal iterative logarithm).
 
-Integration: the exponential Rosenbrock method exprb32 (Hochbruck & Ostermann, Acta Numerica 19, 209
-(2010), doi:10.1017/S0962492910000048) with the slope of V from the log1p(s') above: exact for
+Integration: mean counts up to `SHORT` take the closed form of the affine law that touches the step
+at g. More take the exponential Rosenbrock method exprb32 (Hochbruck & Ostermann, Acta Numerica 19,
+209 (2010), doi:10.1017/S0962492910000048) with the slope of the velocity from s' above: exact for
 affine laws whatever the counts, adaptive per cell for the others, so that millions of pulses cost
 tens of evaluations and land on the fixed point. Error control: `SHARE` of a nominal step in each
 substep; the sum stays below a tenth of a step for laws smooth over one step. A substep of less than
 one pulse is taken as it is.
 
-Fluctuations obey the flow linearised along its path, dσ²/dt = 2 V' σ² + U n↑² + D n↓² with n the
-noise of one pulse, and likewise with the count's variance and v for random counts; each substep
-integrates source and damping together as the logarithmic mean of its ends, exact for a constant
-source and for a pure decay. Valid while the spread is small against the scale on which the step
-changes.
+Fluctuations obey the flow linearised along its path, dσ²/dt = Θ σ² + Σ (w s² + α n²) with w, α and
+Θ of `devices.affine` and n the noise that is no part of the step; each substep integrates source
+and damping together as the logarithmic mean of its ends, exact for a constant source and for a pure
+decay. Valid while the spread is small against the scale on which the step changes.
 
 Beyond a hard bound the flow goes on with the step at the bound and the moved cell is clipped once,
 at the end: right for pulses of one direction, while a cell that mixed pulses hold against its bound
@@ -32,14 +33,17 @@ is off by at most the pulses away from the bound that it was given in the call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from devices.affine import carried, expm1_ratio, log1p_ratio
+from devices.affine import LARGEST_GROWTH, lognormal, moved
 from devices.clip import Bound, clip_move
 from devices.draw import Draw
+from devices.moments import Count, carried, excess, expm1_ratio, largest, rate
 from devices.part import Pulses
+from devices.rounds import COARSE, rounds
 
 Step = Callable[[Tensor], Tensor]
 """Signed change of one pulse [S] at the conductance given [S]."""
@@ -54,10 +58,31 @@ SHARE = 0.01
 """Error allowed in one substep, as a part of the nominal step."""
 
 SHORT = 2.0
-"""Mean counts up to this sum take one midpoint step, off by less than a hundredth of a step."""
+"""Mean counts up to this sum take one affine law, off by less than a hundredth of a step."""
 
-STEEPEST = -0.95
+STEEPEST = -0.999
 """A pulse that would jump past the point it saturates at is taken to stop just short of it."""
+
+
+class Law(NamedTuple):
+    """What one pulse does."""
+
+    up: Step  # >= 0 on the whole window and a third of a step around it
+    down: Step  # <= 0 likewise
+    low: Bound  # [S]
+    high: Bound  # [S]
+    cycle: float = 0.0  # noise of a pulse relative to its step
+    noise: Noise | None = None  # [S] noise beside it
+
+    def pulse(self, g: Tensor, rising: Tensor, draw: Draw) -> Tensor:
+        """Conductances after one pulse, up where told, else down."""
+        step = torch.where(rising, self.up(g), self.down(g))
+        after = g + step
+        if self.cycle:
+            after = after.addcmul(step, draw.normal(g.shape), value=self.cycle)
+        if self.noise is not None:
+            after = after + self.noise(g, step) * draw.normal(g.shape)
+        return clip_move(g, after, self.low, self.high)
 
 
 def flow_pulse(
@@ -71,6 +96,7 @@ def flow_pulse(
     low: Bound,  # [S]
     high: Bound,  # [S]
     noise: Noise | None = None,
+    cycle: float = 0.0,
 ) -> Tensor:
     """Conductances [S] after the pulses; see the module's equations.
 
@@ -79,68 +105,74 @@ def flow_pulse(
         step_down: depression step, <= 0 likewise.
         g: conductances.
         pulses: counts or their moments.
-        draw: of the noise and the random counts.
+        draw: of the noise, the random counts and the order of coarse pulses.
         nominal: nominal step of the law.
         low: lower bound of a cell's conductance.
         high: upper bound.
         noise: cycle-to-cycle noise of one pulse; None for none.
+        cycle: noise of one pulse relative to its step, independent of the other: its product over
+            many pulses is followed.
     """
+    law = Law(step_up, step_down, low, high, cycle, noise)
     pulses = pulses.to(g.dtype)
+    if not g.numel():
+        return g
+    if _coarse(law, g, pulses):
+        return rounds(
+            lambda g, rising: law.pulse(g, rising, draw),
+            lambda g, given: clip_move(g, _many(law, g, given, draw, nominal), law.low, law.high),
+            g,
+            pulses,
+            draw,
+        )
     up, down = pulses.up, pulses.down
     if pulses.up_var is None and pulses.down_var is None:
         total = up + down
         few = (total <= FEW) & (up == up.floor()) & (down == down.floor())
         all_few = bool(few.all())
         given, singly = (up, total) if all_few else (torch.where(few, t, 0) for t in (up, total))
-        for k in range(int(singly.max()) if g.numel() else 0):
-            g = _one(step_up, step_down, g, given, singly, k, low, high, noise, draw)
+        share = given / singly.clamp(min=1)
+        for k in range(int(singly.max())):  # spread evenly
+            rising = (share * (k + 1) + 0.5).floor() > (share * k + 0.5).floor()
+            g = torch.where(k < singly, law.pulse(g, rising, draw), g)
         if all_few:
             return g
-        up, down = (torch.where(few, 0, t) for t in (up, down))
-    if not g.numel():
-        return g
-    if float((up + down).max()) <= SHORT:
-        moved, std, shared = _short(step_up, step_down, g, up, down, pulses, low, high, noise)
-    else:
-        moved, std, shared = _flow(
-            step_up, step_down, g, up, down, pulses, nominal, low, high, noise
-        )
-    if std is not None:
-        moved = moved + std * draw.normal(g.shape)
-    if shared is not None and pulses.z is not None:
-        moved = moved + shared * pulses.z
-    return clip_move(g, moved, low, high)
+        pulses = Pulses(*(torch.where(few, 0, t) for t in (up, down)))
+    return clip_move(g, _many(law, g, pulses, draw, nominal), law.low, law.high)
 
 
-def _one(
-    step_up: Step,
-    step_down: Step,
-    g: Tensor,
-    up: Tensor,
-    total: Tensor,
-    k: int,
-    low: Bound,
-    high: Bound,
-    noise: Noise | None,
-    draw: Draw,
-) -> Tensor:
-    """The k-th of `total` pulses, `up` of them potentiating and spread evenly."""
-    share = up / total.clamp(min=1)
-    rising = (share * (k + 1) + 0.5).floor() > (share * k + 0.5).floor()
-    step = torch.where(rising, step_up(g), step_down(g))
-    moved = g + step
-    if noise is not None:
-        moved = moved + noise(g, step) * draw.normal(g.shape)
-    return torch.where(k < total, clip_move(g, moved, low, high), g)
+def _coarse(law: Law, g: Tensor, pulses: Pulses) -> bool:
+    """Whether a pulse that is given crosses more than `COARSE` of half a window from its middle."""
+    low, high = (
+        torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (law.low, law.high)
+    )
+    middle = ((low + high) / 2).expand_as(g)
+    largest_step = [
+        float((step(middle).abs() / (high - low)).mean())
+        for step, count in ((law.up, pulses.up), (law.down, pulses.down))
+        if bool((count > 0).any())
+    ]
+    return 2 * max(largest_step, default=0.0) > COARSE
 
 
-def _velocity(step: Step, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Step s, flow velocity v = s log1p(s')/s' and exponent log1p(s') of one pulse at g."""
+def _many(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Tensor:
+    if float((pulses.up + pulses.down).max()) > SHORT:
+        return _flow(law, g, pulses, draw, nominal)
+    inside = _inside(g, law)
+    up, down = _local(law.up, inside), _local(law.down, inside)
+    add = None
+    if law.noise is not None:
+        add = law.noise(inside, up[0]).square(), law.noise(inside, down[0]).square()
+    size = max(largest(up[1]), largest(down[1]))
+    steps, slopes = (up[0], down[0]), (up[1], down[1])
+    return moved(g, steps, slopes, pulses, draw, cycle=law.cycle**2, add=add, size=size)
+
+
+def _local(step: Step, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Step of one pulse at g, and its slope."""
     s = step(g)
     change = s - step(torch.sub(g, s, alpha=1 / 3))
-    slope = change.div_(s).mul_(3).nan_to_num_(0.0, 0.0, 0.0).clamp_(min=STEEPEST)
-    rate = log1p_ratio(slope)
-    return s, s * rate, slope.mul_(rate)
+    return s, change.div_(s).mul_(3).nan_to_num_(0.0, 0.0, 0.0).clamp_(min=STEEPEST)
 
 
 def _phi3(z: Tensor) -> Tensor:
@@ -149,128 +181,110 @@ def _phi3(z: Tensor) -> Tensor:
     return torch.where(z.abs() < 0.5, series, (torch.expm1(z) - z - z * z / 2) / (z * z * z))
 
 
-def _inside(g: Tensor, low: Bound, high: Bound) -> Tensor:
+def _inside(g: Tensor, law: Law) -> Tensor:
     """The bounds' own conductance for a cell beyond them: what the law knows there."""
-    ends = (torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (low, high))
+    ends = (torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (law.low, law.high))
     return torch.clamp(g, *ends)
 
 
-Moved = tuple[Tensor, Tensor | None, Tensor | None]
-"""Mean after the pulses, std of the independent noise, std of the noise that goes with z."""
+class _Here(NamedTuple):
+    """The flow at one place."""
+
+    speed: Tensor  # A + B g
+    bend: Tensor  # B
+    counted: Tensor | None = None  # source of the variance of counts
+    cycle: Tensor | None = None  # source of every other variance
+    growth: Tensor | float = 0.0  # Θ − 2B
+    steps: tuple[Tensor, ...] = ()  # of one pulse of each direction
 
 
-def _short(
-    step_up: Step,
-    step_down: Step,
-    g: Tensor,
-    up: Tensor,
-    down: Tensor,
-    pulses: Pulses,
-    low: Bound,
-    high: Bound,
-    noise: Noise | None,
-) -> Moved:
-    """The flow of few pulses, from the law at the start alone."""
-    inside = _inside(g, low, high)
-    s_up, v_up, b_up = _velocity(step_up, inside)
-    s_down, v_down, b_down = _velocity(step_down, inside)
-    flow_up, flow_down = up, down
-    if pulses.up_var is not None:
-        flow_up = torch.addcmul(up, pulses.up_var, b_up, value=0.5)
-    if pulses.down_var is not None:
-        flow_down = torch.addcmul(down, pulses.down_var, b_down, value=0.5)
-    damping = (flow_up * b_up).addcmul_(flow_down, b_down).mul_(0.5).exp_()
-    half = (flow_up * v_up).addcmul_(flow_down, v_down).mul_(damping).mul_(0.5)
-    moved = torch.add(g, half, alpha=2)
-    by_up, by_down = (torch.addcmul(v, b, half) for v, b in ((v_up, b_up), (v_down, b_down)))
-    counts = _counted(pulses, by_up.mul_(damping), by_down.mul_(damping))
-    cycle = None
-    if noise is not None:
-        made_up, made_down = noise(inside, s_up), noise(inside, s_down)
-        cycle = (up * (made_up * made_up)).addcmul_(down, made_down * made_down)
-        if counts is not None:  # exact counts this few are noisier by no more than their damping
-            cycle = cycle.mul_(damping).mul_(damping)
-    return _apart(moved, counts, cycle, pulses)
+def _here(law: Law, g: Tensor, counts: tuple[Count, Count], random: bool) -> _Here:
+    speed, bend, growth = torch.zeros_like(g), torch.zeros_like(g), torch.zeros_like(g)
+    counted = torch.zeros_like(g) if random else None
+    cycle = torch.zeros_like(g) if law.cycle or law.noise is not None else None
+    steps = []
+    for step, n in ((law.up, counts[0]), (law.down, counts[1])):
+        s, b = _local(step, g)
+        steps.append(s)
+        rho = rate(b, n)
+        speed, bend = torch.addcmul(speed, rho, s), torch.addcmul(bend, rho, b)
+        w = w0 = excess(b, n, 0.0) if random else None
+        if law.cycle:
+            w = excess(b, n, law.cycle**2)
+        if w is None:
+            w = torch.zeros_like(g)
+        growth = growth.addcmul(w, b.square())
+        square = s.square()
+        if counted is not None and w0 is not None:
+            counted, w = counted.addcmul(w0, square), w - w0
+        if cycle is not None:
+            cycle = cycle.addcmul(w, square)
+            if law.noise is not None:
+                alpha = rate(2 * b + b.square() * (1 + law.cycle**2), n)
+                cycle = cycle.addcmul(alpha, law.noise(g, s).square())
+    return _Here(speed, bend, counted, cycle, growth, tuple(steps))
 
 
-def _counted(pulses: Pulses, by_up: Tensor, by_down: Tensor) -> Tensor | None:
-    """Variance that random counts make, from the change of g by one pulse of each kind."""
-    up = None if pulses.up_var is None else pulses.up_var * (by_up * by_up)
-    if pulses.down_var is None:
-        return up
-    down = pulses.down_var * (by_down * by_down)
-    return down if up is None else up + down
-
-
-def _apart(g: Tensor, counts: Tensor | None, cycle: Tensor | None, pulses: Pulses) -> Moved:
-    """The noise of counts goes with z where there is one, that of cycles never."""
-    if counts is None or pulses.z is None:
-        both = cycle if counts is None else counts if cycle is None else counts + cycle
-        return g, None if both is None else both.sqrt(), None
-    return g, None if cycle is None else cycle.sqrt(), counts.sqrt()
-
-
-def _flow(
-    step_up: Step,
-    step_down: Step,
-    g: Tensor,
-    up: Tensor,
-    down: Tensor,
-    pulses: Pulses,
-    nominal: float,
-    low: Bound,
-    high: Bound,
-    noise: Noise | None,
-) -> Moved:
+def _flow(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Tensor:
     """The flow of many pulses, in substeps of each cell's own."""
-    exact = pulses.up_var is None and pulses.down_var is None
-    spread = noise is not None or pulses.up_var is not None or pulses.down_var is not None
-    flow_up, flow_down = up, down
-    if pulses.up_var is not None:
-        flow_up = (up + pulses.up_var * _velocity(step_up, g)[2] / 2).clamp(min=0)
-    if pulses.down_var is not None:
-        flow_down = (down + pulses.down_var * _velocity(step_down, g)[2] / 2).clamp(min=0)
-
+    up, down, up_var, down_var, z = pulses
+    counts = Count.of(up, up_var), Count.of(down, down_var)
+    random = up_var is not None and down_var is not None
+    # noise that grows with the step outgrows the window, which its bounds do not let it
+    widest = float((torch.as_tensor(law.high) - torch.as_tensor(law.low)).max()) ** 2
     left = torch.ones_like(g)
     h = left
-    cycle, counted = torch.zeros_like(g), torch.zeros_like(g)
+    variances = [torch.zeros_like(g), torch.zeros_like(g)]
+    # mixed counts that are not Poisson's scatter less in all than in every part of the call
+    order = random and bool(((up > 0) & (down > 0)).any())
+    reply = [torch.zeros_like(g) for _ in range(4 if order else 0)]
     while True:
-        inside0 = _inside(g, low, high)
-        s_up, v_up, b_up = _velocity(step_up, inside0)
-        s_down, v_down, b_down = _velocity(step_down, inside0)
-        speed = flow_up * v_up + flow_down * v_down
-        bend = torch.where(inside0 == g, flow_up * b_up + flow_down * b_down, 0.0)
-        z = (h * bend).clamp(max=2.0)
-        ahead = g + h * speed * expm1_ratio(z)
-        inside = _inside(ahead, low, high)
-        s_up1, v_up1, b_up1 = _velocity(step_up, inside)
-        s_down1, v_down1, b_down1 = _velocity(step_down, inside)
-        curved = flow_up * v_up1 + flow_down * v_down1 - speed - bend * (inside - g)
-        correction = 2 * h * _phi3(z) * curved
+        inside0 = _inside(g, law)
+        here = _here(law, inside0, counts, random)
+        bend = torch.where(inside0 == g, here.bend, 0.0)
+        way = (h * bend).clamp(max=2.0)
+        ahead = g + h * here.speed * expm1_ratio(way)
+        inside = _inside(ahead, law)
+        there = _here(law, inside, counts, random)
+        curved = there.speed - here.speed - bend * (inside - g)
+        correction = 2 * h * _phi3(way) * curved
         error = correction.abs() / (SHARE * nominal)
         fine = ((error <= 1) & (h * bend <= 2)) | (h * (up + down) <= 1)
-        if spread:
-            grow = torch.exp(z)
-            if noise is not None:
-                begin, end = noise(inside0, s_up), noise(inside, s_up1)
-                begin_down, end_down = noise(inside0, s_down), noise(inside, s_down1)
-                if exact:  # noise is made before its own pulse contracts, by e^{b}
-                    begin, end = begin * torch.exp(-b_up), end * torch.exp(-b_up1)
-                    begin_down = begin_down * torch.exp(-b_down)
-                    end_down = end_down * torch.exp(-b_down1)
-                begin = up * begin.square() + down * begin_down.square()
-                end = up * end.square() + down * end_down.square()
-                made = h * carried(begin, end, 2 * z)
-                cycle = torch.where(fine, cycle * grow**2 + made, cycle)
-            begins, ends = _counted(pulses, v_up, v_down), _counted(pulses, v_up1, v_down1)
-            if begins is not None and ends is not None:
-                made = h * carried(begins, ends, 2 * z)
-                counted = torch.where(fine, counted * grow**2 + made, counted)
+        theta = (2 * way + h * here.growth).clamp(max=LARGEST_GROWTH)
+        sources = ((here.counted, there.counted), (here.cycle, there.cycle))
+        for i, (begin, end) in enumerate(sources):
+            if begin is not None and end is not None:
+                made = torch.addcmul(h * carried(begin, end, theta), variances[i], theta.exp())
+                variances[i] = torch.where(fine, made.clamp(max=widest), variances[i])
+        for i, old in enumerate(reply):
+            begin, end = (at.steps[i % 2].abs() ** (1 + i // 2) for at in (here, there))
+            z_i = way * (1 + i // 2)
+            new = torch.addcmul(h * carried(begin, end, z_i), old, z_i.exp())
+            reply[i] = torch.where(fine, new, old)
         g = torch.where(fine, ahead + correction, g)
         left = torch.where(fine, left - h, left)
         if not bool((left > 0).any()):
             break
         factor = (0.8 * error.clamp(min=1e-6) ** (-1 / 3)).clamp(0.1, 5.0)
         h = torch.minimum(h * torch.where(h * bend > 2, factor.clamp(max=0.5), factor), left)
-    counts = None if exact else counted
-    return _apart(g, counts, cycle if noise is not None else None, pulses)
+    shared, own = variances
+    if order and up_var is not None and down_var is not None:
+        for i, spare in enumerate((up - up_var, down - down_var)):
+            shared = shared.addcmul(spare, reply[i + 2] - reply[i].square())
+        shared = shared.clamp(min=0)
+    if not random or z is None:
+        shared, own, z = torch.zeros_like(g), shared + own, None
+    noisy = random or bool(law.cycle) or law.noise is not None
+    return _scattered(law, g, shared if z is not None else None, own if noisy else None, z, draw)
+
+
+def _scattered(
+    law: Law, g: Tensor, shared: Tensor | None, own: Tensor | None, z: Tensor | None, draw: Draw
+) -> Tensor:
+    """The noise of these variances about the mean."""
+    inside = _inside(g, law)
+    (up, b_up), (down, b_down) = _local(law.up, inside), _local(law.down, inside)
+    if law.noise is not None:  # not a part of the step, so not of the distance
+        b_up, b_down = torch.zeros_like(g), torch.zeros_like(g)
+    still = torch.zeros_like(g)
+    return lognormal(g, still, (up, down), (b_up, b_down), shared, own, z, draw)

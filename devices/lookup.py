@@ -20,6 +20,9 @@ from devices.part import Pulses, Update, Window
 FEW = 2
 """Counts up to this sum are drawn pulse by pulse, from the continuous tables."""
 
+SHOWN = 64
+"""Numbers of a table up to which they are all in its repr."""
+
 Table = tuple[tuple[tuple[float, ...], ...], ...]
 """Quantiles of ΔG [S]: measured cells x nodes x quantiles."""
 
@@ -30,7 +33,7 @@ class Chosen(NamedTuple):
     table: Tensor  # (..., rows, cols) int64, or () where only one was measured
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LookupStep(Update):
     """Steps drawn from the measured distribution of ΔG at the present conductance.
 
@@ -86,6 +89,17 @@ class LookupStep(Update):
             raise ValueError(
                 f"up and down must be of the same cells, got {len(self.up)} and {len(self.down)}"
             )
+
+    def __repr__(self) -> str:
+        """Rebuilds the part where its tables are small, else says how large they are."""
+        cells, quantiles = len(self.up), len(self.up[0][0])
+        if cells * len(self.nodes) * quantiles <= SHOWN:
+            return f"LookupStep(nodes={self.nodes!r}, up={self.up!r}, down={self.down!r})"
+        low, high = self.nodes[0], self.nodes[-1]
+        return (
+            f"LookupStep(<{cells} cells x {len(self.nodes)} nodes x {quantiles} quantiles, "
+            f"{low:.3g} ... {high:.3g} S>)"
+        )
 
     @classmethod
     def from_pulses(

@@ -37,8 +37,9 @@ class MiloIV(IV):
         a = 1.388e−4 L³ + 1.541e−3 L² + 5.711e−3 L + 7.063e−3   [A/V²]
         b = 8.871e−5 L² + 6.7919e−4 L + 1.2968e−3               [A/V³]
 
-    A fit of cells of 50 … 225 µS read at |V| <= 0.5 V; other cells are scaled from the nearest end
-    of that range, so that the current stays proportional to g and no current flows at g = 0.
+    A fit of four cells of 62.5 … 110 µS and an assumed linear one of 225 µS, read at |V| <= 0.5 V;
+    cells beyond 50 … 225 µS are scaled from the nearest end of that range, so that the current
+    stays proportional to g and no current flows at g = 0.
 
     Source: Milo et al., IEEE IRPS 2021, doi:10.1109/IRPS46558.2021.9405119; fit as in CrossSim 3's
     RRAMMilo device, doi:10.2172/1869509.

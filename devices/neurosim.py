@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from devices._check import at_least, between, whole
+from devices._check import at_least, between, flag, whole
 from devices.affine import Affine, affine_pulse
+from devices.clip import held
 from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 
@@ -69,7 +70,10 @@ class NeuroSim(Update):
         nl_up: potentiation label in [−9, 9].
         nl_down: depression label in [−9, 9].
         sigma_c2c: cycle-to-cycle noise, additive, per pulse, relative to the window g_max − g_min.
-        sigma_d2d: spread of both labels from cell to cell (absolute, the same draw for both).
+        sigma_d2d: spread of both labels from cell to cell (absolute), added to the labels as they
+            are: +2 and −2 become +2.5 and −1.5, an asymmetry.
+        alike: whether a cell has one draw for both labels, as in DNN+NeuroSim V2.1, or one for
+            each, as in MLP+NeuroSim V3.0 (False).
 
     NeuroSim adds σ√n once after n pulses given together; here each pulse's noise is damped by the
     pulses that follow it, as when they are given one by one.
@@ -87,6 +91,7 @@ class NeuroSim(Update):
     nl_down: float = 0.0
     sigma_c2c: float = 0.0
     sigma_d2d: float = 0.0
+    alike: bool = True
 
     def __post_init__(self) -> None:
         whole("states_up", self.states_up, 1)
@@ -95,6 +100,7 @@ class NeuroSim(Update):
         between("nl_down", self.nl_down, -9, 9)
         at_least("sigma_c2c", self.sigma_c2c, 0)
         at_least("sigma_d2d", self.sigma_d2d, 0)
+        flag("alike", self.alike)
 
     def step(self, window: Window) -> float:
         """Mean step of a full sweep, the window over the mean of the two pulse numbers [S]."""
@@ -102,16 +108,12 @@ class NeuroSim(Update):
 
     def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Affine:
         """Coefficients of every cell's two curves."""
-        shift = draw.to(torch.float64).factor(shape, self.sigma_d2d) - 1
-        a_up, b_up = _pulse(self.nl_up, shift, self.states_up, 1)
-        a_down, b_down = _pulse(self.nl_down, shift, self.states_down, -1)
-        return Affine.of(
-            a_up * window.span - b_up * window.g_min,
-            a_down * window.span - b_down * window.g_min,
-            b_up,
-            b_down,
-            dtype=draw.dtype,
-        )
+        first = draw.to(torch.float64).factor(shape, self.sigma_d2d) - 1
+        second = first
+        if not self.alike:
+            second = draw.to(torch.float64).factor(shape, self.sigma_d2d) - 1
+        up = _pulse(self.nl_up + first, self.states_up, 1)
+        return _leaf(window, up, _pulse(self.nl_down + second, self.states_down, -1), draw.dtype)
 
     def pulse(
         self,
@@ -123,17 +125,37 @@ class NeuroSim(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
-        return affine_pulse(g, p, pulses, draw, sigma_add=self.sigma_c2c * window.span), p
+        low, high = self.bounds(window, p)
+        noise = self.sigma_c2c * window.span
+        zero = held(window.g_min, g.dtype), held(window.g_max, g.dtype)
+        moved = affine_pulse(g, p, pulses, draw, low=low, high=high, sigma_add=noise, zero=zero)
+        return moved, p
 
 
-def _pulse(label: float, shift: Tensor, states: int, direction: int) -> tuple[Tensor, Tensor]:
-    """Coefficients (a, b) of one pulse's step a + b x, x in [0, 1], along or against the curve.
+def _leaf(window: Window, up: _Pulse, down: _Pulse, dtype: torch.dtype) -> Affine:
+    """Both pulses, each about the end of the window that it starts from.
 
-    The curve through (0, 0) and (1, 1) is x(P) = B (1 − e^{−P/A}), B = 1/(1 − e^{−N/A}); one
-    pulse takes x to B − (B − x) e^{∓1/A}, a step of ±(B − x)(1 − e^{∓1/A}) along its direction.
+    The first step of a curve that starts slowly is the difference of two large numbers elsewhere.
     """
-    signed = (label + math.copysign(1.0, label) * shift).clamp(-9, 9)
+    return Affine.of(up.first * window.span, down.first * window.span, up.b, down.b, dtype=dtype)
+
+
+class _Pulse(NamedTuple):
+    """One direction's step first + b (x − x₀), x in [0, 1] and x₀ the end that it starts at."""
+
+    first: Tensor
+    b: Tensor
+
+
+def _pulse(label: Tensor, states: int, direction: int) -> _Pulse:
+    """One pulse's step along its curve.
+
+    The curve through (0, 0) and (1, 1) is x(P) = B (1 − e^{−P/A}), B = 1/(1 − e^{−N/A}); one pulse
+    takes x to B − (B − x) e^{−1/A}. Depression follows the same curve of 1 − x where its label is
+    negative, and of A of the other sign where it is positive.
+    """
+    signed = label.clamp(-9, 9)
     big_a = curve_constant(signed) * states
-    big_a = torch.where(signed < 0, -big_a, big_a)
-    b = direction * torch.expm1(-direction / big_a)
-    return b / torch.expm1(-states / big_a), b
+    big_a = torch.where(signed * direction < 0, -big_a, big_a)
+    b = torch.expm1(-1 / big_a)
+    return _Pulse(b / torch.expm1(-states / big_a), b if direction > 0 else -b)

@@ -44,7 +44,7 @@ class NominalStep(Update):
     sigma_c2c: float = 0.0
     sigma_d2d: float = 0.0
     sigma_up_down: float = 0.0
-    sigma_bounds: float = 0.0
+    sigma_bounds: float | tuple[float, float] = 0.0
     sigma_add: float = 0.0
 
     largest: ClassVar[float] = 1.0
@@ -53,8 +53,19 @@ class NominalStep(Update):
     def __post_init__(self) -> None:
         positive("dg_min", self.dg_min, "S")
         between("up_down", self.up_down, -2, 2)
-        for name in ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add"):
+        for name in ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_add"):
             at_least(name, getattr(self, name), 0)
+        self._bound_spreads()
+
+    def _bound_spreads(self) -> tuple[float, float]:
+        """`sigma_bounds` of the lower and of the upper bound."""
+        given = self.sigma_bounds
+        if not isinstance(given, tuple):
+            return (at_least("sigma_bounds", given, 0),) * 2
+        if len(given) != 2:
+            raise ValueError(f"sigma_bounds must be a number or a pair (low, high), got {given!r}")
+        low, high = (at_least(f"sigma_bounds[{i}]", given[i], 0) for i in (0, 1))
+        return low, high
 
     @classmethod
     def with_states(cls, states: float, g_min: float, g_max: float, **fields: Any) -> Self:
@@ -89,14 +100,11 @@ class NominalStep(Update):
         up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         low = high = None
-        if self.sigma_bounds:
+        spreads = self._bound_spreads()
+        if any(spreads):
             low, high = (
-                factor(self.sigma_bounds)
-                .clamp_(min=SMALLEST_HALF)
-                .mul_(side * half)
-                .add_(middle)
-                .clamp_(min=0)
-                for side in (-1, 1)
+                factor(sigma).clamp_(min=SMALLEST_HALF).mul_(side * half).add_(middle).clamp_(min=0)
+                for side, sigma in zip((-1, 1), spreads, strict=True)
             )
         return self._coefficients(window, Steps(up, down, low, high), factor)
 

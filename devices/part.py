@@ -22,6 +22,9 @@ from torch import Tensor
 from devices._check import finite, verbs
 from devices.draw import Draw
 
+MOST = 1e15
+"""Pulses beyond which more of them change nothing, in any law."""
+
 
 class Window(NamedTuple):
     """Nominal conductance window of a device [S]."""
@@ -51,8 +54,16 @@ class Pulses(NamedTuple):
     z: Tensor | None = None  # (..., rows, cols)
 
     def to(self, dtype: torch.dtype) -> Pulses:
-        """The same pulses as tensors of the cells' dtype."""
-        return Pulses(*(None if t is None else t.to(dtype) for t in self))  # type: ignore[arg-type]
+        """The same pulses in the cells' dtype, both variances or none, at most `MOST` of them."""
+        up_var, down_var = self.up_var, self.down_var
+        if (up_var is None) != (down_var is None):
+            up_var = torch.zeros_like(self.up) if up_var is None else up_var
+            down_var = torch.zeros_like(self.down) if down_var is None else down_var
+        given = [self.up, self.down, up_var, down_var]
+        if any(t is not None and t.numel() and float(t.amax()) > MOST for t in given):
+            given = [None if t is None else t.clamp(max=MOST) for t in given]
+        given.append(self.z)
+        return Pulses(*(None if t is None else t.to(dtype) for t in given))  # type: ignore[arg-type]
 
     def swapped(self) -> Pulses:
         """The same pulses with potentiation and depression exchanged.

@@ -27,8 +27,9 @@ class PCMRead(Read):
         g_prog/g_max
 
     Q keeps the state that was programmed while g(t) drifts. Successive reads are taken as
-    independent, as in the source: their 1/f correlation is not modelled. Valid for t >= 0 and
-    conductances programmed within 0 … g_max.
+    independent, as in the source: their 1/f correlation is not modelled; a read longer than the
+    time since programming has no noise. Valid for t >= 0 and conductances programmed within
+    0 … g_max.
 
     Args:
         t0: time of the reference read after programming [s], > 0.
@@ -74,4 +75,4 @@ class PCMRead(Read):
     def std(self, window: Window, g: Tensor, p: Flicker, age: Tensor) -> Tensor:
         """Per cell [S]."""
         decades = torch.log((age + (self.t0 + self.t_read)) / (2 * self.t_read))
-        return g * p.q * decades.sqrt().to(g.dtype)
+        return g * p.q * decades.clamp(min=0).sqrt().to(g.dtype)

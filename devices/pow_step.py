@@ -31,7 +31,8 @@ class PowStep(CurvedStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: additive noise of each pulse, in units of dg_min.
         gamma_up: exponent γ↑ >= 0.
         gamma_down: exponent γ↓ >= 0.

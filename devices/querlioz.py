@@ -31,7 +31,8 @@ class QuerliozStep(CurvedStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: additive noise of each pulse, in units of dg_min.
         beta_up: decay β↑ >= 0 of the potentiation step.
         beta_down: decay β↓ >= 0 of the depression step.

@@ -10,6 +10,9 @@ from torch import Tensor
 from devices._check import positive
 from devices.part import IV
 
+STRAIGHT = 80.0
+"""Voltage over v₀ beyond which the current is a straight line."""
+
 
 @dataclass(frozen=True)
 class SinhIV(IV):
@@ -18,7 +21,7 @@ class SinhIV(IV):
         I = g v₀ sinh(V/v₀)
 
     so that g is the conductance at low voltage. Valid where the cell is not written, |V| < about
-    1 V; the current overflows beyond |V| = 80 v₀ in float32.
+    1 V; beyond |V| = 80 v₀, where it would leave float32, the current goes on along its tangent.
 
     Args:
         v0: voltage over which the current becomes exponential [V], > 0.
@@ -37,7 +40,9 @@ class SinhIV(IV):
 
     def current(self, g: Tensor, v: Tensor) -> Tensor:
         """Current [A]."""
-        return g * (self.v0 * torch.sinh(v / self.v0))
+        x = v / self.v0
+        held = x.clamp(-STRAIGHT, STRAIGHT)
+        return g * (self.v0 * (torch.sinh(held) + torch.cosh(held) * (x - held)))
 
     def spice(self, g: str, v: str) -> str:
         """The same current as an expression of a SPICE B source."""

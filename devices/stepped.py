@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between
-from devices.affine import COARSE, Affine, affine_pulse
+from devices.affine import Affine, affine_pulse
 from devices.draw import Draw
 from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
@@ -29,14 +29,16 @@ class AffineStep(NominalStep):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Affine]:
         """Closed form of the affine law (see `devices.affine`)."""
+        low, high = self.bounds(window, p)
         moved = affine_pulse(
             g,
             p,
             pulses,
             draw,
+            low=low,
+            high=high,
             sigma_c2c=self.sigma_c2c,
             sigma_add=self.sigma_add * self.dg_min,
-            coarse=2 * self.dg_min / window.span > COARSE,
         )
         return moved, p
 
@@ -57,7 +59,8 @@ class ConstantStep(AffineStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: additive noise of each pulse, in units of dg_min.
 
     Raises:
@@ -85,7 +88,8 @@ class LinearStep(AffineStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: additive noise of each pulse, in units of dg_min.
         gamma_up: slope γ↑ in [0, 1].
         gamma_down: slope γ↓ in [0, 1].
@@ -134,7 +138,8 @@ class SoftBounds(AffineStep):
         sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
         sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
         sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative.
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
         sigma_add: additive noise of each pulse, in units of dg_min.
 
     Raises:

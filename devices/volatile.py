@@ -120,4 +120,6 @@ class VolatileStep(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Excitable]:
         """Write pulses in the closed form of the affine law."""
-        return affine_pulse(g, p.write, pulses, draw, sigma_c2c=self.sigma_c2c), p
+        low, high = self.bounds(window, p)
+        moved = affine_pulse(g, p.write, pulses, draw, low=low, high=high, sigma_c2c=self.sigma_c2c)
+        return moved, p

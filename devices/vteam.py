@@ -114,7 +114,8 @@ class VTEAM(Update):
     def step(self, window: Window) -> float:
         """Mean conductance change of one pulse from mid-window, of both directions [S]."""
         g = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
-        p = self.fabricate(window, (1,), Draw.like(g))
+        nominal = (self.k_on, self.k_off, self.v_on, self.v_off)
+        p = Thresholds(*(g.new_tensor(value) for value in nominal))
         x = _state(window, g)
         up, down = (
             _conductance(window, x + self._sweep(x, self._rate(p, g.new_tensor(v)) * self.width))
@@ -197,7 +198,7 @@ class VTEAM(Update):
             nominal=float((up - down).mean()) / 2,
             low=0.0,
             high=1.0,
-            noise=(lambda y, s: self.sigma_c2c * s.abs()) if self.sigma_c2c else None,
+            cycle=self.sigma_c2c,
         )
         return torch.where(moved == x, g, _conductance(window, moved)), p
 

@@ -196,3 +196,56 @@ def test_a_law_that_could_not_be_called_is_refused_where_it_is_defined():
 def test_a_window_of_ones_own():
     check(ConstantStep(dg_min=1e-9), g_min=0.0, g_max=1e-7)
     check(GaussianRead(0.1), g_min=1e-3, g_max=1.0)
+
+
+@dataclass(frozen=True)
+class Backwards(Base):
+    """Right for exact counts; counts with a variance move it the other way."""
+
+    def pulse(self, window, g, p, pulses, draw, at=None):
+        net = (pulses.up - pulses.down).to(g.dtype)
+        return g + self.dg * (net if pulses.up_var is None else -net), p
+
+
+@dataclass(frozen=True)
+class Calm(Base):
+    """Forgets that random counts scatter."""
+
+    dg: float = 2e-6
+
+
+@dataclass(frozen=True)
+class Boasting(Base):
+    def step(self, window):
+        return 10 * self.dg
+
+
+@dataclass(frozen=True)
+class CoarseCumulant(Base):
+    """The second cumulant of the count, which turns around beyond 0.86 of the way to the bound."""
+
+    dg: float = 22e-6
+
+    def pulse(self, window, g, p, pulses, draw, at=None):
+        b = torch.tensor(-2 * self.dg / window.span, dtype=g.dtype)
+        up, down = (n.to(g.dtype) for n in (pulses.up, pulses.down))
+        if pulses.up_var is not None:
+            up, down = (n * (1 + torch.log1p(b) / 2) for n in (up, down))
+        total = up + down
+        rest = window.g_min + window.span * up / total.clamp(min=1e-9)
+        return torch.where(total > 0, rest + (g - rest) * (1 + b) ** total, g), p
+
+
+@pytest.mark.parametrize(
+    "law,words",
+    [
+        (Backwards(), "the mean differs from drawn"),
+        (Calm(), "the std differs from drawn"),
+        (Boasting(), "step is 5e-06 S, but single pulses change g by"),
+        (CoarseCumulant(), "differs from drawn|lowered g"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_a_law_wrong_under_random_counts_or_in_its_step_is_refused(law, words):
+    with pytest.raises(AssertionError, match=words):
+        check(law)

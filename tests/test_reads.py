@@ -113,8 +113,11 @@ def test_write_noise_is_seen_but_not_built_upon():
 def test_write_noise_on_top_of_read_noise():
     device = Device(UM, 51 * UM, read=ApparentWriteNoise(0.01, other=GaussianRead(0.02)))
     assert device.std(written(device, 20 * UM)).item() == pytest.approx(0.02 * 50 * UM)
-    with pytest.raises(TypeError, match="must not need the age"):
-        ApparentWriteNoise(0.01, other=PCMRead())
+    aged, alone = (
+        Device(UM, 51 * UM, read=read) for read in (ApparentWriteNoise(0.01, PCMRead()), PCMRead())
+    )
+    late = [d.std(d.advance(written(d, 20 * UM, 3), 1e4)) for d in (aged, alone)]
+    assert torch.equal(*late) and bool((late[0] > aged.std(written(aged, 20 * UM, 3))).all())
 
 
 @pytest.mark.parametrize("current,sigma", [(0.0, 0.0), (215.4, 12.58 * (1 - 1 / math.e))])

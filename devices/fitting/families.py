@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devices.affine import Affine
 from devices.draw import Draw
 from devices.exp_step import ExpStep
-from devices.neurosim import NeuroSim, _pulse
+from devices.neurosim import NeuroSim, _leaf, _pulse
 from devices.nominal import NominalStep, Steps
 from devices.part import Pulses, Update, Window
 from devices.pow_step import PowStep
@@ -190,12 +189,9 @@ class Labelled(Family):
 
     def leaf(self, values: Values, cells: Mapping[str, Tensor]) -> tuple[Update, Any]:  # noqa: D102
         shift = cells.get("label", torch.zeros(1, 1, dtype=torch.float64))
-        a_up, b_up = _pulse(values["nl_up"], shift, values["states_up"], 1)
-        a_down, b_down = _pulse(values["nl_down"], shift, values["states_down"], -1)
-        window = self.window(values)
-        up = a_up * window.span - b_up * window.g_min
-        down = a_down * window.span - b_down * window.g_min
-        return NeuroSim(), Affine.of(up, down, b_up, b_down, None, None, shift.dtype)
+        up = _pulse(values["nl_up"] + shift, values["states_up"], 1)
+        down = _pulse(values["nl_down"] + shift, values["states_down"], -1)
+        return NeuroSim(), _leaf(self.window(values), up, down, shift.dtype)
 
     def unit(self, spread: str, values: Values) -> float:  # noqa: D102
         return 1.0

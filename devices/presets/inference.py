@@ -89,7 +89,6 @@ def sonos() -> Device:
     currents into conductances is an assumption; retention over days (published as polynomials of
     the current) is left out.
 
-    Source: Xiao et al., IEEE Trans. Circuits Syst. I 69, 1480 (2022),
-    doi:10.1109/TCSI.2021.3134313, as fitted in CrossSim 3.
+    Source: Agrawal et al., IEDM 2022, IEEE document 10019564, as fitted in CrossSim 3.
     """
     return Device(0.0, 16e-6, write=SONOSWrite(), read=SONOSRead())

@@ -17,7 +17,7 @@ def querlioz() -> Device:
     |---|---|
     | α₊, α₋ | 0.01, 0.005 of the window |
     | β₊, β₋ | 3, 3 |
-    | spread | 25 % of each step from cell to cell |
+    | spread | 25 % from cell to cell, one draw for both steps |
 
     Curve: steps shrink by e³ = 20 over the window in either direction.
 
@@ -77,8 +77,9 @@ def vteam() -> Device:
     | α_off, α_on | 1, 3 |
     | k_off, k_on | 5e−4 m/s, 10 m/s over 3 nm |
 
-    Curve: no change below 0.2 V (potentiation) and 0.02 V (depression); full switching within
-    nanoseconds at 0.5 V. Constants as used by MemTorch's VTEAM, not confirmed in the paper.
+    Curve: no change below 0.2 V (potentiation) and 0.02 V (depression); full switching at 0.5 V in
+    0.09 ns (set) and 250 ns (reset). Constants as used by MemTorch's VTEAM, not confirmed in the
+    paper.
 
     Source: Kvatinsky et al., IEEE Trans. Circuits Syst. II 62, 786 (2015),
     doi:10.1109/TCSII.2015.2433536.

@@ -116,10 +116,12 @@ def reram_sb() -> Device:
     return Device(30e-6, 60e-6, update=law, read=ApparentWriteNoise(56 * 0.002 / 2))
 
 
-def _array(dw: float, sigma_log: float, c2c: float, bounds: float, write: float) -> Device:
+def _array(
+    dw: float, sigma_log: float, c2c: float, bounds: tuple[float, float], write: float
+) -> Device:
     law = SoftBoundsReference(
         dg_min=dw / 2 * 80e-6,
-        sigma_c2c=c2c,
+        sigma_add=c2c,
         sigma_up_down=0.01,
         sigma_bounds=bounds,
         sigma_log=sigma_log,
@@ -134,8 +136,8 @@ def reram_array_om() -> Device:
     | quantity | value |
     |---|---|
     | states | 21 |
-    | spread of step (lognormal), bounds | 0.78, 0.47 (mean square of 0.35 and 0.57) |
-    | cycle noise, apparent write noise | 42 %, 1.4 steps |
+    | spread of step (lognormal), lower and upper bound | 0.78, 0.57 and 0.35 |
+    | cycle noise, apparent write noise | 42 % of a step (additive), 1.4 steps |
     | error of the subtracted symmetry point | 5 % of half the window |
 
     Curve: saturates in both directions within some ten pulses. aihwkit's 13.5 % corrupt devices are
@@ -143,7 +145,7 @@ def reram_array_om() -> Device:
 
     Source: Gong, Rasch et al., IEDM 2022, doi:10.1109/IEDM45625.2022.10019569.
     """
-    return _array(0.0949, 0.7829, 0.4158, 0.4726, 1.4113)
+    return _array(0.0949, 0.7829, 0.4158, (0.5694, 0.3499), 1.4113)
 
 
 def reram_array_hfo2() -> Device:
@@ -152,15 +154,15 @@ def reram_array_hfo2() -> Device:
     | quantity | value |
     |---|---|
     | states | 4 |
-    | spread of step (lognormal), bounds | 0.71, 0.52 (mean square of 0.43 and 0.60) |
-    | cycle noise, apparent write noise | 22 %, 0.58 steps |
+    | spread of step (lognormal), lower and upper bound | 0.71, 0.60 and 0.43 |
+    | cycle noise, apparent write noise | 22 % of a step (additive), 0.58 steps |
     | error of the subtracted symmetry point | 5 % of half the window |
 
     Curve: saturates within a few pulses. aihwkit's 9.8 % corrupt devices are left out.
 
     Source: Gong, Rasch et al., IEDM 2022, doi:10.1109/IEDM45625.2022.10019569.
     """
-    return _array(0.4622, 0.7125, 0.2174, 0.5212, 0.5841)
+    return _array(0.4622, 0.7125, 0.2174, (0.5994, 0.4295), 0.5841)
 
 
 def _linear(
@@ -264,7 +266,7 @@ def pcm_onesided() -> Device:
     |---|---|
     | SET step | 0.01 of half the window times 1 + 27 e^{−2.5 w}, w = 0 … 2 from g_min |
     | noise of a pulse | 60 % of the step + 2.5 prefactors + 6.5 % of g − g_min |
-    | spread of step, bounds | 20 %, 10 % |
+    | spread of step, upper bound | 20 %, 10 % of the window |
     | after RESET | g_min, half a percent of the window above it |
 
     Curve: the first SET pulse crosses a seventh of the window, the twentieth a hundredth. Only
@@ -280,7 +282,7 @@ def pcm_onesided() -> Device:
         sigma_c2c=0.6,
         sigma_d2d=0.2,
         sigma_up_down=0.05,
-        sigma_bounds=0.1,
+        sigma_bounds=(0.0, 0.2),  # a tenth of w_max = 2, which is twice half the window
         sigma_add=0.6 * 0.042 / 0.01,
         sigma_state=0.6 * 0.108,
         A_up=-27.235,

@@ -1,0 +1,103 @@
+"""Whether a law's answer to counts of a mean and a variance is that to counts drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from devices.device import Device
+from devices.part import Pulses, State
+
+PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Parts of the window at which single pulses are looked at."""
+
+MEANS = ((1.5, 0.0), (0.0, 1.5), (2.0, 1.0))
+"""Up and down pulses, of which counts are drawn."""
+
+MEAN, STD = 0.05, 0.15
+"""What the moments of a law may be off, beside a twentieth of a step and `ERRORS`."""
+
+ERRORS = 5.0
+
+
+def step_off(device: Device, state: Callable[[float], State], step: float) -> str | None:
+    """What is wrong with the nominal step against the mean change of single pulses, if anything.
+
+    It must lie among those over the window or within a factor of 2 of those in its middle, half as
+    much more allowed.
+    """
+    sizes, middle = [], []
+    for place in PLACES:
+        cells = state(place)
+        one, none = torch.ones_like(cells.g), torch.zeros_like(cells.g)
+        for given in (Pulses(one, none), Pulses(none, one)):
+            moved = device.pulse(cells, given, generator=_generator(11)).g
+            sizes.append(abs(float((moved - cells.g).mean())))
+            if place == 0.5:
+                middle.append(sizes[-1])
+    low, high = min(*sizes, sum(middle) / 4), max(*sizes, sum(middle))
+    if low / 1.5 <= step <= 1.5 * high:
+        return None
+    return f"step is {step:.3g} S, but single pulses change g by {low:.3g} to {high:.3g} S"
+
+
+def moments_off(device: Device, state: State, step: float) -> str | None:
+    """What is wrong with the moments under random counts, if anything."""
+    like = state.g
+    for kind in ("Poisson", "binomial"):
+        for means in MEANS:
+            drawn, variances = [], []
+            generator = _generator(12)
+            for mean in means:
+                if kind == "Poisson":
+                    counts = torch.poisson(torch.full_like(like, mean), generator=generator)
+                    variances.append(mean)
+                else:
+                    half = torch.rand((int(2 * mean), *like.shape), generator=generator) < 0.5
+                    counts = half.sum(0).to(like)
+                    variances.append(mean / 2)
+                drawn.append(counts)
+            given = Pulses(*(torch.full_like(like, v) for v in (*means, *variances)))
+            ours = device.pulse(state, given, generator=_generator(13)).g - like
+            theirs = _singly(device, state, drawn[0], drawn[1], generator) - like
+            words = f"{kind} counts of mean {means[0]:g} up and {means[1]:g} down"
+            off, allowed = _mean_off(ours, theirs, step)
+            if off > allowed:
+                return f"{words}: the mean differs from drawn ones' by {off:.3g} S, > {allowed:.3g}"
+            off, allowed = _std_off(ours, theirs, step)
+            if off > allowed:
+                return f"{words}: the std differs from drawn ones' by {off:.3g} S, > {allowed:.3g}"
+    return None
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _singly(
+    device: Device, state: State, up: Tensor, down: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Conductances after whole counts given one by one in random order [S]."""
+    while bool(((left := up + down) > 0).any()):
+        drawn = torch.rand(up.shape, generator=generator, dtype=up.dtype)
+        rising = ((drawn * left < up) & (left > 0)).to(up)
+        falling = (left > 0).to(up) - rising
+        state = device.pulse(state, Pulses(rising, falling), generator=generator)
+        up, down = up - rising, down - falling
+    return state.g
+
+
+def _mean_off(ours: Tensor, theirs: Tensor, step: float) -> tuple[float, float]:
+    error = ERRORS * ((ours.var() + theirs.var()) / len(ours)).sqrt()
+    allowed = MEAN * theirs.mean().abs() + 0.05 * step + error
+    return float((ours.mean() - theirs.mean()).abs()), float(allowed)
+
+
+def _std_off(ours: Tensor, theirs: Tensor, step: float) -> tuple[float, float]:
+    # of a standard deviation s: √((m₄ − s⁴)/n)/2s, whatever the distribution
+    spread = [((t - t.mean()).pow(4).mean() - t.var() ** 2).clamp(min=0) for t in (ours, theirs)]
+    error = ERRORS * ((spread[0] + spread[1]) / len(ours)).sqrt() / (2 * theirs.std() + 1e-30)
+    allowed = STD * theirs.std() + 0.05 * step + error
+    return float((ours.std() - theirs.std()).abs()), float(allowed)
