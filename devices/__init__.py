@@ -8,10 +8,14 @@ from devices.binary import StochasticSwitch as StochasticSwitch
 from devices.cmo import CMORead as CMORead
 from devices.cmo import CMOWrite as CMOWrite
 from devices.cubic import CubicIV as CubicIV
+from devices.curve import Curve as Curve
+from devices.curve import Polynomial as Polynomial
+from devices.curve import Table as Table
 from devices.device import Device as Device
 from devices.draw import Draw as Draw
 from devices.endurance import Endurance as Endurance
 from devices.exp_step import ExpStep as ExpStep
+from devices.finite_levels import FiniteLevels as FiniteLevels
 from devices.fitting import Fit as Fit
 from devices.fitting import PulseData as PulseData
 from devices.fitting import Unidentified as Unidentified
@@ -20,6 +24,9 @@ from devices.fitting import lookup_device as lookup_device
 from devices.gaussian import GaussianRead as GaussianRead
 from devices.gaussian import ProportionalRead as ProportionalRead
 from devices.gaussian_write import GaussianWrite as GaussianWrite
+from devices.hermes import HermesDrift as HermesDrift
+from devices.hermes import HermesRead as HermesRead
+from devices.hermes import HermesWrite as HermesWrite
 from devices.leak import Diffusion as Diffusion
 from devices.leak import Leak as Leak
 from devices.lookup import LookupStep as LookupStep
@@ -48,6 +55,10 @@ from devices.sinh import SinhIV as SinhIV
 from devices.soft_reference import SoftBoundsReference as SoftBoundsReference
 from devices.sonos import SONOSRead as SONOSRead
 from devices.sonos import SONOSWrite as SONOSWrite
+from devices.state_drift import StateDrift as StateDrift
+from devices.state_read import FlickerRead as FlickerRead
+from devices.state_read import StateRead as StateRead
+from devices.state_write import StateWrite as StateWrite
 from devices.stepped import ConstantStep as ConstantStep
 from devices.stepped import LinearStep as LinearStep
 from devices.stepped import SoftBounds as SoftBounds
