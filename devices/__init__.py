@@ -27,6 +27,7 @@ from devices.gaussian_write import GaussianWrite as GaussianWrite
 from devices.hermes import HermesDrift as HermesDrift
 from devices.hermes import HermesRead as HermesRead
 from devices.hermes import HermesWrite as HermesWrite
+from devices.ion_drift import IonDrift as IonDrift
 from devices.leak import Diffusion as Diffusion
 from devices.leak import Leak as Leak
 from devices.lookup import LookupStep as LookupStep
@@ -55,6 +56,7 @@ from devices.sinh import SinhIV as SinhIV
 from devices.soft_reference import SoftBoundsReference as SoftBoundsReference
 from devices.sonos import SONOSRead as SONOSRead
 from devices.sonos import SONOSWrite as SONOSWrite
+from devices.stanford import StanfordRRAM as StanfordRRAM
 from devices.state_drift import StateDrift as StateDrift
 from devices.state_read import FlickerRead as FlickerRead
 from devices.state_read import StateRead as StateRead
@@ -69,3 +71,4 @@ from devices.verify import write_verify as write_verify
 from devices.volatile import VolatileStep as VolatileStep
 from devices.vteam import VTEAM as VTEAM
 from devices.wan import WanWrite as WanWrite
+from devices.yakopcic import Yakopcic as Yakopcic
