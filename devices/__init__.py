@@ -33,6 +33,8 @@ from devices.leak import Leak as Leak
 from devices.lookup import LookupStep as LookupStep
 from devices.milo import MiloIV as MiloIV
 from devices.milo import MiloWrite as MiloWrite
+from devices.mtj import TMRIV as TMRIV
+from devices.mtj import MTJSwitch as MTJSwitch
 from devices.neurosim import NeuroSim as NeuroSim
 from devices.part import IV as IV
 from devices.part import Faults as Faults
@@ -56,6 +58,7 @@ from devices.sinh import SinhIV as SinhIV
 from devices.soft_reference import SoftBoundsReference as SoftBoundsReference
 from devices.sonos import SONOSRead as SONOSRead
 from devices.sonos import SONOSWrite as SONOSWrite
+from devices.sonos_retention import SONOSRetention as SONOSRetention
 from devices.stanford import StanfordRRAM as StanfordRRAM
 from devices.state_drift import StateDrift as StateDrift
 from devices.state_read import FlickerRead as FlickerRead
@@ -71,4 +74,6 @@ from devices.verify import write_verify as write_verify
 from devices.volatile import VolatileStep as VolatileStep
 from devices.vteam import VTEAM as VTEAM
 from devices.wan import WanWrite as WanWrite
+from devices.wear import NarrowingWindow as NarrowingWindow
+from devices.wear import ReadDisturb as ReadDisturb
 from devices.yakopcic import Yakopcic as Yakopcic

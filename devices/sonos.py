@@ -33,8 +33,8 @@ class SONOSWrite(NormalWrite):
     Raises:
         ValueError: v_read not positive.
 
-    Source: Xiao et al., IEEE Trans. Circuits Syst. I 69, 1480 (2022),
-    doi:10.1109/TCSI.2021.3134313; fit as in CrossSim 3's SONOS device, doi:10.2172/1869509.
+    Source: Agrawal et al., IEDM 2022, IEEE Xplore 10019564; fit as in CrossSim 3's SONOS device,
+    doi:10.2172/1869509.
     """
 
     v_read: float = 0.1
