@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
-from devices.draw import Draw
-from devices.gaussian_write import erring
-from devices.part import Read, Window, Write
+from devices.part import Read, Window
+from devices.state_write import NormalWrite
 
 COEFFICIENTS = {0.2: (0.00081107, 0.00106879), 2.0: (0.0112185, 0.0112903)}
 """Offset [µS] and slope of the error for each acceptance range [%]."""
 
 
 @dataclass(frozen=True)
-class CMOWrite(Write):
+class CMOWrite(NormalWrite):
     """Error left by closed-loop programming to within an acceptance range.
 
         σ [µS] = 0.00081107 + 0.00106879 g   (0.2 % acceptance),
@@ -44,10 +43,10 @@ class CMOWrite(Write):
                 f"acceptance must be one of {sorted(COEFFICIENTS)} %, got {self.acceptance!r}"
             )
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """Per cell [S]."""
         offset, slope = COEFFICIENTS[self.acceptance]
-        return erring(target, slope * target + offset * 1e-6, draw)
+        return slope * target + offset * 1e-6
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from devices._check import at_least
-from devices.draw import Draw
-from devices.part import Window, Write
+from devices.part import Window
+from devices.state_write import NormalWrite
 
 
 @dataclass(frozen=True)
-class GaussianWrite(Write):
+class GaussianWrite(NormalWrite):
     """One-shot programming with a Gaussian error.
 
         g = target + σ (g_max − g_min) N(0, 1)
@@ -33,11 +32,6 @@ class GaussianWrite(Write):
     def __post_init__(self) -> None:
         at_least("sigma", self.sigma, 0)
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
-        return erring(target, target.new_tensor(self.sigma * window.span), draw)
-
-
-def erring(target: Tensor, std: Tensor, draw: Draw) -> Tensor:
-    """target + std · N(0, 1), one draw per cell."""
-    return torch.addcmul(target, std, draw.normal(target.shape))
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """The same for every cell [S]."""
+        return target.new_tensor(self.sigma * window.span)

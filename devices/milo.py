@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from devices.draw import Draw
-from devices.gaussian_write import erring
-from devices.part import IV, Window, Write
+from devices.part import IV, Window
+from devices.state_write import NormalWrite
 
 
 @dataclass(frozen=True)
-class MiloWrite(Write):
+class MiloWrite(NormalWrite):
     """Error after incremental programming with verification, nearly the same for every state.
 
         σ [µS] = max(0, 4.782321 − 0.009107 g),   g = target in µS
@@ -24,9 +23,9 @@ class MiloWrite(Write):
     RRAMMilo device, doi:10.2172/1869509.
     """
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
-        return erring(target, (4.782321e-6 - 0.009107 * target).clamp(min=0), draw)
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """Per cell [S]."""
+        return (4.782321e-6 - 0.009107 * target).clamp(min=0)
 
 
 @dataclass(frozen=True)

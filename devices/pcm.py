@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from devices._check import positive
-from devices.draw import Draw
-from devices.gaussian_write import erring
-from devices.part import Retention, Window, Write
-from devices.power_law import Exponent, drift
+from devices.part import Window
+from devices.state_drift import RedrawnDrift
+from devices.state_write import NormalWrite
 
 
 @dataclass(frozen=True)
-class PCMWrite(Write):
+class PCMWrite(NormalWrite):
     """State-dependent error of iteratively programmed phase-change cells.
 
         g = target + σ(target) N(0, 1),
@@ -28,15 +26,14 @@ class PCMWrite(Write):
     Commun. 11:2473 (2020), doi:10.1038/s41467-020-16108-9.
     """
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """Per cell [S]."""
         x = target / window.g_max
-        sigma = (0.26348 + x * (1.9650 - 1.1731 * x)).clamp(min=0) * (window.g_max / 25)
-        return erring(target, sigma, draw)
+        return (0.26348 + x * (1.9650 - 1.1731 * x)).clamp(min=0) * (window.g_max / 25)
 
 
 @dataclass(frozen=True)
-class PCMDrift(Retention):
+class PCMDrift(RedrawnDrift):
     """Phase-change drift whose exponent depends on the state that was programmed.
 
         g(t) = g(0) ((t + t0)/t0)^−ν,   ν = |N(μ, σ)| drawn anew whenever the cell is rewritten,
@@ -55,43 +52,10 @@ class PCMDrift(Retention):
 
     t0: float = 20.0
 
-    ages = True
-
     def __post_init__(self) -> None:
         positive("t0", self.t0, "s")
 
-    def _draw(self, window: Window, g: Tensor, draw: Draw) -> Tensor:
+    def _moments(self, window: Window, g: Tensor) -> tuple[Tensor, Tensor]:
         log_x = torch.log((g / window.g_max).clamp(min=1e-7))
         mean = (-0.0155 * log_x + 0.0244).clamp_(0.049, 0.1)
-        std = (-0.0125 * log_x - 0.0059).clamp_(0.008, 0.045)
-        return torch.addcmul(mean, std, draw.normal(g.shape)).abs_()
-
-    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Exponent:
-        """Exponents of cells fresh at g_min."""
-        g = torch.full(shape, window.g_min, dtype=draw.dtype, device=draw.device)
-        return Exponent(self._draw(window, g, draw))
-
-    def written(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Any,
-        mask: Tensor,
-        draw: Draw,
-    ) -> Exponent:
-        """Redraw the exponent of every rewritten cell for the state it now holds."""
-        return Exponent(torch.where(mask, self._draw(window, g, draw), p.nu))
-
-    def advance(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Exponent,
-        age: Tensor,
-        dt: float,
-        draw: Draw,
-        *,
-        temperature: float,
-    ) -> tuple[Tensor, Exponent]:
-        """Drift by dt at the temperature of the published data (room temperature)."""
-        return drift(g, p.nu, age, dt, self.t0), p
+        return mean, (-0.0125 * log_x - 0.0059).clamp_(0.008, 0.045)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from devices._check import positive
-from devices.draw import Draw
-from devices.part import Read, Window
-
-
-class Flicker(NamedTuple):
-    """1/f amplitude of every cell, set by the state it was programmed to."""
-
-    q: Tensor  # (..., rows, cols), pure number
+from devices.part import Window
+from devices.state_read import FlickerNoise
 
 
 @dataclass(frozen=True)
-class PCMRead(Read):
+class PCMRead(FlickerNoise):
     """1/f noise integrated from the inverse of the time since programming to the read bandwidth.
 
         σ = g(t) Q √ln((t + t0 + t_read)/(2 t_read)),   Q = min(0.0088/x^0.65, 0.2),   x =
@@ -45,8 +37,6 @@ class PCMRead(Read):
     t0: float = 20.0
     t_read: float = 250e-9
 
-    ages = True
-
     def __post_init__(self) -> None:
         positive("t0", self.t0, "s")
         positive("t_read", self.t_read, "s")
@@ -54,25 +44,3 @@ class PCMRead(Read):
     def _q(self, window: Window, g: Tensor) -> Tensor:
         x = (g / window.g_max).clamp(min=1e-6)
         return (0.0088 * x**-0.65).clamp(max=0.2)
-
-    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Flicker:
-        """Amplitudes of cells fresh at g_min."""
-        return Flicker(
-            self._q(window, torch.full(shape, window.g_min, dtype=draw.dtype, device=draw.device))
-        )
-
-    def written(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Flicker,
-        mask: Tensor,
-        draw: Draw,
-    ) -> Flicker:
-        """The amplitude follows the state a rewritten cell now holds."""
-        return Flicker(torch.where(mask, self._q(window, g), p.q))
-
-    def std(self, window: Window, g: Tensor, p: Flicker, age: Tensor) -> Tensor:
-        """Per cell [S]."""
-        decades = torch.log((age + (self.t0 + self.t_read)) / (2 * self.t_read))
-        return g * p.q * decades.clamp(min=0).sqrt().to(g.dtype)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from devices._check import positive
-from devices.draw import Draw
-from devices.gaussian_write import erring
-from devices.part import Read, Window, Write
+from devices.part import Read, Window
+from devices.state_write import NormalWrite
 
 
 def _saturating(g: Tensor, v_read: float, amplitude: float, scale: float) -> Tensor:
@@ -20,7 +19,7 @@ def _saturating(g: Tensor, v_read: float, amplitude: float, scale: float) -> Ten
 
 
 @dataclass(frozen=True)
-class SONOSWrite(Write):
+class SONOSWrite(NormalWrite):
     """Spread of programmed cell currents, zero for a cell that is off.
 
         σ_I [nA] = 19.89 (1 − e^{−I/176.3}),   I = g v_read in nA
@@ -34,8 +33,8 @@ class SONOSWrite(Write):
     Raises:
         ValueError: v_read not positive.
 
-    Source: Agrawal et al., IEDM 2022, IEEE document 10019564; fit as in CrossSim 3's SONOS
-    device, doi:10.2172/1869509.
+    Source: Agrawal et al., IEDM 2022, IEEE Xplore 10019564; fit as in CrossSim 3's SONOS device,
+    doi:10.2172/1869509.
     """
 
     v_read: float = 0.1
@@ -43,9 +42,9 @@ class SONOSWrite(Write):
     def __post_init__(self) -> None:
         positive("v_read", self.v_read, "V")
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
-        return erring(target, _saturating(target, self.v_read, 19.89, 176.3), draw)
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """Per cell [S]."""
+        return _saturating(target, self.v_read, 19.89, 176.3)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from devices.draw import Draw
-from devices.gaussian_write import erring
-from devices.part import Window, Write
+from devices.curve import Polynomial
+from devices.part import Window
+from devices.state_write import NormalWrite
 
 G_REF = 40e-6
 """Full conductance of the measured cells [S]."""
@@ -23,7 +22,7 @@ COEFFICIENTS = {
 
 
 @dataclass(frozen=True)
-class WanWrite(Write):
+class WanWrite(NormalWrite):
     """Error of write-verified RRAM at a published time after programming.
 
         σ [µS] = Σ cₖ xᵏ · (g_max/40 µS),   x = target/g_max,   k = 0 … 4
@@ -48,11 +47,7 @@ class WanWrite(Write):
         if self.after not in COEFFICIENTS:
             raise ValueError(f"after must be one of {sorted(COEFFICIENTS)} s, got {self.after!r}")
 
-    def program(self, window: Window, target: Tensor, draw: Draw) -> Tensor:
-        """One programming of every cell [S], unclipped."""
-        x = target / window.g_max
-        sigma = torch.zeros_like(x)
-        for c in reversed(COEFFICIENTS[self.after]):
-            sigma = sigma * x + c
-        scale = 1e-6 * window.g_max / G_REF
-        return erring(target, sigma.clamp(min=0) * scale, draw)
+    def std(self, window: Window, target: Tensor) -> Tensor:
+        """Per cell [S]."""
+        sigma = Polynomial(COEFFICIENTS[self.after])(target / window.g_max)
+        return sigma.clamp(min=0) * (1e-6 * window.g_max / G_REF)

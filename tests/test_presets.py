@@ -189,6 +189,21 @@ def test_pcm_drifts_as_published(time, left):
     assert logs.mean().exp() == pytest.approx(left, abs=4 * logs.std().item() / n**0.5 + 1e-3)
 
 
+@pytest.mark.parametrize(
+    "device,hour,day",
+    [(presets.hermes_1(), 0.847, 0.710), (presets.hermes_2(), 0.865, 0.726)],
+    ids=["one device", "two devices"],
+)
+def test_hermes_drifts_as_its_published_fit_says(device, hour, day):
+    n = 20000
+    state = cell(device, n=n)
+    g = torch.full((n,), device.g_max / 2, dtype=torch.float64)
+    exact = replace(device, write=None)
+    for time, kept in ((3600.0, hour), (86400.0, day)):
+        left = exact.advance(exact.program(state, g), time).g / g
+        assert left.log().mean().exp().item() == pytest.approx(kept, abs=2e-3)
+
+
 def test_nurram_error_is_a_hump_of_two_microsiemens():
     device, n = presets.rram_wan(), 20000
     sizes = []

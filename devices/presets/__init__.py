@@ -5,6 +5,8 @@ give, and what could not be confirmed. Fields are varied with `dataclasses.repla
 """
 
 from devices.presets.basic import ideal as ideal
+from devices.presets.hermes import hermes_1 as hermes_1
+from devices.presets.hermes import hermes_2 as hermes_2
 from devices.presets.inference import cmo_hfox as cmo_hfox
 from devices.presets.inference import pcm as pcm
 from devices.presets.inference import rram_milo as rram_milo

@@ -1,0 +1,161 @@
+"""Windows that narrow with use, and reads that move the cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, between, instance, positive
+from devices.draw import Draw
+from devices.part import Pulses, Retention, Update, Window
+
+NARROWEST = 0.49
+"""Most of the window that either end can lose."""
+
+
+class Used(NamedTuple):
+    """The law's own leaf, the pulses each cell has had, and those it stands without a loss."""
+
+    law: Any
+    pulses: Tensor  # (..., rows, cols) float64
+    onset: Tensor  # (..., rows, cols) float64
+
+
+@dataclass(frozen=True)
+class NarrowingWindow(Update):
+    """Another update law whose window closes from both ends as the pulses add up.
+
+        g_low = g_min + w ΔG,   g_high = g_max − w ΔG
+        w = min(0.49, loss log10(n/n₀)) for n > n₀, else 0,   log10 n₀ ~ N(log10 pulses, σ)
+
+    linear in the logarithm of the pulse count n, both polarities alike. Pulses clip at the narrowed
+    window; a cell left outside it stays until a pulse brings it in. The law's steps do not change.
+    Programming to a target (`Device.program`) knows nothing of it.
+
+    Args:
+        law: how the cell responds.
+        pulses: median number n₀ of pulses before the window narrows, > 0.
+        loss: part of the window that each end loses per decade beyond it, in [0, 0.49].
+        sigma_log10: spread of log10 n₀ from cell to cell, >= 0.
+
+    Raises:
+        TypeError, ValueError: a field out of range or no update law.
+
+    Source: Chen et al., IEEE Trans. Electron Devices 59, 3243 (2012), doi:10.1109/TED.2012.2218607
+    (windows of HfO2 RRAM close gradually before failure); the straight line in log n and the
+    default loss are this package's, not a fit.
+    """
+
+    law: Update
+    pulses: float = 1e5
+    loss: float = 0.1
+    sigma_log10: float = 0.0
+
+    def __post_init__(self) -> None:
+        instance("law", self.law, Update, optional=False)
+        positive("pulses", self.pulses)
+        between("loss", self.loss, 0, NARROWEST)
+        at_least("sigma_log10", self.sigma_log10, 0)
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        """Whether the law needs whole counts."""
+        return self.law.whole
+
+    def step(self, window: Window) -> float:
+        """The law's [S]."""
+        return self.law.step(window)
+
+    def partial(self, p: Used, share: Tensor) -> tuple[Tensor, Tensor]:
+        """The law's."""
+        return self.law.partial(p.law, share)
+
+    def bounds(self, window: Window, p: Used) -> tuple[Tensor | float, Tensor | float]:
+        """The law's, narrowed [S]."""
+        low, high = self.law.bounds(window, p.law)
+        lost = self.loss * torch.log10((p.pulses / p.onset).clamp(min=1.0))
+        lost = lost.clamp(max=NARROWEST) * window.span
+        return low + lost, high - lost
+
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Used:
+        """Cells of the law, with their own onsets."""
+        law = self.law.fabricate(window, shape, draw)
+        drawn = draw.to(torch.float32).normal(shape).double()
+        onset = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn)
+        return Used(law, torch.zeros_like(onset), onset)
+
+    def written(self, window: Window, g: Tensor, p: Used, mask: Tensor, draw: Draw) -> Used:
+        """What the law makes of a write."""
+        return p._replace(law=self.law.written(window, g, p.law, mask, draw))
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Used,
+        pulses: Pulses,
+        draw: Draw,
+        at: Tensor | None = None,
+    ) -> tuple[Tensor, Used]:
+        """The law's move; the device clips it to the narrowed bounds."""
+        moved, law = self.law.pulse(window, g, p.law, pulses, draw, at)
+        given = pulses.up.double() + pulses.down.double()
+        return moved, Used(law, p.pulses + given, p.onset)
+
+    def drive(
+        self, window: Window, g: Tensor, p: Used, v: Tensor, dt: float, draw: Draw
+    ) -> tuple[Tensor, Used]:
+        """The law's dynamics; a waveform is not counted as pulses."""
+        moved, law = self.law.drive(window, g, p.law, v, dt, draw)
+        return moved, p._replace(law=law)
+
+
+@dataclass(frozen=True)
+class ReadDisturb(Retention):
+    """Cells that are read at a steady rate, each read moving them a little towards one end.
+
+        g ← g + s (g_end − g) per read,   g(dt) = g_end + (g − g_end) (1 − s)^{r dt}
+
+    A state does not know how often it was read, so the reads are counted by the clock: r per second
+    of `advance`. For one disturbance by a voltage on a cell with voltage dynamics use `drive` at
+    the read voltage. Periods compose exactly.
+
+    Args:
+        share: part s of the way to the end that one read goes, in [0, 1).
+        rate: reads r per second, >= 0.
+        end: where the read voltage pushes, 0 (g_min) to 1 (g_max).
+
+    Raises:
+        TypeError, ValueError: a field out of range.
+
+    Source: exponential saturation as in Leak; the default share is an example, not a measurement.
+    """
+
+    share: float = 1e-9
+    rate: float = 1e6
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        between("share", self.share, 0, 1 - 1e-12)
+        at_least("rate", self.rate, 0, "1/s")
+        between("end", self.end, 0, 1)
+
+    def advance(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Any,
+        age: Tensor,
+        dt: float,
+        draw: Draw,
+        *,
+        temperature: float,
+    ) -> tuple[Tensor, Any]:
+        """The reads of dt."""
+        end = window.g_min + self.end * window.span
+        moved = -math.expm1(self.rate * dt * math.log1p(-self.share))
+        return g + (end - g) * moved, p
