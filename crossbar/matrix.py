@@ -225,15 +225,7 @@ class Matrix(nn.Module):
         if lr == 0 or not x.numel() or not d.numel():
             return
         op, cells = op or Matmul(), self.written
-        x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
-        dw = self.granularity if step is None else torch.as_tensor(step, device=cells.g.device)
-        rate = lr
-        if dw.dim() == 0:
-            rate = lr / float(dw)
-        elif region.transposed:  # a scale of its own for every column, which the inputs drive
-            x = x / op.forward.driven(dw[..., 0, region.cols])
-        else:
-            d = d / op.backward.driven(dw[..., 0, region.cols])
+        x, d, rate = self.rated(x, d, lr, op, region, step)
         with writing():
             generator = self.streams.generator(WRITE, cells.g.device)
             efficacy = cells.efficacy()
@@ -261,6 +253,25 @@ class Matrix(nn.Module):
                 self._pulse(pulses, fired, efficacy, generator)
             cells.maintain(generator)
             cells.refresh()
+
+    def rated(
+        self,
+        x: Tensor,
+        d: Tensor,
+        lr: float,
+        op: Operation,
+        region: Region,
+        step: Tensor | float | None = None,
+    ) -> tuple[Tensor, Tensor, float]:
+        """x and δ, and the coincidences per unit of |x_i δ_j|, of an `update`."""
+        g = self.written.g
+        x, d = x.to(g.dtype), d.to(g.dtype)
+        dw = self.granularity if step is None else torch.as_tensor(step, device=g.device)
+        if dw.dim() == 0:
+            return x, d, lr / float(dw)
+        if region.transposed:  # a scale of its own for every column, which the inputs drive
+            return x / op.forward.driven(dw[..., 0, region.cols]), d, lr
+        return x, d / op.backward.driven(dw[..., 0, region.cols]), lr
 
     def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
         """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""

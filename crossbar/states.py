@@ -6,6 +6,7 @@ and knows no neighbours. What is done to them costs as much as they are many.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ from devices.trees import mapped
 
 BLOCK = 1 << 15
 """Weights whose cells are pulsed together."""
+
+FEW = 1 << 12
+"""Weights up to which a second call costs more than laying the counts of all devices together."""
 
 Given = tuple[Pulses | None, ...]
 
@@ -67,12 +71,29 @@ def put_back(state: State, at: Tensor | None, made: State) -> None:
     def one(old: Tensor, new: Tensor | None) -> None:
         if new is None or new is old:
             return
-        if not old.dim():
-            old.copy_(new)
+        if not old.dim():  # all cells are alike, those that were taken too
+            old.copy_(new[0, 0] if new.dim() else new)
         elif at is not None:
             old.view(len(old), -1).index_copy_(1, at, new)
 
     joined(one, state, made)
+
+
+def side_by_side(some: Sequence[State], sizes: Sequence[int]) -> State:
+    """Cells (K, n) of several arrays as one; what is alike in an array is so for each cell."""
+
+    def one(*each: Tensor) -> Tensor:
+        devices = some[0].g.shape[0]
+        wide = (t if t.dim() else t.expand(devices, n) for t, n in zip(each, sizes, strict=True))
+        return torch.cat(list(wide), 1)
+
+    return joined(one, *some)
+
+
+def apart(tree: Any, sizes: Sequence[int]) -> list[Any]:
+    """What lay `side_by_side`, views; None stays None."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [_cut(tree, a, b) for a, b in itertools.pairwise(ends)]
 
 
 def flattened(state: State) -> State:
@@ -146,7 +167,7 @@ def _first(
 def _round(
     device: Device, some: State, given: Given, generator: torch.Generator, written: Any
 ) -> State:
-    if all(pulses is not None for pulses in given):  # one call for all of them
+    if some.g.shape[1] <= FEW and all(pulses is not None for pulses in given):  # one call for all
         fields: Any = zip(*given, strict=True)
         both = Pulses(*(None if f[0] is None else torch.stack(f) for f in fields))  # type: ignore[arg-type]
         masks = None if written is None else torch.stack(written)
