@@ -177,7 +177,8 @@ def test_counts_of_exact_trains_are_those_of_the_loop(loops, way):
     moments_agree(total.view(COPIES, 5, 4).numpy(), judged)
 
 
-def test_few_pulses_of_the_default_scheme_are_trains():
+def test_few_pulses_of_the_default_scheme_are_trains(monkeypatch):
+    monkeypatch.setattr(exact, "SLOTS", 0)
     scheme, x, d = xb.Aggregated(), torch.from_numpy(X), torch.from_numpy(D)
     (parcel,) = scheme.parcels(Matmul(), x, d, RATE / 30, generator=generator(0))
     assert parcel.at is not None and len(parcel.at) < 20

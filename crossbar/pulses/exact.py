@@ -24,8 +24,9 @@ EVENTS = 0.12
 HITS = 1.0
 """Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
 
-SLOTS = 6
-"""Mean length of trains up to which their products cost less than those of moments."""
+PRODUCTS, SLOTS = 4, 600
+"""Products of moments over all vectors, and slots besides whose product costs what moments cost
+more in the device's law."""
 
 DRAWN = 100_000
 """Bits that are drawn in the time in which the calls of a small update are dispatched."""
@@ -73,7 +74,8 @@ def few_bits(drive: Drive) -> bool:
     *lead, rows, cols = drive.extent
     lines = drive.slots * math.prod(lead) * (rows + cols)
     moments = math.prod(drive.extent) * (2 + len(drive.length) / 16)
-    return drive.slots <= SLOTS * len(drive.length) and lines <= DRAWN + moments
+    short = drive.slots <= PRODUCTS * len(drive.length) + SLOTS
+    return short and lines <= DRAWN + moments
 
 
 def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
