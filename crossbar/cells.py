@@ -159,7 +159,7 @@ class Cells(nn.Module):
             with writing():
                 self._put("reach", reach_of(self.chip, self.planes()))
 
-    def follow(self) -> None:
+    def paced(self) -> None:
         """After an update: full scales follow at once at first, then every `FOLLOW` updates."""
         if self._follows:
             n = int(self.updates)
@@ -272,7 +272,7 @@ class Cells(nn.Module):
         states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
         follows = self.separate and FEW * len(at) <= self.g[0].numel()
         if follows:
-            self._follow(at, some)
+            self.follow(at, some)
         return follows
 
     @property
@@ -285,7 +285,7 @@ class Cells(nn.Module):
             return False
         return self.matrix.is_contiguous() and self._seen is not None
 
-    def _follow(self, at: Tensor, some: State) -> None:
+    def follow(self, at: Tensor, some: State) -> None:
         """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
         chip = self.chip
         planes, place = planes_of(chip, some), self.form.place(at, tuple(self.g.shape[1:]))

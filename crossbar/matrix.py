@@ -247,15 +247,7 @@ class Matrix(nn.Module):
         if lr == 0 or not x.numel() or not d.numel():
             return
         op, cells = op or Matmul(), self.written
-        x, d = x.to(cells.g.dtype), d.to(cells.g.dtype)
-        dw = self.granularity if step is None else torch.as_tensor(step, device=cells.g.device)
-        rate = lr
-        if dw.dim() == 0:
-            rate = lr / float(dw)
-        elif region.transposed:  # a scale of its own for every column, which the inputs drive
-            x = x / op.forward.driven(dw[..., 0, region.cols])
-        else:
-            d = d / op.backward.driven(dw[..., 0, region.cols])
+        x, d, rate = self.rated(x, d, lr, op, region, step)
         with writing():
             generator = self.streams.generator(WRITE, cells.g.device)
             efficacy = efficacy_of(self.chip, cells.state, self.order)
@@ -270,7 +262,7 @@ class Matrix(nn.Module):
                         rounds = [self._whole(pulses, region, generator) for pulses in rounds]
                     else:
                         at = region.flat(at, op.extent(x, d), self.lines)
-                    self._tell(at, rounds)
+                    self.tell(at, rounds)
                     follows &= cells.pulse_some(at, rounds, generator)
             for turn, xs, ds in scheme.turns(op, x, d) if efficacy is not None else ():
                 fired = None
@@ -282,9 +274,9 @@ class Matrix(nn.Module):
                 self._pulse(pulses, fired, efficacy, generator)
             if cells.maintain(generator) or not follows:
                 cells.refresh()
-            cells.follow()
+            cells.paced()
 
-    def _tell(self, at: Tensor | None, rounds: Sequence[Pulses]) -> None:
+    def tell(self, at: Tensor | None, rounds: Sequence[Pulses]) -> None:
         """Rounds of pulses, of all weights or of the first so many of those `at`, to the probe."""
         if self.probe is None:
             return
@@ -296,6 +288,25 @@ class Matrix(nn.Module):
                 spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
                 whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
             self.probe.pulsed(self, self.chip.mapping.given(whole))
+
+    def rated(
+        self,
+        x: Tensor,
+        d: Tensor,
+        lr: float,
+        op: Operation,
+        region: Region,
+        step: Tensor | float | None = None,
+    ) -> tuple[Tensor, Tensor, float]:
+        """x and δ, and the coincidences per unit of |x_i δ_j|, of an `update`."""
+        g = self.written.g
+        x, d = x.to(g.dtype), d.to(g.dtype)
+        dw = self.granularity if step is None else torch.as_tensor(step, device=g.device)
+        if dw.dim() == 0:
+            return x, d, lr / float(dw)
+        if region.transposed:  # a scale of its own for every column, which the inputs drive
+            return x / op.forward.driven(dw[..., 0, region.cols]), d, lr
+        return x, d / op.backward.driven(dw[..., 0, region.cols]), lr
 
     def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
         """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""

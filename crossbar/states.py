@@ -6,6 +6,7 @@ and knows no neighbours. What is done to them costs as much as they are many.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from devices import Device, Pulses, State
+from devices.blocks import BLOCK
 from devices.trees import mapped
 
-BLOCK = 1 << 15
-"""Weights whose cells are pulsed together."""
+FEW = 1 << 12
+"""Weights up to which a second call costs more than laying the counts of all devices together."""
 
 Given = tuple[Pulses | None, ...]
 
@@ -81,12 +83,29 @@ def put_back(state: State, at: Tensor | None, made: State) -> None:
     def one(old: Tensor, new: Tensor | None) -> None:
         if new is None or new is old:
             return
-        if not old.dim():
-            old.copy_(new)
+        if not old.dim():  # all cells are alike, those that were taken too
+            old.copy_(new[0, 0] if new.dim() else new)
         elif at is not None:
             old.view(len(old), -1).index_copy_(1, at, new)
 
     joined(one, state, made)
+
+
+def side_by_side(some: Sequence[State], sizes: Sequence[int]) -> State:
+    """Cells (K, n) of several arrays as one; what is alike in an array is so for each cell."""
+
+    def one(*each: Tensor) -> Tensor:
+        devices = some[0].g.shape[0]
+        wide = (t if t.dim() else t.expand(devices, n) for t, n in zip(each, sizes, strict=True))
+        return torch.cat(list(wide), 1)
+
+    return joined(one, *some)
+
+
+def apart(tree: Any, sizes: Sequence[int]) -> list[Any]:
+    """What lay `side_by_side`, views; None stays None."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [_cut(tree, a, b) for a, b in itertools.pairwise(ends)]
 
 
 def flattened(state: State) -> State:
@@ -105,78 +124,74 @@ def pulsed(
 
     A round is of the first so many of the weights. `written` says of the weights of each device
     whether they start a new life by it; None: all that are pulsed. Cells are walked in blocks,
-    whose temporaries stay in cache and below the size from which malloc hands memory back to the
-    system each time.
+    whose temporaries stay in cache.
 
     Returns:
         What has changed, None in the place of what has not.
     """
+    driven = [k for k in range(len(some.g)) if any(given[k] is not None for given in rounds)]
+    made: list[Any] = []
+    if len(driven) == len(some.g) and some.g.shape[1] <= FEW:  # one call for all of them
+        masks = None if written is None else torch.stack(written)  # type: ignore[arg-type]
+        made = [_walked(device, some, [_stacked(given) for given in rounds], generator, masks)]
+        driven = []
+    for k in driven:
+        own: Any = [given[k] for given in rounds]
+        mask = None if written is None else written[k]
+        made.append(_walked(device, device_of(some, k), own, generator, mask))
+
+    def one(whole: Tensor, *each: Tensor | None) -> Tensor | None:
+        changed = [t for t in each if t is not None]
+        return None if not changed else whole if whole.dim() else changed[-1]
+
+    return joined(one, some, *made)
+
+
+def _stacked(given: Given) -> Pulses:
+    """Counts of every device, (K, n)."""
+    fields: Any = zip(*given, strict=True)
+    return Pulses(*(None if f[0] is None else torch.stack(f) for f in fields))  # type: ignore[arg-type]
+
+
+def _walked(
+    device: Device,
+    some: State,
+    rounds: Sequence[Pulses],
+    generator: torch.Generator,
+    written: Tensor | None,
+) -> Any:
+    """`pulsed` of cells (..., n) that are all given counts (..., at most n)."""
     made: Any = joined(lambda t: None, some)
-    n = some.g.shape[1]
+    n = some.g.shape[-1]
     block = BLOCK if some.g.device.type == "cpu" else max(n, 1)
     for start in range(0, n, block):
-        first = _cut(some, start, start + block)
-        now = first
-        for given in rounds:
-            counts = _cut(given, start, start + block)
-            size = max((len(pulses.up) for pulses in counts if pulses is not None), default=0)
+        first = now = _cut(some, start, start + block)
+        for pulses in rounds:
+            given = _cut(pulses, start, start + block)
+            size = given.up.shape[-1]
             if not size:
                 break
-            new_life = _cut(written, start, start + block)
-            now = _first(device, now, counts, size, generator, new_life)
-        made = joined(_written, first, now)
+            new_life = _cut(written, start, start + size)
+            part = now if size == now.g.shape[-1] else _cut(now, 0, size)
+            new = device.pulse(part, given, written=new_life, generator=generator)
+            now = new if part is now else joined(_before_rest, now, part, new)
+        made = joined(_put_in, first, now)
     # a leaf that is one number for all cells is seen by every block as it was
-    return joined(lambda t, new: t if t.dim() and new is not None else new, some, made)
+    return made
 
 
 def _cut(tree: Any, start: int, stop: int) -> Any:
-    """Weights start … stop, a tree of (K, n) or (n,)."""
+    """Cells start … stop of a tree of (..., n)."""
     return mapped(tree, lambda t: t[..., start:stop] if t.dim() else t)
 
 
-def _written(was: Tensor, now: Tensor) -> Tensor | None:
+def _before_rest(whole: Tensor, was: Tensor, now: Tensor) -> Tensor:
+    if now is was:
+        return whole
+    return torch.cat([now, whole[..., now.shape[-1] :]], -1) if whole.dim() else now
+
+
+def _put_in(was: Tensor, now: Tensor) -> Tensor | None:
     if now is was:
         return None
     return was.copy_(now) if was.dim() else now
-
-
-def _first(
-    device: Device, some: State, given: Given, size: int, generator: torch.Generator, written: Any
-) -> State:
-    """A round of the first `size` weights; what does not change is the same tensor."""
-    if size == some.g.shape[1]:
-        return _round(device, some, given, generator, written)
-    part = _cut(some, 0, size)
-    new = _round(device, part, given, generator, _cut(written, 0, size))
-
-    def one(whole: Tensor, was: Tensor, now: Tensor) -> Tensor:
-        if now is was:
-            return whole
-        return torch.cat([now, whole[:, size:]], 1) if whole.dim() else now
-
-    return joined(one, some, part, new)
-
-
-def _round(
-    device: Device, some: State, given: Given, generator: torch.Generator, written: Any
-) -> State:
-    if all(pulses is not None for pulses in given):  # one call for all of them
-        fields: Any = zip(*given, strict=True)
-        both = Pulses(*(None if f[0] is None else torch.stack(f) for f in fields))  # type: ignore[arg-type]
-        masks = None if written is None else torch.stack(written)
-        return device.pulse(some, both, written=masks, generator=generator)
-    old = [device_of(some, k) for k in range(len(given))]
-    new = list(old)
-    for k, pulses in enumerate(given):
-        if pulses is not None:
-            mask = None if written is None else written[k]
-            new[k] = device.pulse(old[k], pulses, written=mask, generator=generator)
-
-    def one(whole: Tensor, *each: Tensor) -> Tensor:
-        was, now = each[: len(old)], each[len(old) :]
-        changed = [b for a, b in zip(was, now, strict=True) if a is not b]
-        if not changed:
-            return whole
-        return torch.stack(now) if whole.dim() else changed[-1]
-
-    return joined(one, some, *old, *new)

@@ -13,6 +13,7 @@ from _pulse_loop import looped, soft, trains
 from torch import nn
 
 import crossbar as xb
+from crossbar import together
 from crossbar.matrix import Matrix
 from crossbar.operations import Conv, ConvTranspose, Matmul, Numbers, Vectors
 from crossbar.pulses import exact, sequential
@@ -121,7 +122,7 @@ def test_every_way_counts_the_coincidences_of_the_same_bits():
     x, d = torch.randn(40, 3, 30).double(), torch.randn(40, 3, 20).double()
     for op, xs, ds in ((Matmul(), x[:, 0], d[:, 0]), (Vectors(), x, d)):
         for rate in (0.01, 0.4, 30.0):  # the last in 31 slots a vector, more than one product holds
-            bits = drawn(xb.ExactBits().drive(op, xs, ds, rate), generator(0))
+            (bits,) = drawn([xb.ExactBits().drive(op, xs, ds, rate)], generator(0))
             slots = [t.double() for t in (bits.x, bits.d)]
             up = torch.einsum("n...r,n...c->...rc", slots[0].clamp(min=0), (-slots[1]).clamp(min=0))
             up += torch.einsum(
@@ -130,7 +131,7 @@ def test_every_way_counts_the_coincidences_of_the_same_bits():
             net = torch.einsum("n...r,n...c->...rc", *slots)
             more = counted(bits, torch.float64)
             assert torch.equal(more[0], up) and torch.equal(more[1], up + net)
-            at, *some = grouped(coincidences(bits)).counts(torch.float64)
+            at, *some = grouped(coincidences([bits])[0]).counts(torch.float64)
             assert torch.equal(at, (2 * up + net).flatten().nonzero()[:, 0])
             for few, all_ in zip(some, more, strict=True):
                 assert torch.equal(few, all_.flatten()[at])
@@ -139,7 +140,8 @@ def test_every_way_counts_the_coincidences_of_the_same_bits():
 def test_coincidences_come_in_the_order_of_their_slots():
     x = torch.ones(6, 1).double()
     d = torch.tensor([1.0, -1, -1, 1, -1, 1]).double().unsqueeze(1)
-    found = grouped(coincidences(drawn(xb.ExactBits().drive(Matmul(), x, d, 2.0), generator(0))))
+    bits = drawn([xb.ExactBits().drive(Matmul(), x, d, 2.0)], generator(0))
+    found = grouped(coincidences(bits)[0])
     assert found.up.tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0]
 
 
@@ -175,17 +177,12 @@ def test_counts_of_exact_trains_are_those_of_the_loop(loops, way):
     moments_agree(total.view(COPIES, 5, 4).numpy(), judged)
 
 
-def test_few_pulses_of_the_default_scheme_are_trains(loops):
-    scheme = xb.Aggregated(BL)
-    drive = scheme.drive(Matmul(), torch.from_numpy(X), torch.from_numpy(D), RATE / 10)
-    assert exact.few_bits(drive)
-    (parcel,) = scheme.parcels(
-        Matmul(), torch.from_numpy(X), torch.from_numpy(D), RATE / 10, generator=generator(0)
-    )
+def test_few_pulses_of_the_default_scheme_are_trains(monkeypatch):
+    monkeypatch.setattr(exact, "SLOTS", 0)
+    scheme, x, d = xb.Aggregated(), torch.from_numpy(X), torch.from_numpy(D)
+    (parcel,) = scheme.parcels(Matmul(), x, d, RATE / 30, generator=generator(0))
     assert parcel.at is not None and len(parcel.at) < 20
-    (parcel,) = scheme.parcels(
-        Matmul(), torch.from_numpy(X), torch.from_numpy(D), 4 * RATE, generator=generator(0)
-    )
+    (parcel,) = scheme.parcels(Matmul(), x, d, 10 * RATE, generator=generator(0))
     assert parcel.at is None and tuple(parcel.rounds)[0].up_var is not None
 
 
@@ -427,3 +424,100 @@ def test_trains_of_the_loop_are_ours():
     want = RATE * np.outer(X[0], D[0])
     assert (np.abs(mean - want) <= SE * np.sqrt((np.abs(want) + want**2) / 4000) + 1e-9).all()
     assert soft(0.4, True, 0.1) == pytest.approx(0.52)
+
+
+# ---- several arrays at once ----------------------------------------------------------------------
+
+
+class Three(nn.Module):
+    """A grouped convolution, a transposed one and a linear layer of one chip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 2, groups=2, bias=False)
+        self.second = nn.ConvTranspose2d(4, 2, 2, bias=False)
+        self.third = nn.Linear(8, 3, bias=False)
+        self.double()
+
+
+def asked_of(model, size):
+    """Inputs and errors of −1, 0 and 1 for every layer, at whole slots: every bit is certain."""
+    asked, draw, window = [], generator(3), Window((2, 2), (1, 1), (0, 0), (1, 1))
+    shapes = {
+        "first": (Conv(Window((2, 2), (1, 1), (0, 0), (1, 1), 2)), (2, 2, 4, 4), (2, 4, 3, 3)),
+        "second": (ConvTranspose(window), (2, 4, 2, 2), (2, 2, 3, 3)),
+        "third": (Matmul(), (3, 8), (3, 3)),
+    }  # fmt: skip
+    for name, (op, of_x, of_d) in shapes.items():
+        matrix = matrix_of(getattr(model, name))
+        x, d = (torch.randint(2, of, generator=draw).double() * 2 - 1 for of in (of_x, of_d))
+        lr = size * float(matrix.granularity)
+        asked.append(together.Asked(matrix, op, x, d, lr, Region()))
+    return asked
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize("device", [Device(1e-6, 50e-6, update=SoftBounds(1e-8)), None])
+def test_arrays_updated_at_once_are_those_updated_one_by_one(route, device, monkeypatch):
+    """Also where leaves are one number for all cells, and ages start anew."""
+    if device is None:
+        law = Endurance(SoftBounds(1e-8, sigma_d2d=0.3), pulses=1e6)
+        device = Device(1e-6, 50e-6, update=law, retention=PowerLawDrift(0.0))
+    calls, at_once = [], together._at_once
+    monkeypatch.setattr(together, "_at_once", lambda shares: calls.append(at_once(shares)))
+    ends = []
+    for alone in (False, True):
+        chip = xb.Chip(device, xb.Differential(route))
+        torch.manual_seed(0)
+        model = xb.convert(Three(), chip, mode=xb.InSitu(xb.ExactBits()), seed=0)
+        xb.advance(model, 10.0)
+        asked = asked_of(model, 2)
+        for part in [[a] for a in asked] if alone else [asked]:
+            together.update(part, xb.ExactBits())
+        ends.append([cells_of(getattr(model, n)) for n in ("first", "second", "third")])
+    assert len(calls) == 1
+    for mine, theirs in zip(*ends, strict=True):
+        for name, value in mine.state_dict().items():
+            torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            mine.planes().matrix, theirs.planes().matrix, rtol=1e-9, atol=1e-12
+        )
+        assert bool((mine.state.g != mine.state.g.flatten()[0]).any())
+
+
+def test_arrays_of_other_chips_or_read_twice_are_updated_alone(monkeypatch):
+    monkeypatch.setattr(together, "_at_once", lambda shares: pytest.fail("not at once"))
+    torch.manual_seed(0)
+    chips = [xb.Chip(Device(1e-6, 50e-6, update=SoftBounds(s))) for s in (1e-8, 2e-8)]
+    layers = [
+        xb.convert(nn.Linear(8, 3, bias=False).double(), chip, mode=xb.InSitu(), seed=0)
+        for chip in chips
+    ]
+    x, d = torch.randn(3, 8).double(), torch.randn(3, 3).double()
+    asked = [
+        together.Asked(matrix_of(layer), Matmul(), x, d, 1e-5, Region())
+        for layer in (*layers, layers[1])
+    ]
+    together.update(asked, xb.ExactBits())
+    probe = xb.Probe()
+    with xb.observe(nn.ModuleList(layers[:1]), probe):
+        together.update(asked[:1], xb.ExactBits())
+
+
+def test_arrays_updated_at_once_have_bits_of_their_own():
+    """The same x and δ on two arrays: counts that are not correlated from one to the other."""
+    chip = xb.Chip(Device(0.0, 1.0, update=ConstantStep(1e-6)), xb.Differential(w_max=1.0))
+    pair = [xb.matrix(torch.zeros(4, 5).double(), chip, seed=k) for k in range(2)]
+    x, d = torch.from_numpy(X), torch.from_numpy(D)
+    lr = RATE * float(pair[0].granularity)
+    asked = [together.Asked(m, Matmul(), x, d, lr, Region()) for m in pair]
+    moves = []
+    for _ in range(600):
+        before = [m.weight.clone() for m in pair]
+        together.update(asked, xb.ExactBits(BL))
+        moves.append(torch.stack([m.weight - b for m, b in zip(pair, before, strict=True)]))
+    moved = torch.stack(moves) / float(pair[0].granularity)
+    off = moved - moved.mean(0)
+    products = off[:, 0] * off[:, 1]
+    assert bool((products.mean(0).abs() <= SE * products.std(0) / math.sqrt(600) + 1e-9).all())
+    assert bool((off.var(0) > 0).any(-1).all())

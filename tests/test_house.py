@@ -33,8 +33,7 @@ ROOMS = (
     *("pulses", "chip"),
     *("planes", "states", "cells"),
     *("read", "uses"),  # uses: the autograd function
-    "transposed",
-    "matrix",
+    *("transposed", "matrix", "together"),
     *("rules", "modes", "identity"),
     *("spelling", "tape", "drawn", "floating"),
     *("placed", "weight"),

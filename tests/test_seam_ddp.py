@@ -134,7 +134,7 @@ def replica(rank, port, path):
         SEEN.clear()
         try:
             wrapper = DistributedDataParallel(model, **settings)
-            rate = 0.5 if way == "noisy" else LR  # single pulses are to be seen
+            rate = 3.0 if way == "noisy" else LR  # even the smallest weight is pulsed
             train(model, wrapper, MAKES[optimiser](wrapper, model, rate), rank, **how)
             state = {k: v.clone() for k, v in model.state_dict().items()}
             weights = {k: plain(p) for k, p in model.named_parameters()}

@@ -24,9 +24,9 @@ class Aggregated(Trains):
         mean = rate Σ |x δ|,   variance = mean − Σ_vectors mean_v²/BL_v   (sums of binomials)
 
     The moments drive the device's closed form; correlations between cells that share a row or a
-    column (see `ExactBits`) are left out. Where pulses are few, so that drawing them costs less
-    than the moments of every weight, the trains are drawn as `ExactBits` draws them: the counts
-    have these moments, and the correlations too. See `Trains` for the arguments.
+    column (see `ExactBits`) are left out. Where trains are so short that drawing them costs less
+    than the moments of every weight, they are drawn as `ExactBits` draws them: the counts have
+    these moments, and the correlations too. See `Trains` for the arguments.
     """
 
     counts = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,21 +23,28 @@ class Bits(NamedTuple):
     slots: Tensor  # (slots,) int64 the vector of each slot
 
 
-def drawn(drive: Drive, generator: torch.Generator | None) -> Bits:
-    """The trains of all vectors, those of the first first."""
-    vectors = drive.op.vectors(drive.x, drive.d)
-    thresholds = [
-        (v.double() * by).mul_(2**31).clamp_(1 - 2**31, 2**31 - 1).to(torch.int32)
-        for v, by in zip(vectors, (drive.by_x, drive.by_d), strict=True)
-    ]
-    slots = torch.arange(len(drive.length), device=drive.length.device)
-    if drive.slots > len(slots):
-        length = drive.length.flatten().long()
-        slots = slots.repeat_interleave(length, output_size=drive.slots)
-        thresholds = [t.index_select(0, slots) for t in thresholds]
-    x, d = thresholds
-    bits = fires(torch.cat([x.flatten(), d.flatten()]), generator)
-    return Bits(bits[: x.numel()].view(x.shape), bits[x.numel() :].view(d.shape), slots)
+def drawn(drives: Sequence[Drive], generator: torch.Generator | None) -> list[Bits]:
+    """The trains of the vectors of each drive, those of the first vector first."""
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for drive in drives:
+        x, d = (
+            (v.double() * by).mul_(2**31).clamp_(1 - 2**31, 2**31 - 1).to(torch.int32)
+            for v, by in zip(
+                drive.op.vectors(drive.x, drive.d), (drive.by_x, drive.by_d), strict=True
+            )
+        )
+        slots = torch.arange(len(drive.length), device=drive.length.device)
+        if drive.slots > len(slots):
+            length = drive.length.flatten().long()
+            slots = slots.repeat_interleave(length, output_size=drive.slots)
+            x, d = x.index_select(0, slots), d.index_select(0, slots)
+        found.append((x, d, slots))
+    thresholds = [t for k in (0, 1) for t in (part[k] for part in found)]
+    bits = fires(torch.cat([t.flatten() for t in thresholds]), generator)
+    each = bits.split([t.numel() for t in thresholds])
+    shaped = [b.view(t.shape) for b, t in zip(each, thresholds, strict=True)]
+    n = len(found)
+    return [Bits(shaped[k], shaped[n + k], found[k][2]) for k in range(n)]
 
 
 def fires(threshold: Tensor, generator: torch.Generator | None) -> Tensor:

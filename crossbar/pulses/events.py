@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,26 +28,44 @@ class Grouped(NamedTuple):
         return self.at, up.to(dtype), (self.n - up).to(dtype)
 
 
-def coincidences(bits: Bits) -> Tensor:
+def coincidences(parts: Sequence[Bits]) -> tuple[Tensor, list[int]]:
     """4 · cell + negative bits of its lines, of every coincidence in the order of the slots.
 
-    Every column bit meets the row bits of its slot. Cost: the bits, and the coincidences.
+    Every column bit meets the row bits of its slot. Cells of several matrices count on, from each
+    to the next; their ends are returned too. Cost: the bits, and the coincidences.
     """
-    rows, cols = bits.x.shape[-1], bits.d.shape[-1]
-    x, d = bits.x.view(-1), bits.d.view(-1)
+    x, d = (torch.cat([bits[k].flatten() for bits in parts]) for k in (0, 1))
     at_x, at_d = places(x), places(d)
-    # slots of the groups of a convolution count apart
-    first = torch.arange(0, x.numel() + 1, rows, device=x.device)
-    begin = torch.searchsorted(at_x, first)
-    of_d = at_d // cols
-    fired = begin.diff()[of_d]
-    groups = bits.x.shape[1:-1].numel()
-    row = at_x % (rows * groups) * (4 * cols) + (x[at_x] < 0)
-    col = (at_d - of_d * cols) * 4 + (d[at_d] < 0)
-    start = begin[of_d] - fired.cumsum(0) + fired
+    # slots of the groups of a convolution count apart: where the lines of each begin among all
+    # bits, how many columns a row has, and its first cell
+    first_x, first_d, width, cell = [], [], [], []
+    begin_x = begin_d = end = 0
+    ends = []
+    for bits in parts:
+        *lead, rows = bits.x.shape[1:]
+        cols, groups = bits.d.shape[-1], math.prod(lead)
+        slot = np.arange(len(bits.x) * groups)
+        first_x.append(begin_x + slot * rows)
+        first_d.append(begin_d + slot * cols)
+        width.append(np.full(len(slot), cols))
+        cell.append(end + slot % groups * (rows * cols))
+        begin_x, begin_d = begin_x + bits.x.numel(), begin_d + bits.d.numel()
+        end += groups * rows * cols
+        ends.append(end)
+    starts, of_cols, wide = (
+        torch.from_numpy(np.concatenate(t)).to(x.device) for t in (first_x, first_d, width)
+    )
+    base = torch.from_numpy(np.concatenate(cell)).to(x.device) - starts * wide
+    slot_x = torch.searchsorted(starts, at_x, right=True).sub_(1)
+    slot_d = torch.searchsorted(of_cols, at_d, right=True).sub_(1)
+    begin = torch.searchsorted(at_x, starts)
+    fired = torch.diff(begin, append=begin.new_full((1,), len(at_x)))[slot_d]
+    row = (at_x * wide[slot_x] + base[slot_x]) * 4 + (x[at_x] < 0)
+    col = (at_d - of_cols[slot_d]) * 4 + (d[at_d] < 0)
+    start = begin[slot_d] - fired.cumsum(0) + fired
     column = torch.arange(len(at_d), device=x.device).repeat_interleave(fired)
     met = torch.arange(len(column), device=x.device).add_(start[column])
-    return row[met].add_(col[column])
+    return row[met].add_(col[column]), ends
 
 
 def grouped(events: Tensor) -> Grouped:

@@ -24,6 +24,10 @@ EVENTS = 0.12
 HITS = 1.0
 """Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
 
+PRODUCTS, SLOTS = 4, 600
+"""Products of moments over all vectors, and slots besides whose product costs what moments cost
+more in the device's law."""
+
 DRAWN = 100_000
 """Bits that are drawn in the time in which the calls of a small update are dispatched."""
 
@@ -42,7 +46,8 @@ class ExactBits(Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """See the class."""
-        return Pulses(*counted(drawn(self.drive(op, x, d, rate), generator), x.dtype))
+        (bits,) = drawn([self.drive(op, x, d, rate)], generator)
+        return Pulses(*counted(bits, x.dtype))
 
     def parcels(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
@@ -55,28 +60,32 @@ class ExactBits(Trains):
     ) -> tuple[Pulses, Fired]:
         """The bits themselves, counted along the lines too."""
         drive = self.drive(op, x, d, rate)
-        bits = drawn(drive, generator)
+        (bits,) = drawn([drive], generator)
         signs = phases(*drive.op.vectors(drive.x, drive.d))
         played = Phases(*(sign.index_select(0, bits.slots) for sign in signs))
         return Pulses(*counted(bits, x.dtype)), fired(bits.x, bits.d, played, x.dtype)
 
 
 def few_bits(drive: Drive) -> bool:
-    """Whether drawing the bits and pulsing what they hit costs less than moments of all weights."""
+    """Whether drawing the bits and pulsing what they hit costs less than moments of all weights.
+
+    Their products go over the slots, those of the moments several times over the vectors.
+    """
     *lead, rows, cols = drive.extent
     lines = drive.slots * math.prod(lead) * (rows + cols)
     moments = math.prod(drive.extent) * (2 + len(drive.length) / 16)
-    return drive.density <= HITS and lines <= DRAWN + moments
+    short = drive.slots <= PRODUCTS * len(drive.length) + SLOTS
+    return short and lines <= DRAWN + moments
 
 
 def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
     """Counts of the coincidences of exact trains."""
-    bits, dtype = drawn(drive, generator), drive.x.dtype
+    (bits,), dtype = drawn([drive], generator), drive.x.dtype
     if drive.density > HITS:
         yield Parcel(None, (Pulses(*counted(bits, dtype)),))
         return
     if drive.density > EVENTS:
         at, up, down = hits(bits, dtype)
     else:
-        at, up, down = grouped(coincidences(bits)).counts(dtype)
+        at, up, down = grouped(coincidences([bits])[0]).counts(dtype)
     yield Parcel(at, (Pulses(up, down),))

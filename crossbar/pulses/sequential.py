@@ -79,7 +79,8 @@ class Sequential(Scheme):
             drive = self.scheme.drive(op, x, d, rate)
             turns = ROUNDS * math.prod(drive.extent) + TURN * len(drive.length)
             if drive.expected <= turns:
-                yield _rounds(grouped(coincidences(drawn(drive, generator))), x.dtype)
+                events, _ = coincidences(drawn([drive], generator))
+                yield _rounds(grouped(events), x.dtype)
                 return
         for turn, xs, ds in self.turns(op, x, d):
             yield from self.scheme.parcels(turn, xs, ds, rate, generator=generator)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from crossbar import together
 from crossbar.chip import Chip
 from crossbar.pulses import Aggregated, Scheme
 from crossbar.rules.rule import Job, Rule
 from crossbar.streams import Streams
+from crossbar.together import Asked
 from devices._check import instance
 
 
@@ -44,6 +46,6 @@ class Pulsed(Rule):
             )
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
-        """One update a job."""
-        for job in jobs:
-            job.matrices[-1].update(job.x, job.d, job.lr, self.scheme, op=job.op, region=job.region)
+        """Small arrays of one chip are updated at the same time, see `together`."""
+        asked = [Asked(j.matrices[-1], j.op, j.x, j.d, j.lr, j.region) for j in jobs]
+        together.update(asked, self.scheme)
