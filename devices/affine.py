@@ -14,7 +14,7 @@ exact for pulses of one direction whatever their count, exact or random, and for
 random order; whole counts of both directions are taken as evenly interleaved. Two regimes of the
 second integral, chosen by the largest cell of a call: `FINE` steps that bend by at most `NEAR` take
 the sources in the middle of the move, all others its closed form. Cells of which a pulse crosses
-more than `COARSE` of the way to its bound are pulsed one by one instead (`devices.rounds`).
+more than `limit` of the way to its bound are pulsed one by one instead (`devices.rounds`).
 
 Noise that is a part of the distance to the nearer of the points at which steps vanish is drawn
 lognormally about it in the second regime, as a product of many factors is: it never passes it.
@@ -31,7 +31,7 @@ from devices.clip import Bound, clip_move
 from devices.draw import Draw
 from devices.moments import Count, between, excess, expm1_ratio, largest, log1p_ratio, rate
 from devices.part import Pulses
-from devices.rounds import COARSE, rounds
+from devices.rounds import limit, rounds
 from devices.trees import pick
 
 LARGEST_GROWTH = 80.0
@@ -117,11 +117,11 @@ def affine_pulse(
     size = 0.0
     if k.b_up is not None and k.b_down is not None:
         size = max(largest(k.b_up), largest(k.b_down))
-    if not size > COARSE:
+    if not size > limit(pulses):
         return _closed(g, k, zero, pulses, draw, sigma_c2c, sigma_add, size)
     assert k.b_up is not None and k.b_down is not None
     ends = tuple(end if isinstance(end, Tensor) else g.new_tensor(end) for end in (low, high))
-    coarse = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > COARSE).expand(g.shape)
+    coarse = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > limit(pulses)).expand(g.shape)
     if pulses.up_var is None and not sigma_c2c:  # sure of its end where all pulses go one way
         coarse = coarse & (pulses.up > 0) & (pulses.down > 0)
     at = coarse.flatten().nonzero().squeeze(-1)

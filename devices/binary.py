@@ -13,7 +13,7 @@ from devices._check import at_least, between
 from devices.draw import Draw
 from devices.moments import Count, largest, rate
 from devices.part import Pulses, Update, Window
-from devices.rounds import COARSE, rounds
+from devices.rounds import limit, rounds
 
 
 class Levels(NamedTuple):
@@ -99,7 +99,7 @@ class StochasticSwitch(Update):
             g = torch.where(rising & ~on & (u < p.up), p.on, g)
             return torch.where(~rising & on & (u < p.down), p.off, g)
 
-        if max(largest(p.up), largest(p.down)) <= COARSE:
+        if max(largest(p.up), largest(p.down)) <= limit(pulses):
             return _at_once(g, p, pulses, draw), p
         return rounds(one, lambda g, given: _at_once(g, p, given, draw), g, pulses, draw), p
 

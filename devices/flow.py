@@ -2,7 +2,7 @@
 
 A law states what one pulse does, g → g + s↑(g) or g → g + s↓(g) (s↓ <= 0). Few whole counts are
 applied pulse by pulse, exactly; so are the last pulses of laws whose step in the middle of the
-window is more than half of `COARSE` of it, random counts too (`devices.rounds`). All others follow
+window is more than half of `limit` of it, random counts too (`devices.rounds`). All others follow
 the flow
 
     dg/dt = Σ ρ s(g),    ρ the rate of `devices.moments` at the slope s' of the step,
@@ -43,7 +43,7 @@ from devices.clip import Bound, clip_move
 from devices.draw import Draw
 from devices.moments import Count, carried, excess, expm1_ratio, largest, rate
 from devices.part import Pulses
-from devices.rounds import COARSE, rounds
+from devices.rounds import limit, rounds
 
 Step = Callable[[Tensor], Tensor]
 """Signed change of one pulse [S] at the conductance given [S]."""
@@ -142,7 +142,7 @@ def flow_pulse(
 
 
 def _coarse(law: Law, g: Tensor, pulses: Pulses) -> bool:
-    """Whether a pulse that is given crosses more than `COARSE` of half a window from its middle."""
+    """Whether a pulse that is given crosses more than `limit` of half a window from its middle."""
     low, high = (
         torch.as_tensor(end, dtype=g.dtype, device=g.device) for end in (law.low, law.high)
     )
@@ -152,7 +152,7 @@ def _coarse(law: Law, g: Tensor, pulses: Pulses) -> bool:
         for step, count in ((law.up, pulses.up), (law.down, pulses.down))
         if bool((count > 0).any())
     ]
-    return 2 * max(largest_step, default=0.0) > COARSE
+    return 2 * max(largest_step, default=0.0) > limit(pulses)
 
 
 def _many(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Tensor:

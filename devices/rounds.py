@@ -21,7 +21,10 @@ ROUNDS = 64
 """Last pulses that are given one by one: 3e-5 of what was before them is left."""
 
 COARSE = 0.15
-"""Part of the way to its bound above which the pulses of a cell are given one by one."""
+"""Part of the way to its bound above which random pulses of a cell are given one by one."""
+
+EXACT = 0.25
+"""The same of exact counts: finer ones are evenly interleaved."""
 
 SPLIT = 128.0
 """Parts of a uniform number that is made two: the second is the place within one of them."""
@@ -31,6 +34,11 @@ MANY = 1e6
 
 UNDERFLOW = -600.0
 """Logarithm of the chance of no pulse at all below which a count is as good as normal."""
+
+
+def limit(pulses: Pulses) -> float:
+    """Part of the way to its bound above which these pulses of a cell are given one by one."""
+    return EXACT if pulses.up_var is None else COARSE
 
 
 def rounds(
