@@ -52,6 +52,7 @@ from devices.pcm_read import PCMRead as PCMRead
 from devices.piecewise import PiecewiseStep as PiecewiseStep
 from devices.pow_step import PowStep as PowStep
 from devices.power_law import PowerLawDrift as PowerLawDrift
+from devices.preisach import PreisachFeFET as PreisachFeFET
 from devices.querlioz import QuerliozStep as QuerliozStep
 from devices.relaxation import LogRelaxation as LogRelaxation
 from devices.sinh import SinhIV as SinhIV

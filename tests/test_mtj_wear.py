@@ -67,13 +67,16 @@ def test_pulses_are_their_voltage_and_random_counts_their_draws():
     single = share_on(one_by_one(device, state, given.up, given.down, generator))
     assert many == pytest.approx(single, abs=0.01 + 2 * sure(single))
     strong = MTJSwitch(v_set=0.5)  # a pulse that switches for certain
-    device, state, generator = start(strong, 0.0, N)
     for law, p in ((strong, 1 - math.exp(-10)), (MTJSwitch(), 0.0790)):
         device, state, generator = start(law, 0.0, N)
         for mean in (0.03, 0.5, 2.0):
             got = share_on(device.pulse(state, counts(N, mean, 0, poisson=True)).g)
             want = 1 - math.exp(-mean * p)
             assert got == pytest.approx(want, abs=sure(want) + 1e-3)
+        given = counts(N, 1.5, 0)._replace(up_var=torch.full((N,), 0.75, dtype=torch.float64))
+        got = share_on(device.pulse(state, given).g)  # three pulses, each given or not
+        want = 1 - (1 - 0.5 * p) ** 3
+        assert got == pytest.approx(want, abs=sure(want) + 1e-3)
 
 
 def test_magnetoresistance_halves_at_its_voltage():
