@@ -14,6 +14,7 @@ from devices._check import at_least, finite, positive
 from devices.draw import Draw
 from devices.integrate import integrate
 from devices.part import Pulses, Update, Window
+from devices.rounds import drawn_counts
 
 DRIVEN, PULSED = 1e-9, 1e-6
 """Error allowed in one step of the integration, as a part of the range of x."""
@@ -35,8 +36,7 @@ class Driven(Update):
     `drive` integrates it over a held voltage. `pulse` holds v_set and v_reset for `width`; many
     pulses are the integral of their evenly interleaved speeds, exact for pulses of one direction. A
     pulse's time is noisy: log-normal of mean 1 and standard deviation σ_c2c, one draw per pulse
-    or call of `drive`. Counts that travel as moments are log-normal too: of the right mean and
-    variance, with a longer tail than Poisson's where a pulse is much of the window.
+    or call of `drive`. Counts that travel as moments are drawn (`devices.rounds`).
 
     A law states `_speed`, and `_state` and `_conductance` where x is not linear in g.
     """
@@ -127,17 +127,18 @@ class Driven(Update):
         pulses = pulses.to(g.dtype)
         if not g.numel():
             return g, p
-        up, down = self._counts(window, g, pulses)
-        mixed = bool(((up.mean > 0) & (down.mean > 0)).any())
+        up, down = pulses.up, pulses.down
+        if pulses.up_var is not None or pulses.down_var is not None:
+            up, down, rest = drawn_counts(pulses, draw)
+            up, down = up + rest.up, down + rest.down
         parts = 1
-        if mixed and (self.sigma_c2c or up.var is not None):
-            most = float((up.mean + down.mean).max())
-            parts = min(MOST_HALVES, 1 + max(0, int(most)).bit_length())
+        if self.sigma_c2c and bool(((up > 0) & (down > 0)).any()):
+            parts = min(MOST_HALVES, 1 + int((up + down).max()).bit_length())
         left = 1.0
         for k in range(parts):
             share = left if k == parts - 1 else left / 2
             left -= share
-            rising, falling = (self._time(n, share, g, draw) for n in (up, down))
+            rising, falling = (self._time(n * share, draw) for n in (up, down))
             speed = self._mix(window, rising.double(), falling.double())
             g = self._moved(window, g, p.rate, speed, PULSED)
         return g, p
@@ -156,40 +157,11 @@ class Driven(Update):
 
         return speed
 
-    def _counts(self, window: Window, g: Tensor, pulses: Pulses) -> tuple[Count, Count]:
-        """Both counts; those that share a z keep together the variance that they have apart."""
-        up = Count(pulses.up, pulses.up_var, pulses.z)
-        down = Count(pulses.down, pulses.down_var, None if pulses.z is None else -pulses.z)
-        if pulses.z is None or up.var is None or down.var is None:
-            return up, down
-        x = self._state(window, g.double().clamp(window.g_min, window.g_max)).clamp(0, 1)
-        by_up = up.var * self._at(window, x, self.v_set).square().to(g.dtype)
-        by_down = down.var * self._at(window, x, self.v_reset).square().to(g.dtype)
-        both = (by_up + by_down).clamp(min=1e-60)
-        return (
-            up._replace(var=up.var * by_up / both),
-            down._replace(var=down.var * by_down / both),
-        )
-
-    def _time(self, count: Count, share: float, g: Tensor, draw: Draw) -> Tensor:
-        """How long the share of a count lasts, in widths."""
-        mean = count.mean * share
-        own = self.sigma_c2c**2 * mean
-        if count.var is not None and count.z is not None:
-            mean = _random(mean, count.var * share**2, count.z)
-        elif count.var is not None:
-            own = own + count.var * share
-        if count.var is None and not self.sigma_c2c:
-            return mean
-        return _random(mean, own, draw.normal(g.shape))
-
-
-class Count(NamedTuple):
-    """A pulse count of every cell, with what is random in it."""
-
-    mean: Tensor
-    var: Tensor | None
-    z: Tensor | None
+    def _time(self, count: Tensor, draw: Draw) -> Tensor:
+        """How long so many pulses last, in widths."""
+        if not self.sigma_c2c:
+            return count
+        return _random(count, self.sigma_c2c**2 * count, draw.normal(count.shape))
 
 
 def _random(mean: Tensor, var: Tensor | float, z: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def rounds(
         pulses: counts or their moments, in the cells' dtype.
         draw: of the counts, their order and whatever the two functions draw.
     """
-    up, down, rest = _whole(pulses, draw)
+    up, down, rest = drawn_counts(pulses, draw)
     mixed = bool(((up > 0) & (down > 0)).any())
     turns = []
     for _ in range(min(int((up + down).max()), ROUNDS) if g.numel() else 0):
@@ -77,7 +77,7 @@ def rounds(
     return g
 
 
-def _whole(pulses: Pulses, draw: Draw) -> tuple[Tensor, Tensor, Pulses]:
+def drawn_counts(pulses: Pulses, draw: Draw) -> tuple[Tensor, Tensor, Pulses]:
     """Whole counts as drawn from their moments, and what is left of them of less than a trial."""
     up, down, up_var, down_var, z = pulses
     counts: list[Tensor] = []

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from devices._check import at_least, between, instance, positive
+from devices._check import at_least, between, positive
+from devices.around import Around
 from devices.draw import Draw
-from devices.part import Pulses, Retention, Update, Window
+from devices.part import Pulses, Retention, Window
 
 NARROWEST = 0.49
 """Most of the window that either end can lose."""
@@ -26,7 +27,7 @@ class Used(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NarrowingWindow(Update):
+class NarrowingWindow(Around):
     """Another update law whose window closes from both ends as the pulses add up.
 
         g_low = g_min + w ΔG,   g_high = g_max − w ΔG
@@ -34,7 +35,7 @@ class NarrowingWindow(Update):
 
     linear in the logarithm of the pulse count n, both polarities alike. Pulses clip at the narrowed
     window; a cell left outside it stays until a pulse brings it in. The law's steps do not change.
-    Programming to a target (`Device.program`) knows nothing of it.
+    Waveforms (`drive`) are not counted as pulses.
 
     Args:
         law: how the cell responds.
@@ -50,29 +51,21 @@ class NarrowingWindow(Update):
     default loss are this package's, not a fit.
     """
 
-    law: Update
     pulses: float = 1e5
     loss: float = 0.1
     sigma_log10: float = 0.0
 
     def __post_init__(self) -> None:
-        instance("law", self.law, Update, optional=False)
+        super().__post_init__()
         positive("pulses", self.pulses)
         between("loss", self.loss, 0, NARROWEST)
         at_least("sigma_log10", self.sigma_log10, 0)
 
-    @property
-    def whole(self) -> bool:  # type: ignore[override]
-        """Whether the law needs whole counts."""
-        return self.law.whole
+    def _inner(self, p: Used) -> Any:
+        return p.law
 
-    def step(self, window: Window) -> float:
-        """The law's [S]."""
-        return self.law.step(window)
-
-    def partial(self, p: Used, share: Tensor) -> tuple[Tensor, Tensor]:
-        """The law's."""
-        return self.law.partial(p.law, share)
+    def _outer(self, p: Used, law: Any) -> Used:
+        return p._replace(law=law)
 
     def bounds(self, window: Window, p: Used) -> tuple[Tensor | float, Tensor | float]:
         """The law's, narrowed [S]."""
@@ -88,10 +81,6 @@ class NarrowingWindow(Update):
         onset = 10 ** (math.log10(self.pulses) + self.sigma_log10 * drawn)
         return Used(law, torch.zeros_like(onset), onset)
 
-    def written(self, window: Window, g: Tensor, p: Used, mask: Tensor, draw: Draw) -> Used:
-        """What the law makes of a write."""
-        return p._replace(law=self.law.written(window, g, p.law, mask, draw))
-
     def pulse(
         self,
         window: Window,
@@ -102,16 +91,9 @@ class NarrowingWindow(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Used]:
         """The law's move; the device clips it to the narrowed bounds."""
-        moved, law = self.law.pulse(window, g, p.law, pulses, draw, at)
+        moved, now = super().pulse(window, g, p, pulses, draw, at)
         given = pulses.up.double() + pulses.down.double()
-        return moved, Used(law, p.pulses + given, p.onset)
-
-    def drive(
-        self, window: Window, g: Tensor, p: Used, v: Tensor, dt: float, draw: Draw
-    ) -> tuple[Tensor, Used]:
-        """The law's dynamics; a waveform is not counted as pulses."""
-        moved, law = self.law.drive(window, g, p.law, v, dt, draw)
-        return moved, p._replace(law=law)
+        return moved, now._replace(pulses=p.pulses + given)
 
 
 @dataclass(frozen=True)

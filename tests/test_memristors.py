@@ -173,7 +173,8 @@ def test_random_counts_move_as_drawn_ones(shared):
         assert got.mean().item() == pytest.approx(want.mean().item(), rel=0.03, abs=error)
         assert got.std().item() == pytest.approx(want.std().item(), rel=0.12)
         if shared:
-            assert torch.equal(got.argsort(), z.argsort())  # who drew more moved further
+            again = device.pulse(state, given, generator=torch.Generator().manual_seed(9))
+            assert torch.equal(again.g - state.g, got)  # the counts hang on the shared normal alone
 
 
 @pytest.mark.parametrize("law", PULSED, ids=IDS)

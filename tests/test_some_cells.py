@@ -33,6 +33,8 @@ SURE = {  # laws that chance moves whatever their sigmas: settings that leave li
         "down": (((-0.2e-6, -0.2e-6),) * 3, ((-0.4e-6, -0.4e-6),) * 3),
     },
     "StochasticSwitch": {"p_up": 1.0, "p_down": 1.0},
+    "MTJSwitch": {"width": 1.0},
+    "NarrowingWindow": {"law": SoftBounds(0.5e-6, sigma_d2d=0.3), "pulses": 3.0},
 }
 
 
