@@ -161,7 +161,8 @@ class PreisachFeFET(Update):
             changed, waiting = changed | turned, waiting & ~turned
         now = Turns(*turns)
         moved = window.g_min + window.span * (self._remanent(now) / self.remanence + 1) / 2
-        return torch.where(changed, moved.to(g.dtype), g), Ferroelectric(now, p.coercive)
+        kept = Turns(*(torch.where(changed, t, old) for t, old in zip(now, p.turns, strict=True)))
+        return torch.where(changed, moved.to(g.dtype), g), Ferroelectric(kept, p.coercive)
 
     def drive(
         self, window: Window, g: Tensor, p: Ferroelectric, v: Tensor, dt: float, draw: Draw
