@@ -9,7 +9,7 @@ from torch import Tensor
 
 from devices._check import instance
 from devices.draw import Draw
-from devices.part import Pulses, Update, Window
+from devices.part import Pulses, Update, Window, check_verbs
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Around(Update):
 
     def __post_init__(self) -> None:
         instance("law", self.law, Update, optional=False)
+        check_verbs(type(self.law))
 
     @property
     def whole(self) -> bool:  # type: ignore[override]

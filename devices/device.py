@@ -24,6 +24,7 @@ from devices.part import (
     Update,
     Window,
     Write,
+    check_verbs,
     check_window,
 )
 from devices.trees import pick, put
@@ -72,6 +73,9 @@ class Device:
         )
         for name, kind in kinds:
             instance(name, getattr(self, name), kind)
+            part: Part | None = getattr(self, name)
+            if part is not None:
+                check_verbs(type(part))
 
     @property
     def window(self) -> Window:

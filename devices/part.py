@@ -13,6 +13,7 @@ Adding a law is one file: subclass one of the classes below, implement its verbs
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -104,11 +105,6 @@ class Part(ABC):
     ages: ClassVar[bool] = False
     """Whether the part needs the age of every single cell (drift, 1/f noise)."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse verbs that a device could not call, such as those of version 0.1."""
-        super().__init_subclass__(**kwargs)
-        verbs(cls, __name__)
-
     def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw what differs from cell to cell, once.
 
@@ -129,6 +125,17 @@ class Part(ABC):
         1-D throughout where only some cells were pulsed, as in `Update.pulse`.
         """
         return p
+
+
+@functools.cache
+def check_verbs(kind: type[Part]) -> None:
+    """Refuse verbs that a device could not call, such as those of version 0.1.
+
+    Raises:
+        TypeError: a verb, what is wrong and what it must look like.
+    """
+    for cls in kind.__mro__:
+        verbs(cls, __name__)
 
 
 class Update(Part):

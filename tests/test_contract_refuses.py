@@ -9,7 +9,9 @@ import torch
 from devices import (
     IV,
     ConstantStep,
+    Device,
     Draw,
+    Endurance,
     Faults,
     GaussianRead,
     Pulses,
@@ -19,6 +21,7 @@ from devices import (
     Window,
     Write,
 )
+from devices.part import check_verbs
 from devices.testing import check
 
 
@@ -171,18 +174,28 @@ def test_a_law_written_for_0_1_is_told_what_changed(kind, verb):
         "program": "program(window, target, draw)",
     }
     with pytest.raises(TypeError) as refused:
-        type("MyLaw", (kind,), {name: verb})
+        check_verbs(type("MyLaw", (kind,), {name: verb}))
     said = str(refused.value)
     assert said.startswith(f"MyLaw.{name} has the signature of 0.1, {name}(window, ")
     assert said.endswith(f"; since 0.2 it is {words[name]}, see devices.Draw")
 
 
-def test_a_law_that_could_not_be_called_is_refused_where_it_is_defined():
-    with pytest.raises(TypeError, match=r"NoPlace.pulse cannot be called as a device does, pulse"):
+def test_a_law_that_could_not_be_called_is_refused_where_a_device_takes_it():
+    class NoPlace(Base):
+        def pulse(self, window, g, p, pulses, draw):
+            return g, p
 
-        class NoPlace(Base):
-            def pulse(self, window, g, p, pulses, draw):
-                return g, p
+    class Heir(NoPlace):
+        pass
+
+    words = r"NoPlace.pulse cannot be called as a device does, pulse"
+    for law in (NoPlace(), Heir()):
+        with pytest.raises(TypeError, match=words):
+            Device(1e-6, 50e-6, update=law)
+        with pytest.raises(TypeError, match=words):
+            Endurance(law, pulses=10.0)
+        with pytest.raises(AssertionError, match=words):
+            check(law)
 
     class Loose(Base):
         def pulse(self, *given, **named):
