@@ -358,7 +358,7 @@ def stepped(model: nn.Module) -> dict[str, float]:
     trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
     before = {name: p.detach().clone() for name, p in trained.items()}
     changes = {name: p.grad.clone() for name, p in trained.items()}
-    reach = max(float(g.abs().max()) for g in changes.values())
+    reach = max((float(g.abs().max()) for g in changes.values() if g.numel()), default=0.0)
     least = min((float(p.abs().max()) for p in before.values() if p.dim() > 1), default=1.0)
     lr = 0.01 * least / (reach or 1.0)
     SEEN.clear()

@@ -72,7 +72,15 @@ def test_every_part_keeps_the_contract(kind):
     check(example(kind))
 
 
-@pytest.mark.parametrize("kind", found(), ids=lambda kind: kind.__name__)
+# integrated pulse by pulse, and long: the cases without spread stay among the fast tests
+LONG = ("IonDrift", "StanfordRRAM", "Yakopcic")
+SPREAD = [
+    pytest.param(kind, marks=pytest.mark.slow) if kind.__name__ in LONG else kind
+    for kind in found()
+]
+
+
+@pytest.mark.parametrize("kind", SPREAD, ids=lambda kind: kind.__name__)
 def test_every_part_keeps_the_contract_with_all_its_spread(kind):
     part = spread(example(kind))
     if part != example(kind):
