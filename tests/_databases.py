@@ -355,10 +355,11 @@ def deviations(both: Pair, args: Any, kwargs: Any, mode: xb.Mode) -> dict[str, f
 
 def stepped(model: nn.Module) -> dict[str, float]:
     """How far a step in situ misses that of its gradients, relative to the largest step."""
-    trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
+    named = [(name, p) for name, p in model.named_parameters() if p.numel()]
+    trained = {name: p for name, p in named if p.grad is not None}
     before = {name: p.detach().clone() for name, p in trained.items()}
     changes = {name: p.grad.clone() for name, p in trained.items()}
-    reach = max((float(g.abs().max()) for g in changes.values() if g.numel()), default=0.0)
+    reach = max((float(g.abs().max()) for g in changes.values()), default=0.0)
     least = min((float(p.abs().max()) for p in before.values() if p.dim() > 1), default=1.0)
     lr = 0.01 * least / (reach or 1.0)
     SEEN.clear()
