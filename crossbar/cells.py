@@ -24,7 +24,7 @@ from devices.trees import mapped
 FEW = 4
 """Part of the weights, 1/FEW, beyond which what reads see is computed anew as a whole."""
 
-FOLLOW = 100
+PACE = 100
 """Updates after which the full scales of converters follow the cells; before, at powers of two."""
 
 
@@ -80,7 +80,7 @@ class Cells(nn.Module):
             self.register_buffer(name, None, persistent=False)
         self.refresh()
         converters = (chip.forward.adc, chip.backwards.adc)
-        self._follows = any(adc is not None and adc.range.reached for adc in converters)
+        self._paces = any(adc is not None and adc.range.reached for adc in converters)
         self.register_buffer("reach", None)
         self.sized()
 
@@ -155,15 +155,15 @@ class Cells(nn.Module):
 
         Verbs that write weights do; time and noise leave full scales as they are.
         """
-        if self._follows:
+        if self._paces:
             with writing():
                 self._put("reach", reach_of(self.chip, self.planes()))
 
     def paced(self) -> None:
-        """After an update: full scales follow at once at first, then every `FOLLOW` updates."""
-        if self._follows:
+        """After an update: full scales follow at once at first, then every `PACE` updates."""
+        if self._paces:
             n = int(self.updates)
-            if n & (n - 1) == 0 or n % FOLLOW == 0:
+            if n & (n - 1) == 0 or n % PACE == 0:
                 self.sized()
 
     def _stamp(self) -> int | None:
@@ -355,7 +355,7 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
-        self.state = states.copied(new)
+        self.state = mapped(new, Tensor.clone)
         self.sized()
         return same
 

@@ -264,14 +264,15 @@ class Matrix(nn.Module):
                         at = region.flat(at, op.extent(x, d), self.lines)
                     self.tell(at, rounds)
                     follows &= cells.pulse_some(at, rounds, generator)
-            for turn, xs, ds in scheme.turns(op, x, d) if efficacy is not None else ():
-                fired = None
-                if disturbed:
-                    pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
-                else:
-                    pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                pulses = self._whole(pulses, region, generator)
-                self._pulse(pulses, fired, efficacy, generator)
+            else:
+                for turn, xs, ds in scheme.turns(op, x, d):
+                    fired = None
+                    if disturbed:
+                        pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
+                    else:
+                        pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
+                    pulses = self._whole(pulses, region, generator)
+                    self._pulse(pulses, fired, efficacy, generator)
             if cells.maintain(generator) or not follows:
                 cells.refresh()
             cells.paced()

@@ -62,11 +62,6 @@ def joined(how: Any, *trees: Any) -> Any:
     return type(first)(*(joined(how, *parts) for parts in zip(*trees, strict=True)))
 
 
-def copied(leaf: Any) -> Any:
-    """A copy."""
-    return mapped(leaf, Tensor.clone)
-
-
 def device_of(state: State, k: int) -> State:
     """The state of one device of every weight; leaves of cells that are alike stay 0-dim."""
     return mapped(state, lambda t: t[k] if t.dim() else t)

@@ -11,7 +11,7 @@ from torch import Tensor
 from devices._check import at_least
 from devices.around import Around
 from devices.draw import Draw
-from devices.part import Pulses, Update, Window
+from devices.part import Pulses, Window, whole_counts
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,3 @@ class AbruptReset(Around):
             low = low + self.sigma * window.span * draw.normal(g.shape).abs()
         start = torch.where(reset, low, g)
         return self.law.pulse(window, start, p, Pulses(up, torch.zeros_like(up)), draw, at)
-
-
-def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:
-    """The counts of a law that needs whole ones.
-
-    Raises:
-        ValueError: fractional or random counts.
-    """
-    up, down = (n if n.is_floating_point() else n.double() for n in (pulses.up, pulses.down))
-    moments = pulses.up_var is not None or pulses.down_var is not None
-    if moments or bool(((up != up.floor()) | (down != down.floor())).any()):
-        raise ValueError(
-            f"{type(law).__name__} needs whole pulse counts; use ExactBits, Deterministic or "
-            "Poisson counts, not Expected or moments"
-        )
-    return up, down

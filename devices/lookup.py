@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from devices._check import finite
-from devices.abrupt import whole_counts
 from devices.clip import clip_move
 from devices.draw import Draw
 from devices.kernel import Kernel
-from devices.part import Pulses, Update, Window
+from devices.part import Pulses, Update, Window, whole_counts
 
 FEW = 2
 """Counts up to this sum are drawn pulse by pulse, from the continuous tables."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from devices._check import at_least, positive
 from devices.draw import Draw
+from devices.moments import Count, rate
 from devices.part import IV, Pulses, Update, Window
 
 STEEPEST = 80.0
@@ -130,12 +131,8 @@ def _rate(mean: Tensor, var: Tensor | None, hazard: Tensor) -> Tensor:
     """−ln of the mean chance to survive so many pulses."""
     if var is None:
         return mean * hazard
-    p = 1 - var.double() / mean.clamp(min=1e-30)
     by_pulse = -torch.expm1(-hazard)
-    small = p.abs() < 1e-9
-    p = torch.where(small, 1.0, p)
-    survived = -torch.log1p(-(p * by_pulse).clamp(max=1 - 1e-12)) / p
-    return mean * torch.where(small, by_pulse, survived)
+    return by_pulse * rate(-by_pulse, Count.of(mean, var.double()))
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,22 @@ class Update(Part):
         )
 
 
+def whole_counts(law: Update, pulses: Pulses) -> tuple[Tensor, Tensor]:
+    """The counts of a law that needs whole ones.
+
+    Raises:
+        ValueError: fractional or random counts.
+    """
+    up, down = (n if n.is_floating_point() else n.double() for n in (pulses.up, pulses.down))
+    moments = pulses.up_var is not None or pulses.down_var is not None
+    if moments or bool(((up != up.floor()) | (down != down.floor())).any()):
+        raise ValueError(
+            f"{type(law).__name__} needs whole pulse counts; use ExactBits, Deterministic or "
+            "Poisson counts, not Expected or moments"
+        )
+    return up, down
+
+
 class Read(Part):
     """Fluctuation of the conductance while it is read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,8 +26,33 @@ def drift(g: Tensor, nu: Tensor, age: Tensor, dt: float, t0: float) -> Tensor:
     return g * torch.exp(-nu * ratio)
 
 
+class PowerDrift(Retention):
+    """Drift by a power of time, whichever way a cell came to its exponent."""
+
+    ages = True
+
+    @property
+    @abstractmethod
+    def t0(self) -> float:
+        """Reference time after writing [s]."""
+
+    def advance(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Exponent,
+        age: Tensor,
+        dt: float,
+        draw: Draw,
+        *,
+        temperature: float,
+    ) -> tuple[Tensor, Exponent]:
+        """Drift by dt; the published exponent is that of its own temperature."""
+        return drift(g, p.nu, age, dt, self.t0), p
+
+
 @dataclass(frozen=True)
-class PowerLawDrift(Retention):
+class PowerLawDrift(PowerDrift):
     """Conductance falls as a power of the time since the cell was written.
 
         g(t) = g(0) ((t + t0)/t0)^−ν
@@ -49,8 +75,6 @@ class PowerLawDrift(Retention):
     sigma_d2d: float = 0.0
     t0: float = 20.0
 
-    ages = True
-
     def __post_init__(self) -> None:
         finite("nu", self.nu)
         at_least("sigma_d2d", self.sigma_d2d, 0)
@@ -62,17 +86,3 @@ class PowerLawDrift(Retention):
         if self.sigma_d2d:
             nu = nu * draw.factor(shape, self.sigma_d2d).clamp_(min=0)
         return Exponent(nu)
-
-    def advance(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Exponent,
-        age: Tensor,
-        dt: float,
-        draw: Draw,
-        *,
-        temperature: float,
-    ) -> tuple[Tensor, Exponent]:
-        """Drift by dt; the published exponent is that of its own temperature."""
-        return drift(g, p.nu, age, dt, self.t0), p

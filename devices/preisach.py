@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from devices._check import at_least, between, positive
-from devices.abrupt import whole_counts
 from devices.draw import Draw
-from devices.part import Pulses, Update, Window
+from devices.part import Pulses, Update, Window, whole_counts
 
 FORGOTTEN = 1e-5
 """A polarisation this far from what its history says was set by something else than a voltage."""

@@ -12,20 +12,13 @@ from torch import Tensor
 from devices._check import positive
 from devices.curve import Curve, at, check_curve
 from devices.draw import Draw
-from devices.part import Retention, Window
-from devices.power_law import Exponent, drift
+from devices.part import Window
+from devices.power_law import Exponent, PowerDrift
 from devices.state_write import relative
 
 
-class RedrawnDrift(Retention):
+class RedrawnDrift(PowerDrift):
     """Power-law drift with an exponent drawn anew, for the state written, at every write."""
-
-    ages = True
-
-    @property
-    @abstractmethod
-    def t0(self) -> float:
-        """Time of the reference read after programming [s]."""
 
     @abstractmethod
     def _moments(self, window: Window, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,20 +36,6 @@ class RedrawnDrift(Retention):
     def written(self, window: Window, g: Tensor, p: Any, mask: Tensor, draw: Draw) -> Exponent:
         """Redraw the exponent of every rewritten cell for the state it now holds."""
         return Exponent(torch.where(mask, self._draw(window, g, draw), p.nu))
-
-    def advance(
-        self,
-        window: Window,
-        g: Tensor,
-        p: Exponent,
-        age: Tensor,
-        dt: float,
-        draw: Draw,
-        *,
-        temperature: float,
-    ) -> tuple[Tensor, Exponent]:
-        """Drift by dt at the temperature of the published data (room temperature)."""
-        return drift(g, p.nu, age, dt, self.t0), p
 
 
 @dataclass(frozen=True)
