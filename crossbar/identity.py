@@ -7,7 +7,7 @@ import json
 from crossbar.chip import Chip
 from crossbar.modes import InSitu, Mode
 
-VERSION = 2
+VERSION = 3
 """Of the layout of checkpoints; 1 was that of version 0.1, which said nothing of its chip."""
 
 

@@ -1,23 +1,11 @@
 """The affine laws: every pulse changes the conductance by an affine function of it.
 
-One potentiation pulse adds s↑(g) = a↑ + b↑ g, one depression pulse removes s↓(g) = a↓ + b↓ g.
+One pulse does the signed step s(g) = k (a + b (g − at)), with a and b of its own direction.
 Constant step, soft bounds, linear step and NeuroSim's exponential curves are this one law with
 other coefficients, so they share one closed form for any (up, down) counts.
 
-With the rates ρ, w and α = ρ(b₂) of `devices.moments` and signed steps s, the mean m and the
-variance v of the conductance follow, over t in [0, 1],
-
-    dm/dt = Σ ρ s(m) = A + B m,        m(1) = g + (A + B g) expm1(B)/B
-    dv/dt = Θ v + Σ (w s(m)² + α σ_add²),        Θ = 2B + Σ w b²
-
-exact for pulses of one direction whatever their count, exact or random, and for Poisson counts in
-random order; whole counts of both directions are taken as evenly interleaved. Two regimes of the
-second integral, chosen by the largest cell of a call: `FINE` steps that bend by at most `NEAR` take
-the sources in the middle of the move, all others its closed form. Cells of which a pulse crosses
-more than `limit` of the way to its bound are pulsed one by one instead (`devices.rounds`).
-
-Noise that is a part of the distance to the nearer of the points at which steps vanish is drawn
-lognormally about it in the second regime, as a product of many factors is: it never passes it.
+Many pulses have the closed form of `devices.closed`; cells of which a pulse crosses more than
+`limit` of the way to its bound are pulsed one by one instead (`devices.rounds`).
 """
 
 from __future__ import annotations
@@ -28,64 +16,79 @@ import torch
 from torch import Tensor
 
 from devices.clip import Bound, clip_move
+from devices.closed import Two, moved
 from devices.draw import Draw
-from devices.moments import Count, between, excess, expm1_ratio, largest, log1p_ratio, rate
+from devices.moments import largest
 from devices.part import Pulses
 from devices.rounds import limit, rounds
 from devices.trees import pick
 
-LARGEST_GROWTH = 80.0
-"""Cap of the exponents where steps grow as the cell moves on: e^80 leaves any window, finitely."""
-
-FIRST = 7.5e-3
-"""Relative step |b| up to which noise and random counts are right to first order, within 1 %."""
-
-FINE = 0.05
-"""The same once a pulse's noise is damped by its own step."""
-
-NEAR = 0.25
-"""Exponent |B| up to which the middle of the move stands for all of it in the noise."""
-
-CLOSE = 0.01
-"""Variance over the squared distance to the end up to which noise is normal: ten deviations."""
-
-FLAT = 0.01
-"""Smallest exponent |B| that the closed integrals follow; a smaller one is as good as this."""
-
-
-Two = tuple[Tensor, Tensor]
-"""Of up and of down pulses."""
-
 
 class Affine(NamedTuple):
-    """Coefficients of single pulses per cell, or 0-dim where cells are alike."""
+    """Signed steps k (a + b (g − at)) of single pulses, per cell or 0-dim where cells are alike.
 
-    a_up: Tensor  # [S]
-    a_down: Tensor  # [S] of the signed step
-    b_up: Tensor | None = None  # None: the step does not depend on g
+    What a law knows of every cell is kept as it was drawn, not multiplied out: a spread of sizes
+    alone is one number a cell. `at` is the law's own, where its steps are counted from.
+    """
+
+    k: Tensor | None  # size of both directions; None: 1
+    a_up: Tensor | None  # of the step at `at`; None: 0
+    a_down: Tensor | None
+    b_up: Tensor | None = None  # [1/S] times that of a; None: the step does not depend on g
     b_down: Tensor | None = None
     low: Tensor | None = None  # [S] the cell's own bounds where they are spread
     high: Tensor | None = None
 
     @staticmethod
     def of(
-        a_up: Tensor,  # [S]
-        a_down: Tensor,  # [S]
-        b_up: Tensor | None = None,
-        b_down: Tensor | None = None,
+        k: Tensor | None,
+        up: tuple[Tensor | None, Tensor | None],  # a and b of the step up
+        down: tuple[Tensor | None, Tensor | None],  # a and b of the signed step down
         low: Tensor | None = None,  # [S]
         high: Tensor | None = None,  # [S]
         dtype: torch.dtype | None = None,
     ) -> Affine:
-        """The leaf of a law that adds a↑ + b↑ g and removes a↓ + b↓ g, in `dtype` or theirs."""
-        dtype = dtype or a_up.dtype
-        parts = (a_up, -a_down, b_up, None if b_down is None else -b_down, low, high)
-        return Affine(*(None if t is None else _own(t, dtype) for t in parts))  # type: ignore[arg-type]
+        """The leaf in `dtype`, or in that of what is given."""
+        parts = (k, up[0], down[0], up[1], down[1], low, high)
+        return Affine(*(None if t is None else _own(t, dtype or t.dtype) for t in parts))
+
+    @property
+    def largest(self) -> float:
+        """Largest part of the way to the point of no steps that a pulse crosses."""
+        if self.b_up is None or self.b_down is None:
+            return 0.0
+        size = max(largest(self.b_up), largest(self.b_down))
+        return size if self.k is None else size * largest(self.k)
+
+    def slopes(self) -> Two | None:
+        """b of both directions, multiplied out; None: 0."""
+        if self.b_up is None or self.b_down is None:
+            return None
+        if self.k is None:
+            return self.b_up, self.b_down
+        return self.b_up * self.k, self.b_down * self.k
+
+    def steps(self, g: Tensor, at: tuple[Bound, Bound]) -> Two:
+        """Signed steps of one pulse [S]."""
+        up = _line(self.a_up, self.b_up, g, at[0])
+        down = _line(self.a_down, self.b_down, g, at[1])
+        return (up, down) if self.k is None else (up * self.k, down * self.k)
 
 
 def _own(t: Tensor, dtype: torch.dtype) -> Tensor:
     # 0-dim leaves of cells that are alike would share storage with each other; safetensors refuses
     return t.to(dtype, copy=t.dim() == 0)
+
+
+def _line(a: Tensor | None, b: Tensor | None, g: Tensor, at: Bound) -> Tensor:
+    if b is None:
+        assert a is not None
+        return a
+    x = g if isinstance(at, float) and not at else g - at
+    if a is None:
+        return x * b
+    # addcmul leaves its vector path where more than one of its tensors has a single element
+    return torch.addcmul(a, b, x) if a.dim() else (x * b).add_(a)
 
 
 def affine_pulse(
@@ -98,7 +101,7 @@ def affine_pulse(
     high: Bound,  # [S]
     sigma_c2c: float = 0.0,
     sigma_add: float = 0.0,  # [S] per pulse
-    zero: tuple[float, float] = (0.0, 0.0),  # [S]
+    at: tuple[Bound, Bound] = (0.0, 0.0),  # [S]
 ) -> Tensor:
     """Conductance after the pulses, which its device clips; see the module's equations.
 
@@ -111,53 +114,55 @@ def affine_pulse(
         high: the same above.
         sigma_c2c: noise of a pulse relative to its step.
         sigma_add: noise of a pulse.
-        zero: conductances that a of up and of down pulses belongs to, from which b counts.
+        at: conductances that a of up and of down pulses belongs to, from which b counts.
     """
-    pulses = pulses.to(g.dtype)
-    size = 0.0
-    if k.b_up is not None and k.b_down is not None:
-        size = max(largest(k.b_up), largest(k.b_down))
+    size = k.largest
     if not size > limit(pulses):
-        return _closed(g, k, zero, pulses, draw, sigma_c2c, sigma_add, size)
-    assert k.b_up is not None and k.b_down is not None
-    ends = tuple(end if isinstance(end, Tensor) else g.new_tensor(end) for end in (low, high))
-    coarse = (torch.maximum(k.b_up.abs(), k.b_down.abs()) > limit(pulses)).expand(g.shape)
+        return _closed(g, k, at, pulses, draw, sigma_c2c, sigma_add, size)
+    ends = _like(g, (low, high))
+    up, down = k.slopes() or (g, g)
+    coarse = (torch.maximum(up.abs(), down.abs()) > limit(pulses)).expand(g.shape)
     if pulses.up_var is None and not sigma_c2c:  # sure of its end where all pulses go one way
         coarse = coarse & (pulses.up > 0) & (pulses.down > 0)
-    at = coarse.flatten().nonzero().squeeze(-1)
-    if len(at) == g.numel():
-        return _single(g, k, zero, pulses, draw, ends, sigma_c2c, sigma_add)
-    out = _closed(g, k, zero, pulses, draw, sigma_c2c, sigma_add, size)
-    if not len(at):
+    found = coarse.flatten().nonzero().squeeze(-1)
+    if len(found) == g.numel():
+        return _single(g, k, _like(g, at), pulses, draw, ends, sigma_c2c, sigma_add)
+    out = _closed(g, k, at, pulses, draw, sigma_c2c, sigma_add, size)
+    if not len(found):
         return out
-    few, own, given = pick(g, at), pick(k, at), pick(pulses, at)
-    own = _single(few, own, zero, given, draw, pick(ends, at), sigma_c2c, sigma_add)
-    return out.flatten().index_copy(0, at, own).view_as(g)
+    few, own, zero, given, own_ends = pick((g, k, _like(g, at), pulses, ends), found)
+    few = _single(few, own, zero, given, draw, own_ends, sigma_c2c, sigma_add)
+    return out.flatten().index_copy(0, found, few).view_as(g)
+
+
+def _like(g: Tensor, ends: tuple[Bound, Bound]) -> Two:
+    low, high = (end if isinstance(end, Tensor) else g.new_tensor(end) for end in ends)
+    return low, high
 
 
 def _single(
     g: Tensor,
     k: Affine,
-    zero: tuple[float, float],
+    at: Two,
     pulses: Pulses,
     draw: Draw,
-    ends: tuple[Tensor, ...],
+    ends: Two,
     sigma_c2c: float,
     sigma_add: float,
 ) -> Tensor:
     """The pulses of coarse cells, one after another."""
 
     def one(g: Tensor, rising: Tensor) -> Tensor:
-        step = torch.where(rising, *_steps(g, k, zero))
-        moved = g + step
+        step = torch.where(rising, *k.steps(g, at))
+        after = g + step
         if sigma_c2c:
-            moved = moved.addcmul(step, draw.normal(g.shape), value=sigma_c2c)
+            after = after.addcmul(step, draw.normal(g.shape), value=sigma_c2c)
         if sigma_add:
-            moved = moved.add(draw.normal(g.shape), alpha=sigma_add)
-        return clip_move(g, moved, *ends)
+            after = after.add(draw.normal(g.shape), alpha=sigma_add)
+        return clip_move(g, after, *ends)
 
     def many(g: Tensor, rest: Pulses) -> Tensor:
-        return clip_move(g, _closed(g, k, zero, rest, draw, sigma_c2c, sigma_add, 1.0), *ends)
+        return clip_move(g, _closed(g, k, at, rest, draw, sigma_c2c, sigma_add, 1.0), *ends)
 
     return rounds(one, many, g, pulses, draw)
 
@@ -165,218 +170,13 @@ def _single(
 def _closed(
     g: Tensor,
     k: Affine,
-    zero: tuple[float, float],
+    at: tuple[Bound, Bound],
     pulses: Pulses,
     draw: Draw,
     sigma_c2c: float,
     sigma_add: float,
     size: float,
 ) -> Tensor:
-    slopes = None if k.b_up is None or k.b_down is None else (k.b_up, k.b_down)
-    steps, add = _steps(g, k, zero), None if not sigma_add else g.new_tensor(sigma_add**2)
-    cycle = sigma_c2c**2
+    add = g.new_tensor(sigma_add**2) if sigma_add else None
+    steps, slopes, cycle = k.steps(g, at), k.slopes(), sigma_c2c**2
     return moved(g, steps, slopes, pulses, draw, cycle=cycle, add=add, size=size)
-
-
-def _steps(g: Tensor, k: Affine, zero: tuple[float, float]) -> Two:
-    """Signed steps of one pulse [S]."""
-    above = [g - at if at else g for at in zero]
-    return _line(k.a_up, k.b_up, above[0]), _line(k.a_down, k.b_down, above[1])
-
-
-def _line(a: Tensor, b: Tensor | None, x: Tensor) -> Tensor:
-    if b is None:
-        return a
-    # addcmul leaves its vector path where more than one of its tensors has a single element
-    return torch.addcmul(a, b, x) if a.dim() else (x * b).add_(a)
-
-
-def moved(
-    g: Tensor,  # (..., rows, cols) [S]
-    step: Two,  # [S] signed steps of one pulse at g
-    slope: Two | None,  # their derivatives by g; None: 0
-    pulses: Pulses,
-    draw: Draw,
-    *,
-    cycle: float = 0.0,
-    add: Tensor | Two | None = None,  # [S²]
-    size: float,
-) -> Tensor:
-    """Conductances [S] after pulses of steps that are affine in g; see the module's equations.
-
-    Args:
-        g: conductances.
-        step: what one pulse of each direction does at g.
-        slope: how that changes with g.
-        pulses: counts or their moments, in the cells' dtype.
-        draw: of the noise and the random counts.
-        cycle: variance of a pulse, relative to its squared step.
-        add: variance of a pulse beside that one, of both directions or each.
-        size: largest |slope|.
-    """
-    up, down, up_var, down_var, z = pulses
-    random = up_var is not None and down_var is not None
-    if slope is None:
-        move = torch.addcmul(up * step[0], down, step[1])
-        fine, bend, ratio, n, b = True, None, None, None, None
-    else:
-        b = slope
-        fine = size <= FINE
-        n, rho = _rates(b, pulses, size)
-        bend = torch.addcmul(rho[0] * b[0], rho[1], b[1])
-        far = largest(bend)
-        if far > LARGEST_GROWTH:
-            bend = bend.clamp_(max=LARGEST_GROWTH)
-        ratio = expm1_ratio(bend, far)
-        move = torch.addcmul(rho[0] * step[0], rho[1], step[1]).mul_(ratio)
-        fine = fine and far <= NEAR
-    if not (random or cycle or add is not None):
-        return g + move
-
-    def weights(cycle: float, counts: bool) -> Two:
-        """w of both directions."""
-        if not fine and b is not None and n is not None:
-            both = [excess(own, m, cycle) for own, m in zip(b, n, strict=True)]
-            if not counts and random:
-                alone = [excess(own, m, 0.0) for own, m in zip(b, n, strict=True)]
-                both = [w - w0 for w, w0 in zip(both, alone, strict=True)]
-            return both[0], both[1]
-        made = (up * cycle, down * cycle)
-        if counts and up_var is not None and down_var is not None:
-            made = (up_var, down_var)
-            if cycle:
-                made = (up_var.add(up, alpha=cycle), down_var.add(down, alpha=cycle))
-        if b is None or n is None:
-            return made
-        damped = [m / (1 + c.p * t).square() for m, c, t in zip(made, n, b, strict=True)]
-        return damped[0], damped[1]
-
-    apart = random and z is not None
-    shared = weights(0.0, True) if apart else None
-    own = weights(cycle, not apart) if cycle or (random and not apart) else None
-    alike: Two | None = None
-    if add is not None:
-        pair = (add, add) if isinstance(add, Tensor) else add
-        made = [up, down]
-        if not fine and b is not None and n is not None:
-            second = [2 * t + t.square() * (1 + cycle) for t in b]
-            made = [rate(t, m) for t, m in zip(second, n, strict=True)]
-        alike = made[0] * pair[0], made[1] * pair[1]
-    if b is None or bend is None or ratio is None:
-        left = [None if w is None else _squares(w, step) for w in (shared, own)]
-        extra = None if alike is None else alike[0] + alike[1]
-        return _gaussian(g + move, left[0], _sum(left[1], extra), z, draw)
-    if fine:
-        half = move * 0.5
-        middle = (torch.addcmul(step[0], b[0], half), torch.addcmul(step[1], b[1], half))
-        growth = None if far <= FIRST / 2 else torch.addcmul(torch.ones_like(bend), bend, ratio)
-        left = [None if w is None else _squares(w, middle) for w in (shared, own)]
-        extra = None if alike is None else alike[0] + alike[1]
-        both = _sum(left[1], extra)
-        left = [t if t is None or growth is None else t.mul_(growth) for t in (left[0], both)]
-        return _gaussian(g + move, left[0], left[1], z, draw)
-    total = [_sum(w0, w) for w0, w in zip(shared or (None, None), own or (None, None), strict=True)]
-    theta = 2 * bend
-    for w, t in zip(total, b, strict=True):
-        if w is not None:
-            theta = theta.addcmul(w, t.square())
-    theta = theta.clamp_(max=LARGEST_GROWTH)
-    flat = torch.where(bend.abs() < FLAT, torch.copysign(bend.new_tensor(FLAT), bend), bend)
-    kernel = (
-        between(torch.zeros_like(theta), theta),
-        between(flat, theta),
-        between(2 * flat, theta),
-    )
-    swing = move / torch.expm1(flat)
-
-    def carried(w: Two | None, counts: bool) -> Tensor | None:
-        """∫ e^{Θ(1−t)} w s(t)² dt, s(t) = s + b·swing (e^{Bt} − 1), and the order of the counts."""
-        if w is None:
-            return None
-        out = torch.zeros_like(g)
-        for weight, s, t, white in zip(w, step, b, order, strict=True):
-            tail = t * swing
-            rest = s - tail
-            held = rest.square() * kernel[0] + 2 * rest * tail * kernel[1]
-            out = out.addcmul(weight, held.addcmul_(tail.square(), kernel[2]))
-            if counts and white is not None:
-                out = out.addcmul(white * uneven, rest.square())
-        return out.clamp_(min=0)
-
-    order = [None if v is None else m - v for m, v in ((up, up_var), (down, down_var))]
-    uneven = (
-        between(torch.zeros_like(flat), 2 * flat) - between(torch.zeros_like(flat), flat).square()
-    )
-
-    extra = None if alike is None else (alike[0] + alike[1]).mul_(kernel[0])
-    out = lognormal(g, move, step, b, carried(shared, True), carried(own, not apart), z, draw)
-    return out if extra is None else out.addcmul(extra.sqrt_(), draw.normal(g.shape))
-
-
-def _rates(b: Two, pulses: Pulses, size: float) -> tuple[tuple[Count, Count] | None, Two]:
-    """The counts, where more than their moments are needed, and ρ of both."""
-    up, down, up_var, down_var, _ = pulses
-    if size > FIRST:
-        n = Count.of(up, up_var), Count.of(down, down_var)
-        return n, (rate(b[0], n[0]), rate(b[1], n[1]))
-    out = []
-    for t, mean, variance in ((b[0], up, up_var), (b[1], down, down_var)):
-        if variance is None:
-            rho, part = mean * log1p_ratio(t, size), mean.frac()
-            if bool(part.any()):
-                rho = rho.addcmul(part - part.square(), t, value=0.5)
-        else:
-            rho = mean.addcmul(torch.minimum(mean - variance, mean.square()), t, value=-0.5)
-        out.append(rho)
-    return None, (out[0], out[1])
-
-
-def _squares(w: Two, step: Two) -> Tensor:
-    return torch.addcmul(w[0] * step[0] * step[0], w[1] * step[1], step[1])
-
-
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None else a if b is None else a + b
-
-
-def _gaussian(
-    mean: Tensor, shared: Tensor | None, own: Tensor | None, z: Tensor | None, draw: Draw
-) -> Tensor:
-    """The noise of shared counts goes with z, that of cycles never."""
-    if shared is not None and z is not None:
-        mean = mean.addcmul(z, shared.clamp_(min=0).sqrt_())
-    if own is not None:
-        mean = mean.addcmul(draw.normal(mean.shape), own.clamp_(min=0).sqrt_())
-    return mean
-
-
-def lognormal(
-    g: Tensor,
-    move: Tensor,
-    step: Two,
-    b: Two,
-    shared: Tensor | None,
-    own: Tensor | None,
-    z: Tensor | None,
-    draw: Draw,
-) -> Tensor:
-    """The mean move with its noise as factors of the distance to the nearer point of no steps."""
-    if shared is None and own is None:
-        return g + move
-    above = torch.where(b[0] < 0, -step[0] / b[0] - move, torch.inf)
-    below = torch.where(b[1] < 0, step[1] / b[1] + move, torch.inf)
-    side = torch.where(above < below, -1.0, 1.0).to(g.dtype)
-    way = torch.minimum(above, below)
-    total = sum(v for v in (shared, own) if v is not None)
-    inside = (way > 0) & way.isfinite() & (total > CLOSE * way.square())  # else as good as normal
-    way = torch.where(inside, way, 1.0)
-    power, straight, done = torch.zeros_like(g), torch.zeros_like(g), way.square()
-    for variance, normal in ((shared, z), (own, None)):
-        if variance is None:
-            continue
-        xi = draw.normal(g.shape) if normal is None else normal
-        width = torch.log1p(variance / done)
-        power = power + side * xi * width.sqrt() - width / 2
-        straight = straight.addcmul(xi, variance.sqrt())
-        done = done + variance
-    return g + move + torch.where(inside, side * way * torch.expm1(power), straight)

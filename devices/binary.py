@@ -32,7 +32,7 @@ class StochasticSwitch(Update):
         P(off → on per up pulse) = p_up,   P(on → off per down pulse) = p_down
 
     The chance to be on is a soft-bounds law, P ← P + p_up (1 − P) or P ← P − p_down P, whose mean
-    over any counts is that of `devices.affine`: (1 − p_up)^U of the off cells stay off after U up
+    over any counts is that of `devices.closed`: (1 − p_up)^U of the off cells stay off after U up
     pulses, E(1 − p_up)^N of them after a random number. A cell that was programmed between its
     levels counts as on above the middle, and keeps its conductance until it switches.
 
@@ -92,7 +92,6 @@ class StochasticSwitch(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Levels]:
         """One draw per cell, whatever the counts; pulse by pulse where they switch readily."""
-        pulses = pulses.to(g.dtype)
 
         def one(g: Tensor, rising: Tensor) -> Tensor:
             u, on = draw.to(torch.float64).uniform(g.shape), _is_on(g, p)

@@ -37,14 +37,13 @@ def blockwise(
     shape = g.shape
     flat = g.reshape(-1)
     leaf_flat, pulses_flat = _flatten(leaf, shape), _flatten(pulses, shape)
-    if at is None:
-        at = torch.arange(flat.numel())
     out = torch.empty_like(flat)
     pieces = []
     for start in range(0, flat.numel(), BLOCK):
         cells = slice(start, start + BLOCK)
         part, given = _cut(leaf_flat, cells), _cut(pulses_flat, cells)
-        _, changed = law(flat[cells], part, given, at[cells], out[cells])
+        own = torch.arange(start, min(cells.stop, flat.numel())) if at is None else at[cells]
+        _, changed = law(flat[cells], part, given, own, out[cells])
         pieces.append((part, changed))
     if all(part is changed for part, changed in pieces):
         return out.view(shape), leaf

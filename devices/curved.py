@@ -35,7 +35,7 @@ class CurvedStep(NominalStep):
     """
 
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Curved:
-        return Curved(*steps)
+        return Curved(*steps.whole[:4])
 
     @abstractmethod
     def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:

@@ -187,6 +187,7 @@ class Device:
     ) -> State:
         """`pulse` of an array, or of the cells `at` of one."""
         draw = Draw.like(state.g, generator)
+        pulses = pulses.to(draw.dtype)
 
         def law(
             g: Tensor, leaf: Any, given: Pulses, at: Tensor | None, out: Tensor | None
@@ -198,7 +199,7 @@ class Device:
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
             if written is None:
-                written = _pulsed(pulses.to(draw.dtype), draw)
+                written = _pulsed(pulses, draw)
             state = self._written(state, written, draw)
         return self.stick(state)
 

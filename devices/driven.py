@@ -124,7 +124,6 @@ class Driven(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Pace]:
         """Pulses of v_set and v_reset for their width, evenly interleaved."""
-        pulses = pulses.to(g.dtype)
         if not g.numel():
             return g, p
         up, down = pulses.up, pulses.down

@@ -21,7 +21,7 @@ substep; the sum stays below a tenth of a step for laws smooth over one step. A 
 one pulse is taken as it is.
 
 Fluctuations obey the flow linearised along its path, dσ²/dt = Θ σ² + Σ (w s² + α n²) with w, α and
-Θ of `devices.affine` and n the noise that is no part of the step; each substep integrates source
+Θ of `devices.closed` and n the noise that is no part of the step; each substep integrates source
 and damping together as the logarithmic mean of its ends, exact for a constant source and for a pure
 decay. Valid while the spread is small against the scale on which the step changes.
 
@@ -38,8 +38,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from devices.affine import LARGEST_GROWTH, lognormal, moved
 from devices.clip import Bound, clip_move
+from devices.closed import LARGEST_GROWTH, lognormal, moved
 from devices.draw import Draw
 from devices.moments import Count, carried, excess, expm1_ratio, largest, rate
 from devices.part import Pulses
@@ -114,7 +114,6 @@ def flow_pulse(
             many pulses is followed.
     """
     law = Law(step_up, step_down, low, high, cycle, noise)
-    pulses = pulses.to(g.dtype)
     if not g.numel():
         return g
     if _coarse(law, g, pulses):

@@ -45,8 +45,7 @@ class Count(NamedTuple):
     def of(mean: Tensor, variance: Tensor | None) -> Count:
         """The count of these moments; without a variance it is exact."""
         if variance is None:
-            rest = mean.frac()
-            return Count(mean, rest=rest if bool(rest.any()) else None)
+            return Count(mean, rest=remainder(mean))
         spread = (variance / mean).nan_to_num(1.0, 1.0, 1.0)
         return Count(mean, spread, torch.minimum(1 - spread, mean))
 
@@ -70,6 +69,12 @@ def excess(b: Tensor, n: Count, cycle: float | Tensor) -> Tensor:
         made = (n.spread + cycle) / (1 + (p * b).clamp(min=EDGE)).square()
         out = torch.addcmul(out, u * made, log1p_ratio(p * b.square() * made))
     return out
+
+
+def remainder(mean: Tensor) -> Tensor | None:
+    """What is left of exact counts of less than a pulse; None: nothing of any."""
+    rest = mean.frac()
+    return rest if rest.numel() and float(rest.amax()) > 0 else None
 
 
 def log1p_ratio(x: Tensor, largest: float = math.inf) -> Tensor:
@@ -113,4 +118,6 @@ def largest(t: Tensor) -> float:
     """Largest magnitude, 0 of nothing."""
     if not t.numel():
         return 0.0
+    if not t.dim():
+        return abs(float(t))
     return max(-float(t.amin()), float(t.amax()))  # aminmax takes longer than both

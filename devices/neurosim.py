@@ -128,7 +128,7 @@ class NeuroSim(Update):
         low, high = self.bounds(window, p)
         noise = self.sigma_c2c * window.span
         zero = held(window.g_min, g.dtype), held(window.g_max, g.dtype)
-        moved = affine_pulse(g, p, pulses, draw, low=low, high=high, sigma_add=noise, zero=zero)
+        moved = affine_pulse(g, p, pulses, draw, low=low, high=high, sigma_add=noise, at=zero)
         return moved, p
 
 
@@ -137,7 +137,8 @@ def _leaf(window: Window, up: _Pulse, down: _Pulse, dtype: torch.dtype) -> Affin
 
     The first step of a curve that starts slowly is the difference of two large numbers elsewhere.
     """
-    return Affine.of(up.first * window.span, down.first * window.span, up.b, down.b, dtype=dtype)
+    first, last = up.first * window.span, down.first * -window.span
+    return Affine.of(None, (first, up.b), (last, down.b), dtype=dtype)
 
 
 class _Pulse(NamedTuple):
@@ -158,4 +159,4 @@ def _pulse(label: Tensor, states: int, direction: int) -> _Pulse:
     big_a = curve_constant(signed) * states
     big_a = torch.where(signed * direction < 0, -big_a, big_a)
     b = torch.expm1(-1 / big_a)
-    return _Pulse(b / torch.expm1(-states / big_a), b if direction > 0 else -b)
+    return _Pulse(b / torch.expm1(-states / big_a), b)

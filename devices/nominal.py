@@ -21,10 +21,18 @@ SMALLEST_HALF = 0.05
 class Steps(NamedTuple):
     """Nominal steps and bounds of every cell."""
 
-    up: Tensor  # (..., rows, cols) or () [S]
-    down: Tensor  # (..., rows, cols) or () [S]
+    up: Tensor  # (..., rows, cols) or () [S], or in units of `size`
+    down: Tensor  # (..., rows, cols) or () [S], or in units of `size`
     low: Tensor | None  # [S] None: the window
     high: Tensor | None
+    size: Tensor | None = None  # (..., rows, cols) [S] common to both, where that is all they vary
+
+    @property
+    def whole(self) -> Steps:
+        """The same with `size` multiplied out."""
+        if self.size is None:
+            return self
+        return Steps(self.up * self.size, self.down * self.size, self.low, self.high)
 
 
 Factor = Callable[[float], Tensor]
@@ -97,7 +105,7 @@ class NominalStep(Update):
         factor = partial(draw.factor, shape)
         size = factor(self.sigma_d2d).clamp_(min=0).mul_(self.dg_min)
         tilt = factor(self.sigma_up_down).add_(self.up_down / 2 - 1)
-        up, down = size * (1 + tilt).clamp_(min=0), size * (1 - tilt).clamp_(min=0)
+        up, down = (1 + tilt).clamp_(min=0), (1 - tilt).clamp_(min=0)
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         low = high = None
         spreads = self._bound_spreads()
@@ -106,7 +114,10 @@ class NominalStep(Update):
                 factor(sigma).clamp_(min=SMALLEST_HALF).mul_(side * half).add_(middle).clamp_(min=0)
                 for side, sigma in zip((-1, 1), spreads, strict=True)
             )
-        return self._coefficients(window, Steps(up, down, low, high), factor)
+        steps = Steps(up, down, low, high, size)
+        if tilt.dim() or not size.dim():
+            steps = steps.whole
+        return self._coefficients(window, steps, factor)
 
     @abstractmethod
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Any: ...

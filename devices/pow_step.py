@@ -59,7 +59,7 @@ class PowStep(CurvedStep):
             (factor(self.sigma_gamma) + (gamma - 1)).clamp(0)
             for gamma in (self.gamma_up, self.gamma_down)
         )
-        return Curved(*steps, gamma_up, gamma_down)
+        return Curved(*steps.whole[:4], gamma_up, gamma_down)
 
     def _steps(self, window: Window, p: Curved) -> tuple[Step, Step]:
         low = window.g_min if p.low is None else p.low

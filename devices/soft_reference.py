@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from devices._check import at_least, finite
 from devices.affine import Affine
+from devices.clip import Bound
 from devices.nominal import Factor, Steps
 from devices.part import Window
 from devices.stepped import AffineStep
@@ -65,7 +67,7 @@ class SoftBoundsReference(AffineStep):
             raise TypeError(f"subtract must be True or False, got {self.subtract!r}")
 
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
-        up, down, low, high = steps
+        up, down, low, high, _ = steps.whole
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
         above = up.new_tensor(half) if high is None else high - middle
         below = up.new_tensor(half) if low is None else middle - low
@@ -76,15 +78,17 @@ class SoftBoundsReference(AffineStep):
         down = torch.minimum(down, 0.999 * below)
         shift = factor(self.sigma_reference) - 1
         shift = (shift + self.reference) * half
-        b_up, b_down = -up / above, down / below
+        b_up, b_down = -up / above, -down / below
         if self.subtract:
-            shift = shift + ((up - down) / (b_down - b_up)).nan_to_num(0.0, 0.0, 0.0)
+            shift = shift - ((up - down) / (b_down + b_up)).nan_to_num(0.0, 0.0, 0.0)
         base = middle - shift
-        return Affine.of(
-            up - b_up * base,
-            down - b_down * base,
-            b_up,
-            b_down,
-            (base - below).clamp(min=0),
-            (base + above).clamp(min=0),
-        )
+        return Affine.of(None, (None, b_up), (None, b_down), base - below, base + above)
+
+    def bounds(self, window: Window, p: Affine) -> tuple[Tensor | float, Tensor | float]:
+        """The cell's own bounds, none below 0 [S]."""
+        low, high = super().bounds(window, p)
+        return tuple(end.clamp(min=0) if isinstance(end, Tensor) else end for end in (low, high))  # type: ignore[return-value]
+
+    def _at(self, window: Window, p: Affine) -> tuple[Bound, Bound]:
+        low, high = super().bounds(window, p)
+        return high, low

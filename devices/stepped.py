@@ -10,6 +10,7 @@ from torch import Tensor
 
 from devices._check import at_least, between
 from devices.affine import Affine, affine_pulse
+from devices.clip import Bound
 from devices.draw import Draw
 from devices.nominal import Factor, NominalStep, Steps
 from devices.part import Pulses, Window
@@ -17,7 +18,7 @@ from devices.part import Pulses, Window
 
 @dataclass(frozen=True)
 class AffineStep(NominalStep):
-    """A law with a nominal step whose many pulses have the closed form of `devices.affine`."""
+    """A law with a nominal step whose many pulses have the closed form of `devices.closed`."""
 
     def pulse(
         self,
@@ -39,8 +40,13 @@ class AffineStep(NominalStep):
             high=high,
             sigma_c2c=self.sigma_c2c,
             sigma_add=self.sigma_add * self.dg_min,
+            at=self._at(window, p),
         )
         return moved, p
+
+    def _at(self, window: Window, p: Affine) -> tuple[Bound, Bound]:
+        """Conductances from which the steps of the leaf are counted [S]."""
+        return 0.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class ConstantStep(AffineStep):
     """
 
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
-        return Affine.of(steps.up, steps.down, None, None, steps.low, steps.high)
+        up, down, low, high, size = steps
+        return Affine.of(size, (up, None), (-down, None), low, high)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,14 @@ class LinearStep(AffineStep):
             (factor(self.sigma_gamma) + (gamma - 1)).clamp_(0, 1)
             for gamma in (self.gamma_up, self.gamma_down)
         )
-        return soft(window, steps, gamma_up, gamma_down)
+        up, down, low, high, size = short(window, steps, gamma_up, gamma_down)
+        above, below = ways(window, steps)
+        b_up, b_down = up * (gamma_up / -above), down * (gamma_down / -below)
+        return Affine.of(size, (up, b_up), (-down, b_down), low, high)
+
+    def _at(self, window: Window, p: Affine) -> tuple[Bound, Bound]:
+        middle = (window.g_min + window.g_max) / 2
+        return middle, middle
 
 
 @dataclass(frozen=True)
@@ -152,21 +166,34 @@ class SoftBounds(AffineStep):
     largest: ClassVar[float] = 0.5
 
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
+        steps = steps if steps.low is None else steps.whole
         one = steps.up.new_ones(())
-        return soft(window, steps, one, one)
+        up, down, low, high, size = short(window, steps, one, one)
+        above, below = ways(window, steps)
+        return Affine.of(size, (None, -up / above), (None, -down / below), low, high)
+
+    def _at(self, window: Window, p: Affine) -> tuple[Bound, Bound]:
+        low, high = self.bounds(window, p)
+        return high, low
 
 
-def soft(window: Window, steps: Steps, gamma_up: Tensor, gamma_down: Tensor) -> Affine:
-    """Coefficients of s = step · (1 ∓ γ (g − g_mid)/(bound − g_mid)).
-
-    A cell whose spread makes its step longer than the way to its bound gets a step just short of
-    it: it never jumps past the bound it saturates at.
-    """
+def ways(window: Window, steps: Steps) -> tuple[Bound, Bound]:
+    """From mid-window to the bounds above and below [S]."""
     middle = (window.g_min + window.g_max) / 2
     above = window.g_max - middle if steps.high is None else steps.high - middle
     below = middle - window.g_min if steps.low is None else middle - steps.low
-    up = torch.minimum(steps.up, above * (0.999 / gamma_up))
-    down = torch.minimum(steps.down, below * (0.999 / gamma_down))
-    b_up, b_down = up * (gamma_up / -above), down * (gamma_down / below)
-    a_up, a_down = (torch.sub(s, b, alpha=middle) for s, b in ((up, b_up), (down, b_down)))
-    return Affine.of(a_up, a_down, b_up, b_down, steps.low, steps.high)
+    return above, below
+
+
+def short(window: Window, steps: Steps, gamma_up: Tensor, gamma_down: Tensor) -> Steps:
+    """Steps that stay just short of the way to their bound, of step · (1 ∓ γ (g − g_mid)/way).
+
+    A cell whose spread makes its step longer never jumps past the bound it saturates at.
+    """
+    above, below = ways(window, steps)
+    if steps.size is None:
+        up = torch.minimum(steps.up, above * (0.999 / gamma_up))
+        down = torch.minimum(steps.down, below * (0.999 / gamma_down))
+        return steps._replace(up=up, down=down)
+    part = torch.maximum(steps.up * gamma_up / above, steps.down * gamma_down / below)
+    return steps._replace(size=torch.minimum(steps.size, 0.999 / part))

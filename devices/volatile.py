@@ -16,11 +16,10 @@ from devices.part import Pulses, Update, Window
 
 
 class Excitable(NamedTuple):
-    """Time constant and excitability of every cell, and its write pulse as an affine law."""
+    """Time constant and excitability of every cell."""
 
     tau: Tensor  # (..., rows, cols) or () [s]
     rate: Tensor  # (..., rows, cols) or () [1/s] λ
-    write: Affine
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class VolatileStep(Update):
 
     `drive` is this solution, exact for a held voltage, relaxation during the drive included; give
     the device the retention `Leak(tau, rest=0)` for the time between drives. `pulse` is `drive`
-    with ±v_write for `width`, in the closed form of `devices.affine`. λ is given by the height x_∞
+    with ±v_write for `width`, in the closed form of `devices.closed`. λ is given by the height x_∞
     that v_write would reach (`reach` > 1: it saturates).
 
     Args:
@@ -77,17 +76,7 @@ class VolatileStep(Update):
         tau = draw.factor(shape, self.sigma_tau).clamp(min=0.05) * self.tau
         excited = draw.factor(shape, self.sigma_d2d).clamp(min=0)
         rate = excited * (self.reach / (self.tau * math.sinh(self.eta * self.v_write)))
-        lost = -torch.expm1(-self.width / tau)
-        height = rate * tau * math.sinh(self.eta * self.v_write) * window.span
-        # up: (g_min + height − g) lost, down: (g − g_min + height) lost
-        write = Affine.of(
-            lost * (height + window.g_min),
-            lost * (height - window.g_min),
-            -lost,
-            lost,
-            dtype=draw.dtype,
-        )
-        return Excitable(tau, rate, write)
+        return Excitable(tau, rate)
 
     def drive(
         self,
@@ -120,6 +109,18 @@ class VolatileStep(Update):
         at: Tensor | None = None,
     ) -> tuple[Tensor, Excitable]:
         """Write pulses in the closed form of the affine law."""
+        lost = -torch.expm1(-self.width / p.tau)
+        height = p.rate * (lost * p.tau * (math.sinh(self.eta * self.v_write) * window.span))
+        write = Affine.of(None, (height, -lost), (-height, -lost))
         low, high = self.bounds(window, p)
-        moved = affine_pulse(g, p.write, pulses, draw, low=low, high=high, sigma_c2c=self.sigma_c2c)
+        moved = affine_pulse(
+            g,
+            write,
+            pulses,
+            draw,
+            low=low,
+            high=high,
+            sigma_c2c=self.sigma_c2c,
+            at=(window.g_min, window.g_min),
+        )
         return moved, p

@@ -200,7 +200,7 @@ def test_adding_a_part_leaves_the_chip_as_it_was():
         G_MIN, G_MAX, bare.update, read=GaussianRead(0.1), retention=PowerLawDrift(0.05, 0.3)
     )
     a, b = (d.fabricate((9,), generator=torch.Generator().manual_seed(4)) for d in (bare, rich))
-    assert torch.equal(a.update.a_up, b.update.a_up)
+    assert torch.equal(a.update.k, b.update.k)
 
 
 def test_large_arrays_are_walked_in_blocks_of_the_same_law():

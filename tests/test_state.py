@@ -111,17 +111,17 @@ def test_copies_go_on_with_the_same_bits(clone, mode):
 
 def test_same_seed_same_chip_other_seed_other_chip():
     a, b, c = (xb.convert(network(), CHIP, mode=xb.InSitu(), seed=s) for s in (3, 3, 4))
-    assert torch.equal(cells_of(a[0]).update_a_up, cells_of(b[0]).update_a_up)
-    assert not torch.equal(cells_of(a[0]).update_a_up, cells_of(c[0]).update_a_up)
+    assert torch.equal(cells_of(a[0]).update_k, cells_of(b[0]).update_k)
+    assert not torch.equal(cells_of(a[0]).update_k, cells_of(c[0]).update_k)
     assert torch.equal(train(a, 3)(X), train(b, 3)(X))
     torch.manual_seed(0)
     d = xb.convert(network(), CHIP, mode=xb.InSitu())
     torch.manual_seed(5)  # what network() sets
     network()
     e = xb.convert(network(), CHIP, mode=xb.InSitu())
-    assert torch.equal(cells_of(d[0]).update_a_up, cells_of(e[0]).update_a_up)
+    assert torch.equal(cells_of(d[0]).update_k, cells_of(e[0]).update_k)
     xb.reseed(b, 4)
-    assert torch.equal(cells_of(b[0]).update_a_up, cells_of(c[0]).update_a_up)
+    assert torch.equal(cells_of(b[0]).update_k, cells_of(c[0]).update_k)
 
 
 def test_layers_are_independent_chips_named_by_their_place():
@@ -129,8 +129,8 @@ def test_layers_are_independent_chips_named_by_their_place():
     large = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6))
     a, b = (xb.convert(m, CHIP, mode=xb.InSitu(), seed=0) for m in (small, large))
     for i in range(2):
-        assert torch.equal(cells_of(a[i]).update_a_up, cells_of(b[i]).update_a_up)
-    assert not torch.equal(cells_of(a[0]).update_a_up, cells_of(a[1]).update_a_up)
+        assert torch.equal(cells_of(a[i]).update_k, cells_of(b[i]).update_k)
+    assert not torch.equal(cells_of(a[0]).update_k, cells_of(a[1]).update_k)
 
 
 def test_plain_torch_checkpoint_programs_the_array():
@@ -188,7 +188,7 @@ def test_rechip_keeps_state_and_lays_faults_on_top():
     assert 0.1 < float(stuck.float().mean()) < 0.3
     assert torch.equal(new.g[~stuck], old.g[~stuck])
     assert torch.equal(new.g[stuck], new.faults_at[stuck])
-    assert torch.equal(new.update_a_up, old.update_a_up)
+    assert torch.equal(new.update_k, old.update_k)
     assert torch.equal(new.retention_nu, old.retention_nu)
     train(moved, 3)
     assert torch.equal(new.g[stuck], new.faults_at[stuck])
