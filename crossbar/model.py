@@ -11,26 +11,15 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from crossbar.carried.analog import Analog, is_analog, uncarry
+from crossbar.carried.kinds import products_of, value_of
 from crossbar.carried.owner import Owner, held, own, weights
 from crossbar.chip import Chip
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
-from crossbar.nn import digital, place, value_of
+from crossbar.nn import Whole, digital, place
 from crossbar.states import Writer
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
 from devices._check import at_least, instance, positive
-
-PRODUCTS: dict[type, tuple[str, ...]] = {
-    nn.Linear: ("weight",),
-    nn.modules.conv._ConvNd: ("weight",),
-    nn.MultiheadAttention: (
-        "in_proj_weight",
-        "q_proj_weight",
-        "k_proj_weight",
-        "v_proj_weight",
-    ),
-}
-"""torch's classes whose products are read on arrays, and the weights they multiply by."""
 
 
 class Placement(NamedTuple):
@@ -165,18 +154,21 @@ def _products(module: nn.Module) -> tuple[list[str], list[str]]:
     """Names of the weights a module multiplies by, and of those that cannot be read yet."""
     if isinstance(module, Owner):
         return list(weights(module)), []
-    for kind, names in PRODUCTS.items():
-        if isinstance(module, kind):
-            present = [name for name in names if isinstance(value_of(module, name), Tensor)]
-            for name in present:
-                _usable(module, name)
-            return present, []
+    known = products_of(module)
+    if known is not None:
+        for name in known:
+            _usable(module, name)
+        return list(known), []
     own_ = {n: p for n, p in module._parameters.items() if p is not None and p.dim() >= 2}
     if type(module).__module__.startswith("torch.nn."):
-        silent = isinstance(module, (nn.Embedding, nn.utils.parametrize.ParametrizationList))
-        return [], [] if silent else list(own_)
-    flat = [n for n, p in own_.items() if p.dim() == 2 and p.is_floating_point()]
+        return [], list(own_)
+    flat = [n for n, p in own_.items() if p.is_floating_point() and (p.dim() == 2 or _experts(p))]
     return flat, [n for n in own_ if n not in flat]
+
+
+def _experts(parameter: Tensor) -> bool:
+    """Whether a Parameter of a class nobody knows looks like a stack of matrices."""
+    return parameter.dim() == 3 and min(parameter.shape) > 1
 
 
 def _usable(module: nn.Module, name: str) -> None:
@@ -242,6 +234,9 @@ def to_digital(model: nn.Module) -> nn.Module:
     owners = [m for m in model.modules() if isinstance(m, Owner)]
     for module in owners:
         digital(module)
+    for module in model.modules():
+        if isinstance(module, Whole):
+            module.__class__ = module._analog_base
     for parameter in model.parameters():
         if is_analog(parameter):
             uncarry(parameter)

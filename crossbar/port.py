@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,14 +153,20 @@ class Port(nn.Module):
         self.ready = False
 
     def convert(
-        self, i: Tensor, full: Tensor | float, tile: int, column: int, where: slice, d: Direction
+        self,
+        i: Tensor,
+        full: Tensor | float,
+        tile: int,
+        column: int,
+        where: Callable[[Tensor], Tensor],
+        d: Direction,
     ) -> Tensor:
-        """Codes of the currents of one tile, in the unit of `full`."""
+        """Codes of the currents of one tile, in the unit of `full`; `where`: of those lines."""
         adc = self.settings.adc
         assert adc is not None
         leaf = self.leaf
         if leaf is not None:
-            held = (getattr(self, part)[tile, column][..., where] for part in self.parts)
+            held = (where(getattr(self, part)[tile, column]) for part in self.parts)
             leaf = type(leaf)(*(d.entry(t).to(i.dtype) for t in held))
         return adc.convert(i, full, leaf)
 

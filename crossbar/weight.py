@@ -58,13 +58,20 @@ class AnalogWeight(Placed):
             return EVERYWHERE
         groups, own = op.form.groups or 1, self.form.groups or 1
         alike = op.form.rows_first == self.form.rows_first and groups == own
-        if alike and cells.is_contiguous() and cells.numel() == root.numel():
-            if cells.shape[0] == root.shape[0]:
-                return EVERYWHERE
-        flat = cells if cells.dim() == 2 else cells.flatten(1)
+        # a plain weight of more dimensions than two has the last for its inputs
+        alike &= self.form.groups is not None or cells.shape[-1:] == root.shape[-1:]
+        if alike and not self.form.stack and not op.form.stack:
+            if cells.is_contiguous() and cells.numel() == root.numel():
+                if cells.shape[0] == root.shape[0]:
+                    return EVERYWHERE
         found = None
-        if groups == own == 1 and (flat is cells or flat.data_ptr() == cells.data_ptr()):
-            found = self.form.region(flat.mT if op.form.rows_first else flat, root)
+        if self.form.stack or op.form.stack:
+            if self.form.stack and op.form.groups is None:
+                found = self.form.region(cells, root)
+        elif groups == own == 1:
+            flat = cells if cells.dim() == 2 else cells.flatten(1)
+            if flat is cells or flat.data_ptr() == cells.data_ptr():
+                found = self.form.region(flat.mT if op.form.rows_first else flat, root)
         if found is None:
             raise TypeError(
                 f"{self.name}: a view of shape {tuple(cells.shape)} is no range of the rows and "
@@ -333,11 +340,18 @@ def _together(entries: list[Entry]) -> list[Entry]:
         op, x, d, region, made, _ = entry
         last = found[-1] if found else None
         if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
-            if last.x.shape[1:] == x.shape[1:] and last.d.shape[1:] == d.shape[1:]:
-                found[-1] = Entry(op, torch.cat([last.x, x]), torch.cat([last.d, d]), region, made)
+            pairs, k = ((last.x, x), (last.d, d)), op.along
+            if all(
+                a.shape[:k] + a.shape[k + 1 :] == b.shape[:k] + b.shape[k + 1 :] for a, b in pairs
+            ):
+                found[-1] = Entry(op, *(torch.cat(pair, k) for pair in pairs), region, made)
                 continue
         found.append(entry)
     return found
+
+
+def _but(t: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(n for k, n in enumerate(t.shape) if k != dim)
 
 
 @torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))

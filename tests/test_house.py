@@ -26,7 +26,7 @@ MAX_LINES = 400
 # The rooms of crossbar, lowest first: a module uses its own room and those before it.
 ROOMS = (
     *("streams", "quantise", "handles"),
-    *("regions", "windows", "directions", "operations"),
+    *("regions", "windows", "directions", "operations", "stacks"),
     *("layout", "mappings"),
     *("ranges", "converters", "port"),
     "wires",
