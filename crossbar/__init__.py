@@ -6,6 +6,7 @@ from crossbar.chip import Chip as Chip
 from crossbar.compensation import calibrate_columns as calibrate_columns
 from crossbar.compensation import predistort as predistort
 from crossbar.compensation import reorder as reorder
+from crossbar.conversion import convert as convert
 from crossbar.converters import ADC as ADC
 from crossbar.converters import DAC as DAC
 from crossbar.converters import Converter as Converter
@@ -26,7 +27,6 @@ from crossbar.matrix import Matrix as Matrix
 from crossbar.matrix import matrix as matrix
 from crossbar.model import advance as advance
 from crossbar.model import analog_weights as analog_weights
-from crossbar.model import convert as convert
 from crossbar.model import program as program
 from crossbar.model import replay as replay
 from crossbar.model import reseed as reseed
@@ -74,6 +74,9 @@ from crossbar.ranges import Fixed as Fixed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range
 from crossbar.read import Probe as Probe
+from crossbar.receipt import Receipt as Receipt
+from crossbar.receipt import sensitivity as sensitivity
+from crossbar.receipt import summary as summary
 from crossbar.rules import Job as Job
 from crossbar.rules import MixedPrecision as MixedPrecision
 from crossbar.rules import Pulsed as Pulsed

@@ -153,8 +153,10 @@ _LAYERS = "Its layers are drop-ins; what lies between them is digital."
 
 
 def _drop_in(base: type, rows: str) -> Any:
-    names = () if issubclass(base, (nn.RNNBase, nn.MultiheadAttention)) else ("weight",)
-    if issubclass(base, nn.RNNCellBase):
+    names: tuple[str, ...] = ("weight",)
+    if issubclass(base, (nn.RNNBase, nn.MultiheadAttention)):
+        names = ()  # as many as an instance has
+    elif issubclass(base, nn.RNNCellBase):
         names = ("weight_ih", "weight_hh")
     doc = _DOC.format(name=base.__name__, rows=rows)
     space = {**made(base, names), "__module__": __name__, "__doc__": doc}

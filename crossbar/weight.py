@@ -83,6 +83,8 @@ class AnalogWeight(Placed):
     @property
     def untouched(self) -> bool:
         """Whether nothing happens to a float weight, its input or its output on the way."""
+        if self.digital:
+            return True
         if not self.rehearsal.bare or self.mode.written:
             return False
         return self.matrix.column_gain is None and self.matrix.probe is None
@@ -209,13 +211,13 @@ class AnalogWeight(Placed):
             w: the weight as torch sees it.
             padding: the index whose errors are zero; None: none.
         """
-        count = self.matrix.lines[-1]
+        count = self.shape[0]
         op: Operation
         if torch.compiler.is_compiling():
             x, op = torch.nn.functional.one_hot(ids, count).to(w.dtype), Matmul()
         else:
             x, op = torch.ones(*ids.shape, 1, dtype=w.dtype, device=w.device), Lookup(ids, count)
-        y = self.read(x, w.mT, w, Region(transposed=True), op)
+        y = self.read(x, w.mT, w, Region(transposed=not self.form.rows_first), op)
         if padding is None:
             return y
         return torch.where((ids != padding).unsqueeze(-1), y, y.detach())
@@ -340,11 +342,10 @@ def _together(entries: list[Entry]) -> list[Entry]:
         op, x, d, region, made, _ = entry
         last = found[-1] if found else None
         if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
-            pairs, k = ((last.x, x), (last.d, d)), op.along
-            if all(
-                a.shape[:k] + a.shape[k + 1 :] == b.shape[:k] + b.shape[k + 1 :] for a, b in pairs
-            ):
-                found[-1] = Entry(op, *(torch.cat(pair, k) for pair in pairs), region, made)
+            k = op.along
+            if _but(last.x, k) == _but(x, k) and _but(last.d, k) == _but(d, k):
+                x, d = torch.cat((last.x, x), k), torch.cat((last.d, d), k)
+                found[-1] = Entry(op, x, d, region, made)
                 continue
         found.append(entry)
     return found

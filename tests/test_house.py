@@ -39,7 +39,8 @@ ROOMS = (
     *("placed", "weight"),
     "carried",
     *("nn", "optim"),
-    *("model", "probes", "tally", "maps", "spice", "compensation"),
+    *("watching", "receipt"),
+    *("model", "conversion", "probes", "tally", "maps", "spice", "compensation"),
 )
 
 

@@ -61,7 +61,7 @@ class Analog(Tensor):
         """See the class."""
         kwargs = dict(kwargs) if kwargs else {}
         with plain():
-            handler = PRODUCTS.get(func) or PRODUCTS.get(_qualified(func))
+            handler = PRODUCTS.get(func) or PRODUCTS.get(qualified_name(func))
             if handler is not None and not _generated(kwargs):
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
@@ -174,13 +174,14 @@ def _generated(kwargs: dict[str, Any]) -> bool:
     return "extern_kernels" in sys._getframe(2).f_globals
 
 
-def _qualified(func: Any) -> str:
+def qualified_name(func: Any) -> str:
+    """`namespace::name` of an operator; of torch's functions `aten::`."""
     name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
     return name.split(".")[0] if isinstance(name, str) and "::" in name else "aten::"
 
 
 def _namespace(func: Any) -> str:
-    return _qualified(func).split("::")[0]
+    return qualified_name(func).split("::")[0]
 
 
 def is_analog(parameter: Any) -> TypeGuard[Analog]:
