@@ -248,7 +248,7 @@ class Pair(NamedTuple):
 
 def pair(digital: nn.Module, mode: xb.Mode, gains: bool = True, example: Any = None) -> Pair:
     """Convert, give every output of every array a gain, and torch's weights the same."""
-    tables = ["*"] if any(isinstance(m, TABLES) for m in digital.modules()) else []
+    tables = ["*"] if isinstance(digital, TABLES) else []
     analog = xb.convert(digital, xb.Chip(), mode=mode, seed=0, include=tables, example=example)
     digital = copy.deepcopy(digital)
     for module in digital.modules():
