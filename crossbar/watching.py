@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from crossbar.carried.analog import PRODUCTS, Analog, is_analog, qualified_name, uncarry
+from crossbar.carried.analog import PRODUCTS, Analog, is_analog, uncarry
+from crossbar.carried.digital import DIGITAL as NAMES
+from crossbar.carried.digital import FAMILIES
 from crossbar.carried.kinds import value_of
 from crossbar.carried.owner import Owner, disown, held, own, weights
-from crossbar.carried.tables import GATHERS, VIEWS
+from crossbar.carried.tables import VIEWS, gathers, qualified_name, writes
 from crossbar.chip import Chip
 from crossbar.operations import Operation
 from crossbar.regions import EVERYWHERE, Form, Region
@@ -70,15 +72,20 @@ class Watch(TorchFunctionMode):
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
         for key in keys:
-            if func in VIEWS or name in GATHERS:
+            if func in VIEWS or gathers(func):
                 if isinstance(out, Tensor) and not isinstance(out, Analog):
                     if self._of.setdefault(_storage(out), key) == key:
                         self._held.append(out)
                 continue
-            product = func in PRODUCTS or qualified_name(func) in PRODUCTS
+            product = (qualified_name(func) or func) in PRODUCTS
             kind = TABLE if func in _LOOKUPS else PRODUCT if product else DIGITAL
-            if kind != DIGITAL or name.strip("_") not in _SILENT:
-                self.seen.setdefault(key, {})[Seen(name.strip("_"), kind)] = None
+            if kind == DIGITAL and name.strip("_") in _SILENT:
+                continue
+            listed = kind != DIGITAL or name in NAMES or name.startswith(FAMILIES)
+            known = (
+                name.strip("_") if listed or writes(func, args, kwargs) else f"{name} (unlisted)"
+            )
+            self.seen.setdefault(key, {})[Seen(known, kind)] = None
         return out
 
     def _keys(self, args: Any, kwargs: dict[str, Any]) -> list[Key]:
