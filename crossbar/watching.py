@@ -79,13 +79,13 @@ class Watch(TorchFunctionMode):
                 continue
             product = (qualified_name(func) or func) in PRODUCTS
             kind = TABLE if func in _LOOKUPS else PRODUCT if product else DIGITAL
-            if kind == DIGITAL and name.strip("_") in _SILENT:
-                continue
-            listed = kind != DIGITAL or name in NAMES or name.startswith(FAMILIES)
-            known = (
-                name.strip("_") if listed or writes(func, args, kwargs) else f"{name} (unlisted)"
-            )
-            self.seen.setdefault(key, {})[Seen(known, kind)] = None
+            plain_name = name.strip("_")
+            if kind == DIGITAL:
+                if plain_name in _SILENT:
+                    continue
+                listed = name in NAMES or name.startswith(FAMILIES) or writes(func, args, kwargs)
+                plain_name += "" if listed else " (unlisted)"
+            self.seen.setdefault(key, {})[Seen(plain_name, kind)] = None
         return out
 
     def _keys(self, args: Any, kwargs: dict[str, Any]) -> list[Key]:
@@ -170,7 +170,7 @@ def traced(model: nn.Module, example: Any) -> dict[tuple[nn.Module, str], Use]:
     places: dict[tuple[nn.Module, str], Traced] = {}
     with _put_back(model, places):
         for module in list(model.modules()):
-            for name in candidates(module):
+            for name in () if isinstance(module, Owner) else candidates(module):
                 value = value_of(module, name)
                 parameter = module._parameters.get(name)
                 key = id(module), name
@@ -204,12 +204,14 @@ def _put_back(model: nn.Module, places: dict[tuple[nn.Module, str], Traced]) -> 
 
 def candidates(module: nn.Module) -> list[str]:
     """Names of a module's digital weights of two or more dimensions, computed ones too."""
-    if isinstance(module, (Owner, nn.utils.parametrize.ParametrizationList)):
+    if isinstance(module, nn.utils.parametrize.ParametrizationList):
         return []
     names = [n for n, p in module._parameters.items() if type(p) is nn.Parameter]
     names += list(getattr(module, "parametrizations", ()))
     found = []
     for name in names:
+        if name in weights(module):
+            continue
         value = value_of(module, name)
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1:
             found.append(name)
