@@ -17,7 +17,7 @@ from crossbar.modes import InSitu
 from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.read import Call
-from crossbar.regions import EVERYWHERE, Region
+from crossbar.regions import EVERYWHERE, Region, flattens
 from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
 from crossbar.tape import Entry
@@ -43,13 +43,16 @@ class AnalogWeight(Placed):
 
     # ---- reads -------------------------------------------------------------------------------
 
-    def region(self, cells: Tensor, root: Tensor, op: Operation) -> Region:
+    def region(
+        self, cells: Tensor, root: Tensor, op: Operation, start: int | None = None
+    ) -> Region:
         """The part of the matrix that a view shows to an operation.
 
         Args:
             cells: the view, of the memory of
             root: which has the weight's shape.
             op: the operation that multiplies by it.
+            start: where the view begins in that memory; None: as it says itself.
 
         Raises:
             TypeError: no range of rows and columns.
@@ -67,11 +70,11 @@ class AnalogWeight(Placed):
         found = None
         if self.form.stack or op.form.stack:
             if self.form.stack and op.form.groups is None:
-                found = self.form.region(cells, root)
+                found = self.form.region(cells, root, start)
         elif groups == own == 1:
-            flat = cells if cells.dim() == 2 else cells.flatten(1)
-            if flat is cells or flat.data_ptr() == cells.data_ptr():
-                found = self.form.region(flat.mT if op.form.rows_first else flat, root)
+            if flattens(cells):
+                flat = cells if cells.dim() == 2 else cells.flatten(1)
+                found = self.form.region(flat.mT if op.form.rows_first else flat, root, start)
         if found is None:
             raise TypeError(
                 f"{self.name}: a view of shape {tuple(cells.shape)} is no range of the rows and "
