@@ -157,6 +157,7 @@ FAST = ("chunks of packed columns", "gathered", "grouped_mm", "linear_cross_entr
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compiled_products_under_gains(name, mode):
     """In one graph, with the eager gradients."""
     shape, use = PRODUCTS[name]
