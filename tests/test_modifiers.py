@@ -141,7 +141,7 @@ def test_clipping():
     mean, std = was.mean(1, keepdim=True), was.std(1, keepdim=True)
     assert torch.allclose(w, was.clamp(mean - std, mean + std))
     xb.Clip(limit=0.01)(model)
-    assert all(float(p.abs().max()) <= 0.01 for p in model.parameters() if p.dim() > 1)
+    assert all(float(p.detach().abs().max()) <= 0.01 for p in model.parameters() if p.dim() > 1)
     with pytest.raises(ValueError, match="limit, or sigmas"):
         xb.Clip()
     cells = xb.convert(net, IDEAL, mode=xb.Programmed(), seed=0)
