@@ -17,7 +17,7 @@ from devices.fitting.lookup import QUANTILES as LOOKUP_QUANTILES
 from devices.fitting.lookup import predicted
 from devices.fitting.problem import Problem, begin
 from devices.fitting.start import Averages
-from devices.lookup import LookupStep
+from devices.update.lookup import LookupStep
 
 FOLDS = 3
 FAR = 8.0

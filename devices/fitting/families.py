@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from devices.draw import Draw
-from devices.exp_step import ExpStep
-from devices.neurosim import NeuroSim, _leaf, _pulse
-from devices.nominal import NominalStep, Steps
 from devices.part import Pulses, Update, Window
-from devices.pow_step import PowStep
-from devices.querlioz import QuerliozStep
-from devices.stepped import ConstantStep, LinearStep, SoftBounds
+from devices.update.exp_step import ExpStep
+from devices.update.neurosim import NeuroSim, _leaf, _pulse
+from devices.update.nominal import NominalStep, Steps
+from devices.update.pow_step import PowStep
+from devices.update.querlioz import QuerliozStep
+from devices.update.stepped import ConstantStep, LinearStep, SoftBounds
 
 Values = Mapping[str, Any]
 """Field → number, or (cells, 1) tensor where it differs from cell to cell."""
@@ -110,7 +110,7 @@ WINDOW = (Mean("g_min", siemens=True), Mean("g_max", siemens=True))
 
 @dataclass(frozen=True)
 class Nominal(Family):
-    """A law of `devices.nominal`: step, imbalance, bounds, and its own shape parameters."""
+    """A law of `devices.update.nominal`: step, imbalance, bounds, and its own shape parameters."""
 
     law: type[NominalStep]
     shape: tuple[Mean, ...] = ()

@@ -24,8 +24,8 @@ from devices.fitting.lookup import tabulated
 from devices.fitting.problem import Problem, begin
 from devices.fitting.result import Parameter, device, parameters
 from devices.fitting.start import Averages, averages
-from devices.lookup import LookupStep
 from devices.part import Update
+from devices.update.lookup import LookupStep
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from devices.device import Device
 from devices.fitting.data import NOTHING, UP, Blocks, PulseData, Unidentified
 from devices.fitting.filter import FLOOR
-from devices.lookup import LookupStep
+from devices.update.lookup import LookupStep
 
 NODES, QUANTILES = 16, 21
 """Conductances at which a distribution of steps is tabulated, and numbers that describe it."""

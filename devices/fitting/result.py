@@ -11,8 +11,8 @@ from torch import Tensor
 
 from devices.device import Device
 from devices.fitting.engine import Solution
-from devices.gaussian import GaussianRead, ProportionalRead
 from devices.part import Read
+from devices.read.gaussian import GaussianRead, ProportionalRead
 
 CONFIDENCE = 0.95
 
