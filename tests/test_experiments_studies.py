@@ -186,7 +186,7 @@ def test_bad_options_are_explained_before_any_work(
 
 def test_budgets_hold_what_the_checks_need() -> None:
     needed = {"ideal", "neurosim-0.5", "neurosim-5", "constant-reference"}
-    needed |= {"imbalance-reference", "imbalance-narrow", "imbalance"}
+    needed |= {"imbalance-reference", "imbalance-float", "imbalance-narrow", "imbalance"}
     assert needed <= set(BUDGETS["default"].families)
     assert set(BUDGETS["full"].families) == families().keys()
     assert BUDGETS["full"].seeds == 5
