@@ -8,7 +8,14 @@ from crossbar.compensation import predistort as predistort
 from crossbar.compensation import reorder as reorder
 from crossbar.converters import ADC as ADC
 from crossbar.converters import DAC as DAC
+from crossbar.converters import SAR as SAR
 from crossbar.converters import Converter as Converter
+from crossbar.converters import Cyclic as Cyclic
+from crossbar.converters import Flash as Flash
+from crossbar.converters import LevelNoise as LevelNoise
+from crossbar.converters import MeasuredADC as MeasuredADC
+from crossbar.converters import Pipeline as Pipeline
+from crossbar.converters import Ramp as Ramp
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Devices as Devices
@@ -54,6 +61,7 @@ from crossbar.pulses import Sequential as Sequential
 from crossbar.quantise import quantize as quantize
 from crossbar.ranges import Calibrated as Calibrated
 from crossbar.ranges import Fixed as Fixed
+from crossbar.ranges import Managed as Managed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range
 from crossbar.read import Probe as Probe
