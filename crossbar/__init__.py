@@ -1,6 +1,8 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
 from crossbar import spice as spice
+from crossbar.arrays import linear_operator as linear_operator
+from crossbar.arrays import matrix as matrix
 from crossbar.carried import Analog as Analog
 from crossbar.chip import Chip as Chip
 from crossbar.compensation import calibrate_columns as calibrate_columns
@@ -30,7 +32,6 @@ from crossbar.mappings import Slices as Slices
 from crossbar.maps import load_maps as load_maps
 from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix
-from crossbar.matrix import matrix as matrix
 from crossbar.model import advance as advance
 from crossbar.model import analog_weights as analog_weights
 from crossbar.model import convert as convert

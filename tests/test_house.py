@@ -44,7 +44,7 @@ ROOMS = {
         *("pulses", "chip"),
         *("planes", "states", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "matrix", "together"),
+        *("transposed", "solve", "matrix", "arrays", "together"),
         *("rules", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),

@@ -1,0 +1,67 @@
+"""Arrays for people without networks: write a matrix, multiply, solve."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from crossbar.chip import Chip
+from crossbar.matrix import Matrix
+from crossbar.regions import Form
+
+
+def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
+    """Write a matrix onto a crossbar.
+
+        A = matrix(W, chip);  y = A @ x;  z = A.T @ y
+
+    Args:
+        weight: (m, n), finite.
+        chip: the hardware; None is ideal.
+        seed: of the chip; None draws one.
+
+    Raises:
+        TypeError: no real floating tensor.
+        ValueError: weight not two-dimensional or not finite.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise TypeError(
+            f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
+            "torch.as_tensor(weight, dtype=torch.float64) makes one"
+        )
+    if weight.dim() != 2:
+        raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
+    chip, w = chip or Chip(), weight.detach().mT
+    found = Matrix(chip, Form(), tuple(w.shape), seed)
+    wide = w if w.dtype == torch.float64 else w.float()
+    found.fabricate(chip.mapping.scale(wide), wide.dtype, w.device)
+    found.program(wide)
+    found.exact = weight.detach().clone()
+    return found
+
+
+def linear_operator(matrix: Matrix) -> LinearOperator:
+    """The array as SciPy takes a matrix, such as `scipy.sparse.linalg.svds(linear_operator(A))`.
+
+    float64 in and out; `rmatvec` is the transposed read. Reads are noisy and quantised as the chip
+    says: an algorithm that trusts its products to 1e-15 may not end.
+    """
+
+    def read(product: object) -> object:
+        def run(v: NDArray[np.float64]) -> NDArray[np.float64]:
+            x = torch.as_tensor(np.asarray(v, dtype=np.float64).reshape(len(v), -1))
+            g = matrix.written.g
+            with torch.no_grad():
+                y = product @ x.to(g)  # type: ignore[operator]
+            found: NDArray[np.float64] = y.double().cpu().numpy().reshape(-1, *v.shape[1:])
+            return found
+
+        return run
+
+    forward, back = read(matrix), read(matrix.T)
+    return LinearOperator(
+        matrix.shape, matvec=forward, rmatvec=back, matmat=forward, rmatmat=back, dtype=np.float64
+    )
