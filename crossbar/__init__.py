@@ -18,6 +18,7 @@ from crossbar.converters import LevelNoise as LevelNoise
 from crossbar.converters import MeasuredADC as MeasuredADC
 from crossbar.converters import Pipeline as Pipeline
 from crossbar.converters import Ramp as Ramp
+from crossbar.converters import SerialDAC as SerialDAC
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Devices as Devices

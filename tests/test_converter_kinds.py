@@ -308,3 +308,58 @@ def test_managed_range_starts_from_what_cells_give(mode):
         (counted,) = tally.values()
         assert counted.clipped == (0 if isinstance(policy, xb.Managed) else 1)
     assert found[0] > 0.2 and found[1] < 0.02
+
+
+@pytest.mark.parametrize("passes", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "width"), [(8, 1), (8, 2), (8, 3), (8, 7), (5, 4), (2, 1), (12, 5)]
+)
+def test_digits_add_up_to_the_code(bits, width, passes):
+    """The digits' integers make the rounded input; none is beyond a voltage of its width."""
+    n = 2 ** (bits - 1) - 1
+    v = torch.linspace(-1.2, 1.2, 999).double()
+    digits = xb.SerialDAC(bits, width=width, passes=passes).digits(v)
+    assert len(digits) == -(-(bits - 1) // width) * (1 + passes)
+    total = sum(d.v * d.weight for d in digits) * n
+    np.testing.assert_allclose(total.numpy(), rounded(v.numpy() * n, -n, n), atol=1e-9)
+    for d in digits:
+        steps = d.v * (2**width - 1)
+        assert float((steps - steps.round()).abs().max()) < 1e-9
+        assert float(d.v.abs().max()) <= 1 + 1e-12 and (not passes or float(d.v.min()) >= 0)
+
+
+@pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.Programmed(), xb.InSitu()], ids=str)
+@pytest.mark.parametrize("dac", [xb.SerialDAC(8, width=2), xb.DAC(8, passes=True)], ids=str)
+def test_serial_inputs_equal_one_voltage_on_lossless_arrays(dac, mode):
+    """Without an output converter any digits give the product of the whole code: 1e-12."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(64, 3)).double()
+    x = torch.randn(5, 2, 6, 6).double()
+    found = []
+    for given in (dac, xb.DAC(8)):
+        model = xb.convert(net, xb.Chip(forward=xb.Periphery(given)), mode=mode, seed=0)
+        found.append(model(x))
+        found[-1].sum().backward()
+    assert torch.allclose(found[0], found[1], atol=1e-12)
+
+
+def test_serial_inputs_through_converters_equal_numpy():
+    """Each digit's product is converted by itself and weighed: written apart."""
+    torch.manual_seed(0)
+    net, full = nn.Linear(40, 6, bias=False).double(), 1e-5
+    dac, adc = xb.SerialDAC(6, v_max=0.2, width=2), xb.ADC(5, range=xb.Fixed(full))
+    chip = xb.Chip(presets.ideal(), forward=xb.Periphery(dac, adc))
+    model = xb.convert(net, chip, mode=xb.HardwareAware(), seed=0)
+    x = np.random.default_rng(0).normal(size=(7, 40))
+    w = net.weight.detach().numpy()
+    w_max, ampere = np.abs(w).max(), 0.2 * presets.ideal().window.span
+    top = np.abs(x).max(1, keepdims=True)
+    code = np.round(x / top * 31)
+    want = np.zeros((7, 6))
+    for j in range(3):
+        digit = np.sign(code) * (np.abs(code).astype(int) >> 2 * j & 3)
+        amps = digit / 3 @ (w / w_max).T * ampere
+        want += 4**j * 3 / 31 * np.clip(np.round(amps / full * 15), -15, 15) * full / 15
+    want *= top * w_max / ampere
+    got = model(torch.as_tensor(x)).detach().numpy()
+    np.testing.assert_allclose(got, want, atol=1e-12)

@@ -9,5 +9,6 @@ from crossbar.converters.pipeline import Cyclic as Cyclic
 from crossbar.converters.pipeline import Pipeline as Pipeline
 from crossbar.converters.ramp import Ramp as Ramp
 from crossbar.converters.sar import SAR as SAR
+from crossbar.converters.serial import SerialDAC as SerialDAC
 from crossbar.converters.tabulated import LevelNoise as LevelNoise
 from crossbar.converters.tabulated import MeasuredADC as MeasuredADC
