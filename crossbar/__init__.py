@@ -1,8 +1,11 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
 from crossbar import spice as spice
+from crossbar.arrays import Figures as Figures
+from crossbar.arrays import figures as figures
 from crossbar.arrays import linear_operator as linear_operator
 from crossbar.arrays import matrix as matrix
+from crossbar.arrays import read_back as read_back
 from crossbar.carried import Analog as Analog
 from crossbar.chip import Chip as Chip
 from crossbar.compensation import calibrate_columns as calibrate_columns

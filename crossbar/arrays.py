@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -41,6 +44,36 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     found.program(wide)
     found.exact = weight.detach().clone()
     return found
+
+
+class Figures(NamedTuple):
+    """How good a product is, over all of its entries."""
+
+    relative_error: float  # |y − exact|/|exact|
+    snr_db: float  # 20 log10 of its inverse
+    effective_bits: float  # (SNR − 1.76)/6.02: of the uniform converter that would err as much
+
+
+def figures(y: Tensor, exact: Tensor) -> Figures:
+    """Relative error, signal to noise and effective bits of a product y of any shape.
+
+    Raises:
+        ValueError: shapes that differ, nothing or only zeros to compare with.
+    """
+    if y.shape != exact.shape:
+        raise ValueError(f"y {tuple(y.shape)} and exact {tuple(exact.shape)} must have one shape")
+    size = float(exact.detach().double().norm())
+    if not size > 0:
+        raise ValueError("exact must have entries that are not zero")
+    error = float((y.detach().double() - exact.detach().double()).norm()) / size
+    snr = -20 * math.log10(error) if error else math.inf
+    return Figures(error, snr, (snr - 1.76) / 6.02)
+
+
+def read_back(matrix: Matrix) -> Tensor:
+    """The weights (m, n) as the array's own converters see them, line by line, noise included."""
+    with torch.no_grad():
+        return matrix.read_row(torch.arange(matrix.shape[1])).mT
 
 
 def linear_operator(matrix: Matrix) -> LinearOperator:

@@ -143,3 +143,48 @@ def test_scipy_takes_an_array():
     np.testing.assert_allclose(operator.T @ y, w.numpy().T @ y, atol=1e-12)
     found = scipy.sparse.linalg.svds(operator, k=3, return_singular_vectors=False)
     np.testing.assert_allclose(np.sort(found), np.linalg.svd(w)[1][2::-1], rtol=1e-9)
+
+
+def test_a_bit_is_six_decibels_until_another_limit():
+    """6.02 dB a bit of the output converter at full use, until read noise ends it."""
+    torch.manual_seed(0)
+    w = torch.rand(64, 64, dtype=torch.float64) - 0.5
+    x = torch.rand(64, 400, dtype=torch.float64) - 0.5
+    exact = w @ x
+    cell = presets.ideal()
+    top = float((exact / w.abs().amax()).abs().amax()) * cell.window.span
+    found = {}
+    for bits in range(4, 13):
+        adc = xb.ADC(bits, range=xb.Fixed(top))
+        found[bits] = xb.figures(
+            xb.matrix(w, xb.Chip(cell, forward=xb.Periphery(adc=adc))) @ x, exact
+        )
+    steps = np.diff([found[b].snr_db for b in range(4, 13)])
+    np.testing.assert_allclose(steps, 6.02, atol=0.7)  # 2^b − 1 levels, not 2^b: 6.6 at first
+    peak = 20 * math.log10(float(exact.abs().amax() / exact.square().mean().sqrt()))
+    crest = peak - 20 * math.log10(math.sqrt(2))  # a sine fills a converter better
+    assert found[10].effective_bits == pytest.approx(10 - crest / 6.02, abs=0.1)
+    noisy = array(w, read=0.01)
+    # both cells are read; beside a reference in mid-window w_max is half the window
+    error = 0.02 * math.sqrt(2) * float(w.abs().amax()) * float(x.norm()) * math.sqrt(64)
+    assert xb.figures(noisy @ x, exact).relative_error == pytest.approx(
+        error / float(exact.norm()), rel=0.05
+    )
+
+
+def test_figures_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="not zero"):
+        xb.figures(torch.ones(3), torch.zeros(3))
+    with pytest.raises(ValueError, match="one shape"):
+        xb.figures(torch.ones(3), torch.zeros(4))
+    assert xb.figures(torch.ones(3), torch.ones(3)).snr_db == math.inf
+
+
+def test_weights_read_back_are_those_that_cells_hold():
+    torch.manual_seed(0)
+    w = torch.randn(5, 7, dtype=torch.float64)
+    matrix = array(w, write=0.05)
+    assert torch.allclose(xb.read_back(matrix), held(matrix), atol=1e-12)
+    coarse = array(w, forward=xb.Periphery(xb.DAC(8), xb.ADC(4)))
+    levels = xb.read_back(coarse).unique()
+    assert len(levels) <= 15 and float((xb.read_back(coarse) - w).abs().max()) < 0.2 * w.abs().max()
