@@ -327,8 +327,8 @@ class Matrix(nn.Module):
         if dw.dim() == 0:
             return x, d, lr / float(dw)
         if region.transposed:  # a scale of its own for every column, which the inputs drive
-            return x / op.forward.driven(dw[..., 0, region.cols]), d, lr
-        return x, d / op.backward.driven(dw[..., 0, region.cols]), lr
+            return x / op.forward.driven(region.of_cols(dw[..., 0, :])), d, lr
+        return x, d / op.backward.driven(region.of_cols(dw[..., 0, :])), lr
 
     def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
         """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""

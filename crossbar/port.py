@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -182,16 +183,16 @@ class Port(nn.Module):
         full: Tensor | float,
         tile: int,
         column: int,
-        where: slice,
+        where: Callable[[Tensor], Tensor],
         d: Direction,
         normal: Normal,
     ) -> Tensor:
-        """Codes of the currents of one tile, in the unit of `full`."""
+        """Codes of the currents of one tile, in the unit of `full`; `where`: of those lines."""
         adc = self.settings.adc
         assert adc is not None
 
         def own(t: Tensor) -> Tensor:
-            return d.entry(t[tile, column][..., where]).to(i.dtype)
+            return d.entry(where(t[tile, column])).to(i.dtype)
 
         if self.adc_gain_error is not None:
             i = torch.addcmul(i, i, own(self.adc_gain_error))

@@ -95,10 +95,9 @@ class Call:
         found: Port = self.matrix.backward_port if self.transposed else self.matrix.forward_port
         return found
 
-    @property
-    def sensed(self) -> slice:
-        """The lines that are sensed."""
-        return self.region.rows if self.transposed else self.region.cols
+    def sensed(self, t: Tensor) -> Tensor:
+        """Of (..., lines) of the whole matrix those that are sensed."""
+        return self.region.of_rows(t) if self.transposed else self.region.of_cols(t)
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -124,7 +123,7 @@ class Call:
         """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
         m = self.region.of(m)
         form = self.op.form
-        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
+        if form.groups is None and not form.stack and m.dim() == 4 and m.shape[1] == 1:
             m = m.squeeze(1)
         elif form.groups is not None and m.dim() == 3 and form.groups == 1:
             m = m.unsqueeze(1)
@@ -132,9 +131,9 @@ class Call:
 
     def columns(self, scale: Tensor) -> Tensor:
         """A scale (..., 1, cols) as (..., cols) of the columns in use."""
-        found = scale[..., 0, self.region.cols]
-        groups = self.op.form.groups
-        if groups is None and found.dim() == 2:
+        found = self.region.of_cols(scale[..., 0, :])
+        form, groups = self.op.form, self.op.form.groups
+        if groups is None and not form.stack and found.dim() == 2:
             return found[0]
         return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
 

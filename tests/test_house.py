@@ -37,7 +37,7 @@ ROOMS = {
     ),
     "crossbar": (
         *("streams", "quantise", "handles"),
-        *("regions", "windows", "directions", "operations"),
+        *("regions", "windows", "directions", "operations", "stacks"),
         *("layout", "mappings"),
         *("ranges", "converters", "port"),
         "wires",
@@ -50,7 +50,8 @@ ROOMS = {
         *("placed", "weight"),
         "carried",
         *("nn", "optim"),
-        *("model", "probes", "tally", "maps", "spice", "compensation"),
+        *("watching", "receipt"),
+        *("model", "conversion", "probes", "tally", "maps", "spice", "compensation"),
     ),
 }
 

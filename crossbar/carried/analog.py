@@ -10,9 +10,18 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 from torch._C._dynamo import eval_frame as _eval_frame
-from torch.optim import Optimizer
 
-from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, TURNS, UNREAD, VIEWS, writes
+from crossbar.carried.tables import (
+    CASTS,
+    FREES,
+    GATHERS,
+    MAY_COPY,
+    TURNS,
+    UNREAD,
+    VIEWS,
+    optimiser,
+    writes,
+)
 from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
@@ -24,7 +33,10 @@ plain = torch._C.DisableTorchFunctionSubclass
 
 
 def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a handler; it runs with dispatch off and returns NotImplemented to decline."""
+    """Register a handler; it runs with dispatch off and returns NotImplemented to decline.
+
+    An operator of another library goes by its name, `namespace::name`.
+    """
 
     def register(handler: Callable[..., Any]) -> Callable[..., Any]:
         PRODUCTS.update({function: handler for function in functions if function is not None})
@@ -49,7 +61,7 @@ class Analog(Tensor):
         """See the class."""
         kwargs = dict(kwargs) if kwargs else {}
         with plain():
-            handler = PRODUCTS.get(func)
+            handler = PRODUCTS.get(func) or PRODUCTS.get(qualified_name(func))
             if handler is not None and not _generated(kwargs):
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
@@ -100,6 +112,7 @@ class AnalogView(Analog):
     free: bool  # detached: what is computed of it are plain numbers
     root: Tensor  # the whole weight, as torch sees it
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
+    taken: tuple[Tensor, Any] | None  # of a copy w[index] of a stack's matrices: index and w
 
 
 def unread(what: str) -> TypeError:
@@ -135,7 +148,7 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             continue
         if any(out is t for t in args):  # written in place
             return out
-        if not torch.is_grad_enabled() and (name == "clone" or _optimiser() is not None):
+        if not torch.is_grad_enabled() and (name == "clone" or optimiser() is not None):
             return out
         if w.analog.mode.written or is_copy(w) or name in GATHERS:
             return wrapped(out, w.analog, out)
@@ -161,9 +174,14 @@ def _generated(kwargs: dict[str, Any]) -> bool:
     return "extern_kernels" in sys._getframe(2).f_globals
 
 
-def _namespace(func: Any) -> str:
+def qualified_name(func: Any) -> str:
+    """`namespace::name` of an operator; of torch's functions `aten::`."""
     name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
-    return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
+    return name.split(".")[0] if isinstance(name, str) and "::" in name else "aten::"
+
+
+def _namespace(func: Any) -> str:
+    return qualified_name(func).split("::")[0]
 
 
 def is_analog(parameter: Any) -> TypeGuard[Analog]:
@@ -220,7 +238,7 @@ def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = 
     """
     with plain():
         found: Any = value.as_subclass(AnalogView)
-        found.analog, found.free = analog, False
+        found.analog, found.free, found.taken = analog, False, None
         found.root = value if root is None else root
         found.cells = value if root is None else cells
         return found
@@ -265,7 +283,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(w, Analog) or out is w:
         return out
     if type(w) is AnalogView and w.cells is None:
-        return _wrapped_all(out, out, w.analog, w.root, copied=True)
+        made = _wrapped_all(out, out, w.analog, w.root, copied=True)
+        return _turned(made, w, func, args, kwargs)
     analog, root, cells = parts(w)
     free = func in FREES or (type(w) is AnalogView and w.free)
     if func in CASTS:
@@ -275,7 +294,25 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with torch.no_grad():
         again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
     made = _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
+    if func is Tensor.__getitem__ and analog.form.stack and w.dim() == 3:
+        index = args[1]
+        if isinstance(index, Tensor) and index.dim() == 1 and not index.is_floating_point():
+            if index.dtype != torch.bool:
+                made.taken = (index, w)
     return _freed(made, free)
+
+
+def _turned(made: Any, w: AnalogView, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A view of w[index], as that of every matrix of the stack it was taken from."""
+    if w.taken is None or not isinstance(made, AnalogView):
+        return made
+    index, stack = w.taken
+    again = _viewed(func, (stack, *args[1:]), kwargs)
+    before, after = parts(stack)[2], again.cells if type(again) is AnalogView else None
+    same = after is not None and after.dim() == 3 and after.stride(0) == before.stride(0)
+    if same and len(stack) == len(again) and made.shape[1:] == again.shape[1:]:
+        made.taken = (index, again)
+    return made
 
 
 def _freed(out: Any, free: bool) -> Any:
@@ -334,24 +371,13 @@ def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for w in handles(args, kwargs):
         analog = w.analog
         analog.dirty = True
-        step = _optimiser() if analog.mode.written else None
+        step = optimiser() if analog.mode.written else None
         if step is not None and not getattr(step, "pulses", False):
             raise TypeError(
                 f"{type(step).__name__} would write numbers into {analog.name}, whose cells take "
                 "pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or convert "
                 "with mode=HardwareAware() for this optimiser"
             )
-
-
-def _optimiser() -> Optimizer | None:
-    """The optimiser that is stepping now, further up the stack."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        step = frame.f_locals.get("self")
-        if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
-            return step
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 def _same(values: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def _accessor(name: str, verb: str) -> Any:
@@ -119,26 +121,20 @@ def writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return name.endswith("_") and not name.endswith("__") and name not in _NO_WRITE
 
 
+def optimiser() -> Optimizer | None:
+    """The optimiser that is stepping now, further up the stack."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        step = frame.f_locals.get("self")
+        if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
+            return step
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
 UNREAD = {
-    torch.bilinear,
-    torch.chain_matmul,
-    torch.linalg.multi_dot,
-    torch.baddbmm,
-    Tensor.baddbmm,
-    torch.addbmm,
-    Tensor.addbmm,
     torch.addr,
     torch.kron,
-    torch.lstm,
-    torch.gru,
-    torch.rnn_tanh,
-    torch.rnn_relu,
-    torch.lstm_cell,
-    torch.gru_cell,
-    torch.rnn_tanh_cell,
-    torch.rnn_relu_cell,
-    torch.nn.functional.bilinear,
-    torch.nn.functional.embedding_bag,
     torch.nn.functional.scaled_dot_product_attention,
     torch.nn.functional.cosine_similarity,
     torch.cosine_similarity,
