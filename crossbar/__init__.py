@@ -2,6 +2,7 @@
 
 from crossbar import spice as spice
 from crossbar.arrays import Figures as Figures
+from crossbar.arrays import complex_matrix as complex_matrix
 from crossbar.arrays import figures as figures
 from crossbar.arrays import linear_operator as linear_operator
 from crossbar.arrays import matrix as matrix
@@ -11,6 +12,7 @@ from crossbar.chip import Chip as Chip
 from crossbar.compensation import calibrate_columns as calibrate_columns
 from crossbar.compensation import predistort as predistort
 from crossbar.compensation import reorder as reorder
+from crossbar.complexes import ComplexMatrix as ComplexMatrix
 from crossbar.conversion import convert as convert
 from crossbar.converters import ADC as ADC
 from crossbar.converters import DAC as DAC

@@ -12,8 +12,10 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from crossbar.chip import Chip
+from crossbar.complexes import ComplexMatrix
 from crossbar.matrix import Matrix
 from crossbar.regions import Form
+from crossbar.streams import derive
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
@@ -33,17 +35,52 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise TypeError(
             f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
-            "torch.as_tensor(weight, dtype=torch.float64) makes one"
+            "torch.as_tensor(weight, dtype=torch.float64) makes one, complex_matrix takes complex ones"
         )
     if weight.dim() != 2:
         raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
-    chip, w = chip or Chip(), weight.detach().mT
+    return _written(weight, weight.detach(), chip or Chip(), seed)
+
+
+def _written(weight: Tensor, like: Tensor, chip: Chip, seed: int | None) -> Matrix:
+    """The weight on an array whose scale fits `like`."""
+    w = weight.detach().mT
     found = Matrix(chip, Form(), tuple(w.shape), seed)
-    wide = w if w.dtype == torch.float64 else w.float()
-    found.fabricate(chip.mapping.scale(wide), wide.dtype, w.device)
+    wide, scaled = (t if t.dtype == torch.float64 else t.float() for t in (w, like.mT))
+    found.fabricate(chip.mapping.scale(scaled), wide.dtype, w.device)
     found.program(wide)
     found.exact = weight.detach().clone()
     return found
+
+
+def complex_matrix(
+    weight: Tensor, chip: Chip | None = None, *, seed: int | None = None
+) -> ComplexMatrix:
+    """Write a complex matrix onto two crossbars of one scale.
+
+        A = complex_matrix(W, chip);  y = A @ x;  z = A.H @ y
+
+    Args:
+        weight: (m, n), complex, finite.
+        chip: the hardware; None is ideal.
+        seed: of both chips; None draws them.
+
+    Raises:
+        TypeError: no complex tensor.
+        ValueError: weight not two-dimensional or not finite.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_complex():
+        raise TypeError(f"weight must be a complex tensor, got {getattr(weight, 'dtype', weight)}")
+    if weight.dim() != 2:
+        raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
+    parts = weight.detach().real, weight.detach().imag
+    largest = torch.maximum(parts[0].abs(), parts[1].abs())
+    seeds = (None, None) if seed is None else (derive(seed, "real"), derive(seed, "imaginary"))
+    real, imaginary = (
+        _written(part.contiguous(), largest, chip or Chip(), own)
+        for part, own in zip(parts, seeds, strict=True)
+    )
+    return ComplexMatrix(real, imaginary)
 
 
 class Figures(NamedTuple):

@@ -44,7 +44,7 @@ ROOMS = {
         *("pulses", "chip"),
         *("planes", "states", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "matrix", "arrays", "together"),
+        *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
         *("rules", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),

@@ -188,3 +188,27 @@ def test_weights_read_back_are_those_that_cells_hold():
     coarse = array(w, forward=xb.Periphery(xb.DAC(8), xb.ADC(4)))
     levels = xb.read_back(coarse).unique()
     assert len(levels) <= 15 and float((xb.read_back(coarse) - w).abs().max()) < 0.2 * w.abs().max()
+
+
+def test_complex_matrices_are_two_arrays():
+    """Against torch's complex products; one scale for both parts; each part its own chip."""
+    torch.manual_seed(0)
+    w = torch.randn(4, 6, dtype=torch.complex128)
+    x, y = torch.randn(6, 3, dtype=torch.complex128), torch.randn(4, dtype=torch.complex128)
+    matrix = xb.complex_matrix(w, xb.Chip(presets.ideal()), seed=0)
+    for got, want in (
+        (matrix @ x, w @ x),
+        (matrix @ x.real, w @ x.real.to(w.dtype)),
+        (matrix.T @ y, w.T @ y),
+        (matrix.H @ y, w.conj().T @ y),
+        (matrix.H @ y.real, w.conj().T @ y.real.to(w.dtype)),
+    ):
+        assert torch.allclose(got, want, atol=1e-12)
+    assert matrix.real.written.w_max == matrix.imag.written.w_max
+    spread = Device(0.0, 1e-4, update=SoftBounds(1e-7, sigma_d2d=0.3))
+    drawn = xb.complex_matrix(w, xb.Chip(spread), seed=0)
+    assert not torch.equal(drawn.real.written.update_k, drawn.imag.written.update_k)
+    with pytest.raises(TypeError, match="complex_matrix"):
+        xb.matrix(w)
+    with pytest.raises(TypeError, match="must be a complex tensor"):
+        xb.complex_matrix(w.real)
