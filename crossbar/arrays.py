@@ -35,7 +35,7 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise TypeError(
             f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
-            "torch.as_tensor(weight, dtype=torch.float64) makes one, complex_matrix takes complex ones"
+            "torch.as_tensor(weight, dtype=torch.float64) makes one; complex_matrix is for complex"
         )
     if weight.dim() != 2:
         raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
