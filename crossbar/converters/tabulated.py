@@ -126,5 +126,5 @@ class MeasuredADC(Converter):
         edges = torch.tensor(at, dtype=torch.float64).flip(0).cummin(0).values.flip(0)
         unit = full / max(abs(codes[0]), abs(codes[-1]))
         steps = i / unit
-        found = torch.bucketize(steps, edges.to(steps)) + codes[0]
+        found = torch.bucketize(steps, edges.to(steps)).to(i.dtype) + codes[0]
         return torch.where(i.isnan(), i, found * unit)
