@@ -89,6 +89,7 @@ def convert(
     }
     for path, module in found:
         chosen = _chosen(module, path, include, uses)
+        left += [_full(path, n) for n in _left(module, chosen, uses)]
         for name in chosen:
             full, value = _full(path, name), module._parameters.get(name)
             if within(full, exclude) or (value is not None and id(value) in excluded):
@@ -96,7 +97,6 @@ def convert(
             on = next((c for pattern, c in rules.items() if within(full, [pattern])), chip)
             form = None if uses is None else _form(module, name, uses)
             _put(module, name, full, on, mode, derive(base, full), shared, form)
-        left += [_full(path, n) for n in _left(module, chosen, uses)]
     for _, module in found:  # tables that are tied to a weight on arrays
         for name, value in list(module._parameters.items()):
             if value is not None and id(value) in shared and name not in weights(module):

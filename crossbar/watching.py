@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from crossbar.carried.analog import PRODUCTS, Analog, is_analog, qualified_name, uncarry
+from crossbar.carried.analog import PRODUCTS, Analog, is_analog, uncarry
+from crossbar.carried.digital import DIGITAL as NAMES
+from crossbar.carried.digital import FAMILIES
 from crossbar.carried.kinds import value_of
 from crossbar.carried.owner import Owner, disown, held, own, weights
-from crossbar.carried.tables import GATHERS, VIEWS
+from crossbar.carried.tables import VIEWS, gathers, qualified_name, writes
 from crossbar.chip import Chip
 from crossbar.operations import Operation
 from crossbar.regions import EVERYWHERE, Form, Region
@@ -70,15 +72,20 @@ class Watch(TorchFunctionMode):
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
         for key in keys:
-            if func in VIEWS or name in GATHERS:
+            if func in VIEWS or gathers(func):
                 if isinstance(out, Tensor) and not isinstance(out, Analog):
                     if self._of.setdefault(_storage(out), key) == key:
                         self._held.append(out)
                 continue
-            product = func in PRODUCTS or qualified_name(func) in PRODUCTS
+            product = (qualified_name(func) or func) in PRODUCTS
             kind = TABLE if func in _LOOKUPS else PRODUCT if product else DIGITAL
-            if kind != DIGITAL or name.strip("_") not in _SILENT:
-                self.seen.setdefault(key, {})[Seen(name.strip("_"), kind)] = None
+            plain_name = name.strip("_")
+            if kind == DIGITAL:
+                if plain_name in _SILENT:
+                    continue
+                listed = name in NAMES or name.startswith(FAMILIES) or writes(func, args, kwargs)
+                plain_name += "" if listed else " (unlisted)"
+            self.seen.setdefault(key, {})[Seen(plain_name, kind)] = None
         return out
 
     def _keys(self, args: Any, kwargs: dict[str, Any]) -> list[Key]:
@@ -163,7 +170,7 @@ def traced(model: nn.Module, example: Any) -> dict[tuple[nn.Module, str], Use]:
     places: dict[tuple[nn.Module, str], Traced] = {}
     with _put_back(model, places):
         for module in list(model.modules()):
-            for name in candidates(module):
+            for name in () if isinstance(module, Owner) else candidates(module):
                 value = value_of(module, name)
                 parameter = module._parameters.get(name)
                 key = id(module), name
@@ -197,12 +204,14 @@ def _put_back(model: nn.Module, places: dict[tuple[nn.Module, str], Traced]) -> 
 
 def candidates(module: nn.Module) -> list[str]:
     """Names of a module's digital weights of two or more dimensions, computed ones too."""
-    if isinstance(module, (Owner, nn.utils.parametrize.ParametrizationList)):
+    if isinstance(module, nn.utils.parametrize.ParametrizationList):
         return []
     names = [n for n, p in module._parameters.items() if type(p) is nn.Parameter]
     names += list(getattr(module, "parametrizations", ()))
     found = []
     for name in names:
+        if name in weights(module):
+            continue
         value = value_of(module, name)
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1:
             found.append(name)

@@ -14,12 +14,13 @@ from torch._C._dynamo import eval_frame as _eval_frame
 from crossbar.carried.tables import (
     CASTS,
     FREES,
-    GATHERS,
     MAY_COPY,
     TURNS,
-    UNREAD,
     VIEWS,
+    gathers,
     optimiser,
+    qualified_name,
+    unreadable,
     writes,
 )
 from crossbar.operations import Operation
@@ -61,8 +62,10 @@ class Analog(Tensor):
         """See the class."""
         kwargs = dict(kwargs) if kwargs else {}
         with plain():
-            handler = PRODUCTS.get(func) or PRODUCTS.get(qualified_name(func))
-            if handler is not None and not _generated(kwargs):
+            operator = qualified_name(func)  # "" of torch's own functions
+            handler = PRODUCTS.get(operator or func)
+            written_by_a_compiler = (operator or "out" in kwargs) and _generated()
+            if handler is not None and not written_by_a_compiler:
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:
@@ -72,9 +75,9 @@ class Analog(Tensor):
                 return _viewed(func, args, kwargs)
             elif writes(func, args, kwargs):
                 _written(args, kwargs)
-            elif func in UNREAD or _namespace(func) not in _OURS:
+            elif unreadable(func) and not written_by_a_compiler:
                 if any(not is_copy(w) for w in handles(args, kwargs)):
-                    raise unread(getattr(func, "__name__", str(func)))
+                    raise unread(operator or getattr(func, "__name__", str(func)))
             return _computed(func, func(*args, **kwargs), args, kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -137,20 +140,23 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     A float weight is read as it was computed (standardised, masked, merged with an adapter); of
     written cells no product with it exists, and a later product refuses it by name.
     """
+    if isinstance(out, (tuple, list)) and gathers(func) and not hasattr(out, "_fields"):
+        return type(out)(_computed(func, each, args, kwargs) for each in out)
     if not isinstance(out, Tensor) or isinstance(out, Analog) or not out.is_floating_point():
         return out
     name = getattr(func, "__name__", "")
     if name == "__get__" or name.endswith("_like") or name.startswith("new_"):
         return out
+    gathered = gathers(func)
     for w in handles(args, kwargs):
-        alike = w.shape == out.shape or name in GATHERS
+        alike = w.shape == out.shape or gathered
         if not alike or out.dim() < 2 or (type(w) is AnalogView and w.free):
             continue
         if any(out is t for t in args):  # written in place
             return out
         if not torch.is_grad_enabled() and (name == "clone" or optimiser() is not None):
             return out
-        if w.analog.mode.written or is_copy(w) or name in GATHERS:
+        if w.analog.mode.written or is_copy(w) or gathered:
             return wrapped(out, w.analog, out)
         return wrapped(out, w.analog, out, out)
     return out
@@ -164,24 +170,17 @@ _eval_frame.set_code_exec_strategy(
     _eval_frame._FrameExecStrategy(_SKIP, _SKIP),
 )
 
-_OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
 
-
-def _generated(kwargs: dict[str, Any]) -> bool:
-    """Whether code that inductor wrote multiplies: what it was traced from has read already."""
-    if kwargs.get("out") is None:
+def _generated() -> bool:
+    """Whether code that a compiler wrote is calling: what it was traced from has read already."""
+    if torch.compiler.is_compiling():
         return False
-    return "extern_kernels" in sys._getframe(2).f_globals
-
-
-def qualified_name(func: Any) -> str:
-    """`namespace::name` of an operator; of torch's functions `aten::`."""
-    name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
-    return name.split(".")[0] if isinstance(name, str) and "::" in name else "aten::"
-
-
-def _namespace(func: Any) -> str:
-    return qualified_name(func).split("::")[0]
+    frame, depth = sys._getframe(2), 0
+    while frame is not None and depth < 4:
+        if "extern_kernels" in frame.f_globals or frame.f_code.co_filename.startswith("<eval_with"):
+            return True
+        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
+    return False
 
 
 def is_analog(parameter: Any) -> TypeGuard[Analog]:

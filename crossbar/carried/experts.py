@@ -51,7 +51,7 @@ def routed(x: Tensor, w: Any, at: Tensor, left: bool = False) -> Tensor:
     return analog.read(x, view, root, region, Routed(routes(at, len(own))))
 
 
-@product(getattr(torch, "_grouped_mm", None), getattr(F, "grouped_mm", None))
+@product(getattr(torch, "_grouped_mm", None), getattr(F, "grouped_mm", None), "aten::_grouped_mm")
 def _grouped(
     mat_a: Any,
     mat_b: Any,

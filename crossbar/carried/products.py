@@ -21,7 +21,7 @@ def digital(t: Any) -> Any:
     return t.as_subclass(Tensor) if isinstance(t, Analog) else t
 
 
-@product(F.linear)
+@product(F.linear, "aten::linear")
 def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # noqa: A002
     if not isinstance(weight, Analog):
         return NotImplemented
@@ -99,13 +99,14 @@ def _matmul(a: Any, b: Any) -> Any:
     return analog.read(digital(b).mT, a, root, region, MATMUL).mT
 
 
-@product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
+@product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.linalg.matmul)
+@product(torch.mm, Tensor.mm, torch.mv, Tensor.mv, "aten::mm", "aten::mv", "aten::matmul")
 def _product(input: Any, other: Any = None, **kwargs: Any) -> Any:  # noqa: A002
     other = next(iter(kwargs.values())) if other is None and kwargs else other
     return _matmul(input, other)
 
 
-@product(torch.bmm, Tensor.bmm)
+@product(torch.bmm, Tensor.bmm, "aten::bmm")
 def _batched(input: Any, mat2: Any) -> Any:  # noqa: A002
     return _matmul(input, mat2)
 
@@ -118,7 +119,8 @@ def _product_right(self: Any, other: Any) -> Any:
         raise RuntimeError(str(error)) from error
 
 
-@product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot)
+@product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot, Tensor.vdot)
+@product("aten::dot", "aten::inner", "aten::vdot")
 def _inner(input: Any, other: Any) -> Any:  # noqa: A002
     if not isinstance(other, Analog):
         input, other = other, input  # noqa: A001
@@ -130,11 +132,12 @@ def _inner(input: Any, other: Any) -> Any:  # noqa: A002
 
 
 @product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv, torch.baddbmm, Tensor.baddbmm)
+@product("aten::addmm", "aten::addmv", "aten::baddbmm")
 def _addmm(input: Any, *factors: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Any:  # noqa: A002
     return _added(input, _matmul(*factors, *named.values()), beta, alpha)
 
 
-@product(torch.addbmm, Tensor.addbmm)
+@product(torch.addbmm, Tensor.addbmm, "aten::addbmm")
 def _addbmm(input: Any, *factors: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Any:  # noqa: A002
     y = _matmul(*factors, *named.values())
     return y if y is NotImplemented else _added(input, y.sum(0), beta, alpha)
@@ -171,7 +174,7 @@ def _chain(tensors: Any) -> Any:
     return total
 
 
-@product(torch.einsum)
+@product(torch.einsum, "aten::einsum")
 def _einsum(equation: Any, *operands: Any) -> Any:
     """Sums over one weight: its dimensions that the others share, and those it brings."""
     if not isinstance(equation, str):

@@ -146,11 +146,11 @@ def _celled(gates: Gates, *functions: Any) -> None:
         return found if len(found) > 1 else found[0]
 
 
-_layered(_lstm, torch.lstm)
-_layered(_gru, torch.gru)
-_layered(_tanh, torch.rnn_tanh)
-_layered(_relu, torch.rnn_relu)
-_celled(_lstm, torch.lstm_cell)
-_celled(_gru, torch.gru_cell)
-_celled(_tanh, torch.rnn_tanh_cell)
-_celled(_relu, torch.rnn_relu_cell)
+_layered(_lstm, torch.lstm, "aten::lstm")
+_layered(_gru, torch.gru, "aten::gru")
+_layered(_tanh, torch.rnn_tanh, "aten::rnn_tanh")
+_layered(_relu, torch.rnn_relu, "aten::rnn_relu")
+_celled(_lstm, torch.lstm_cell, "aten::lstm_cell")
+_celled(_gru, torch.gru_cell, "aten::gru_cell")
+_celled(_tanh, torch.rnn_tanh_cell, "aten::rnn_tanh_cell")
+_celled(_relu, torch.rnn_relu_cell, "aten::rnn_relu_cell")

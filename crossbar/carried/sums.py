@@ -23,7 +23,7 @@ def _all_rows(x: Tensor, w: Any) -> Tensor:
     return analog.read(x, flat, root, analog.region(own, root, MATMUL), MATMUL)
 
 
-@product(F.bilinear, torch.bilinear)
+@product(F.bilinear, torch.bilinear, "aten::bilinear")
 def _bilinear(input1: Any, input2: Any, weight: Any, bias: Tensor | None = None) -> Any:
     """One read of input2; the product with input1 is digital."""
     if not isinstance(weight, Analog) or is_copy(weight):
