@@ -61,6 +61,11 @@ class SoftBoundsReference(AffineStep):
         if not isinstance(self.subtract, bool):
             raise TypeError(f"subtract must be True or False, got {self.subtract!r}")
 
+    def step(self, window: Window) -> float:
+        """Mean step at g = g_mid, where the reference puts weight zero [S]."""
+        place = self.reference + (self.up_down / 2 if self.subtract else 0.0)  # of v, −1 … 1
+        return self.dg_min * (1 - self.up_down / 2 * place)
+
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         up, down, low, high, _ = steps.whole
         middle, half = (window.g_min + window.g_max) / 2, window.span / 2
