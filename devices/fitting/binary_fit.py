@@ -7,7 +7,7 @@ import numpy as np
 from devices.device import Device
 from devices.fitting.compare import Candidate
 from devices.fitting.data import PulseData
-from devices.fitting.result import Fit, Parameter
+from devices.fitting.result import Fit, Parameter, scaled
 from devices.fitting.switching import switches
 from devices.fitting.traces import Traces
 from devices.read.gaussian import GaussianRead
@@ -26,8 +26,8 @@ def binary(data: PulseData, traces: Traces, middle: float) -> Fit:
     parameters = {
         "g_min": Parameter(low, low, low, "S"),
         "g_max": Parameter(high, high, high, "S"),
-        "p_up": Parameter(found.up.value, found.up.low, found.up.high),
-        "p_down": Parameter(found.down.value, found.down.low, found.down.high),
+        "p_up": scaled(found.up),
+        "p_down": scaled(found.down),
         "write": Parameter(scatter / span, scatter / span, scatter / span),
     }
     noise = {}
@@ -44,8 +44,8 @@ def binary(data: PulseData, traces: Traces, middle: float) -> Fit:
     else:
         own = found.read
         read = GaussianRead(own.value * unit / span)
-        parameters["read"] = Parameter(*(v * unit / span for v in (own.value, own.low, own.high)))
-        noise["read"] = Parameter(*(v * unit for v in (own.value, own.low, own.high)), "S")
+        parameters["read"] = scaled(own, unit / span)
+        noise["read"] = scaled(own, unit, "S")
     tiny = 1e-6
     law = StochasticSwitch(p_up=max(found.up.value, tiny), p_down=max(found.down.value, tiny))
     device = Device(low, high, update=law, read=read, write=GaussianWrite(scatter / span))

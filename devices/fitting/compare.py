@@ -190,9 +190,8 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
 
 
 def _squares(traces: Traces, error: Array) -> Array:
-    return np.bincount(
-        traces.trace[traces.seen], weights=np.minimum(error**2, 1e6), minlength=traces.size
-    )
+    total = np.bincount(traces.trace[traces.seen], np.minimum(error**2, 1e6), traces.size)
+    return np.asarray(total, dtype=np.float64)
 
 
 def _ordered(trials: list[Trial], traces: Traces, held: bool) -> list[Trial]:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from devices.device import Device
 from devices.fitting.binary_fit import binary
 from devices.fitting.compare import Candidate, Trial, abrupt, as_good, compare, ends, fitted
 from devices.fitting.data import PulseData, Unidentified
-from devices.fitting.families import CURVES, OF_LAW, Family, Seen
+from devices.fitting.families import CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
@@ -21,6 +20,7 @@ from devices.fitting.result import Fit, frame, made
 from devices.fitting.shooting import Pins, Shot, roughness
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
+from devices.fitting.words import sentences
 from devices.part import Update
 from devices.update.binary import StochasticSwitch
 from devices.update.lookup import LookupStep
@@ -157,8 +157,8 @@ def _gradual(
     if wanted is None or LookupStep.__name__ in wanted:
         entry, wins = _lookup_candidate(part, trials[0], min(trials, key=lambda t: t.score), held)
         if wins:
-            said = [replace(c, equivalent=False) for c in candidates]
-            return _table(data, (replace(entry, equivalent=True), *said), tuple(notes), lost)
+            others = [replace(c, equivalent=False) for c in candidates]
+            return _table(data, (replace(entry, equivalent=True), *others), tuple(notes), lost)
         candidates = (*candidates, entry)
     whole = few_cells(traces, CELLS[1]).thinned(FINAL)
     shot = best.shot
@@ -189,7 +189,7 @@ def _gradual(
         device,
         parameters,
         split,
-        (*_sentences(split, shot), *said, *more),
+        (*sentences(split, shot, noise.levels.tau), *said, *more),
         candidates,
         shot.rmse / reach,
         len(data),
@@ -321,7 +321,7 @@ def _lookup_candidate(
     reach = float(np.ptp(traces.y[traces.seen]))
     own = float(np.sqrt(best.squares.sum() / traces.seen.sum()))
     try:
-        error, numbers = table_error(traces, held)
+        error, numbers = table_error(traces, held, best.shot.weight)
     except Unidentified as why:
         return Candidate(LookupStep.__name__, 0, np.inf, held, False, str(why)), False
     wins = (
@@ -367,10 +367,3 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
             "cannot be told from the law's error"
         )
     return noise, [*said, *noise.left]
-
-
-def _sentences(split: Mapping[str, object], shot: Shot) -> list[str]:
-    return []
-
-
-__all__ = ["LAWS", "Device", "Seen", "fit"]

@@ -64,7 +64,8 @@ def _pair(up: float, down: float, span: float) -> Fields:
 def constant(family: Family, theta: Array, at: Frame) -> Fields:
     """Fields of `ConstantStep`."""
     middle = (at.x_min + at.x_max) / 2
-    return _pair(*(_size(family, theta, middle, up) for up in (True, False)), at.span)
+    up, down = (_size(family, theta, middle, way) for way in (True, False))
+    return _pair(up, down, at.span)
 
 
 def linear(family: Family, theta: Array, at: Frame) -> Fields:
@@ -129,13 +130,13 @@ def bent(family: Family, theta: Array, at: Frame) -> Fields:
         sizes.append(np.exp(near) * (1 - share))
         size = -share / (1 - share) * np.exp(rate * u - side * gamma * ExpStep.b)
         out |= {f"A_{way}": float(size), f"gamma_{way}": gamma}
-    return _pair(*sizes, at.span) | out
+    return _pair(sizes[0], sizes[1], at.span) | out
 
 
 def labelled(family: Family, theta: Array, at: Frame) -> Fields:
     """Fields of `NeuroSim`; pulse numbers are real here."""
     assert isinstance(family, Affine)
-    out = {}
+    out: Fields = {}
     for way, up in (("up", True), ("down", False)):
         a, b = family.line(theta, up)
         begin, end = (at.x_min, at.x_max) if up else (at.x_max, at.x_min)

@@ -99,10 +99,10 @@ def means(traces: Traces) -> Array:
     return np.concatenate(out)
 
 
-def table_error(traces: Traces, held: bool) -> tuple[float, int]:
+def table_error(traces: Traces, held: bool, weight: float) -> tuple[float, int]:
     """Root mean square error of whole ramps by mean measured steps, in units of x, and its size.
 
-    Of unseen ramps where `held`.
+    Of unseen ramps where `held`; `weight` is that of first reads.
 
     Raises:
         Unidentified: too few single pulses of a direction.
@@ -114,6 +114,6 @@ def table_error(traces: Traces, held: bool) -> tuple[float, int]:
         kept = traces.of(np.setdiff1d(np.arange(traces.size), left)) if parts else traces
         test = traces.of(left)
         start = test.y[test.first].copy()
-        _, mean, _ = begun(family, means(kept), test, start, None, None, 0.0)
+        _, mean, _ = begun(family, means(kept), test, start, None, None, weight)
         total += float(np.sum((test.y[test.seen] - mean) ** 2))
     return float(np.sqrt(total / traces.seen.sum())), 2 * traces.cells * NODES * QUANTILES

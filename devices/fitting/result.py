@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import chi2, t
@@ -14,6 +14,9 @@ from devices.fitting.noise import Noise, Part, covariance
 from devices.fitting.shooting import EFFECTS, Shot
 from devices.fitting.traces import Array
 from devices.read.gaussian import GaussianRead, ProportionalRead
+
+FEW = 8
+"""Cells from which on their mean is the device's nominal cell; of fewer it is their median."""
 
 SIEMENS = {"dg_min", "g_min", "g_max", "level"}
 
@@ -83,18 +86,38 @@ def frame(shot: Shot, window: tuple[float, float] | None = None) -> Frame:
     low, span = traces.low, traces.span
     if window is not None:
         return Frame(low, span, (window[0] - low) / span, (window[1] - low) / span)
-    values = np.r_[traces.y[traces.seen], shot.mean]
+    y, mean = traces.y[traces.seen], shot.mean
+    if shot.cell is not None:  # as the mean cell would have them
+        own = shot.cell[traces.cell[traces.trace]]
+        low_end, size = own[:, 2], 1 + own[:, 3] - own[:, 2]
+        y, mean = ((traces.y - low_end) / size)[traces.seen], (mean - low_end) / size
+    values = np.r_[y, mean]
     x_min, x_max = float(values.min()), float(values.max())
     if shot.walls is not None:
-        ends = np.where(np.isfinite(shot.walls), shot.walls, np.nan)
-        for k, ok in enumerate(np.isfinite(ends).any(axis=0)):
-            if ok:
-                mean = float(np.nanmean(ends[:, k]))
-                x_min, x_max = (mean, x_max) if k == 0 else (x_min, mean)
+        lows, highs = (e[np.isfinite(e)] for e in shot.walls.T)
+        x_min = float(lows.mean()) if len(lows) else x_min
+        x_max = float(highs.mean()) if len(highs) else x_max
     return Frame(low, span, max(x_min, -low / span), x_max)
 
 
-def between_cells(shot: Shot, noise: Noise, cov: Array) -> Spreads | None:
+def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
+    """The law of the median cell, the lower of two, in the place of the mean of few.
+
+    One odd cell of few moves their mean, and no cell may have it.
+    """
+    assert shot.cell is not None
+    middle = np.sort(shot.cell, axis=0)[(len(shot.cell) - 1) // 2]
+    theta = shot.theta.copy()
+    for i, label in enumerate(shot.family.names):
+        if label.startswith(("log_", "near_")):
+            theta[i] += middle[0 if "up" in label else 1]
+    low, size = middle[2], 1 + middle[3] - middle[2]
+    # in the coordinates of a cell the window stays; the coordinates are the median cell's
+    moved = Frame(at.low + at.span * low, at.span * size, at.x_min, at.x_max)
+    return replace(shot, theta=theta), moved
+
+
+def between_cells(shot: Shot, cov: Array) -> Spreads | None:
     """The spread of cells, what their own errors make taken off; None for one cell."""
     if shot.cell is None or len(shot.cell) < 2:
         return None
@@ -166,9 +189,13 @@ def made(
     proportional: bool,
 ) -> tuple[Device, dict[str, Parameter], dict[str, Parameter], list[str]]:
     """The device, its parameters, every noise, and sentences on them."""
-    at = frame(shot, window)
     cov = covariance(shot, noise, additive=name == "NeuroSim")
-    spreads = between_cells(shot, noise, cov)
+    spreads = between_cells(shot, cov)
+    at, few = frame(shot, window), ""
+    if shot.cell is not None and 1 < len(shot.cell) < FEW:
+        shot, at = median_cell(shot, at)
+        cells = 0 if shot.cell is None else len(shot.cell)
+        few = f"the nominal cell is the median of {cells} cells, of two the lower"
     parameters = law_parameters(name, shot, at, cov, spreads)
     if name not in ("SoftBounds", "PowStep"):
         for k, x in (("g_min", at.x_min), ("g_max", at.x_max)):
@@ -180,35 +207,35 @@ def made(
         if k in fixed:
             part = Part(fixed[k], fixed[k], fixed[k])
         own[k] = part.value
-        parameters[k] = Parameter(part.value, part.low, part.high)
+        parameters[k] = scaled(part)
     law, ends, why = built(name, shot.family, shot.theta, at, own)
-    if why:
-        said.append(why)
+    said += [words for words in (why, few) if words]
     span = shot.traces.span
     part = noise.parts["read"]
     read: GaussianRead | ProportionalRead
     if proportional:
-        g = shot.traces.conductance(shot.traces.y[shot.traces.seen])
-        unit = float(np.sqrt(np.mean(g**2)))
+        reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
+        unit = float(np.sqrt(np.mean(np.square(reads))))
         read = ProportionalRead(part.value * span / unit)
     else:
         unit = ends[1] - ends[0]
         read = GaussianRead(part.value * span / unit)
-    parameters["read"] = Parameter(*(v * span / unit for v in (part.value, part.low, part.high)))
+    parameters["read"] = scaled(part, span / unit)
     split = {
-        "read": _scaled(noise.parts["read"], span),
-        "coloured read": _scaled(noise.parts["colour"], span),
-        "pulse": _scaled(noise.parts["pulse"], 1.0),
-        "ramp to ramp": _scaled(noise.parts["cycle"], 1.0),
-        "up against down": _scaled(noise.parts["tilt"], 1.0),
+        "read": scaled(noise.parts["read"], span, "S"),
+        "coloured read": scaled(noise.parts["colour"], span, "S"),
+        "pulse": scaled(noise.parts["pulse"]),
+        "ramp to ramp": scaled(noise.parts["cycle"]),
+        "up against down": scaled(noise.parts["tilt"]),
     }
     if spreads is not None:
-        split["cell to cell"] = _scaled(spreads.size, 1.0)
+        split["cell to cell"] = scaled(spreads.size)
     return Device(*ends, update=law, read=read), parameters, split, said
 
 
-def _scaled(part: Part, unit: float) -> Parameter:
-    return Parameter(part.value * unit, part.low * unit, part.high * unit, "S" if unit != 1 else "")
+def scaled(part: Part, unit: float = 1.0, name: str = "") -> Parameter:
+    """A noise in another unit."""
+    return Parameter(part.value * unit, part.low * unit, part.high * unit, name)
 
 
 def _noise_fields(

@@ -124,7 +124,7 @@ def shoot(
         return u[:p], u[p:].reshape(many, EFFECTS) if many else None
 
     def by_trace(values: Array) -> Array:
-        return np.bincount(trace, weights=values, minlength=traces.size)
+        return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
 
     def model(theta: Array, cell: Array | None, s: Array) -> Array:
         return curve(family, theta, traces, s, cell, walls)[seen]
@@ -216,7 +216,7 @@ def begun(
         return curve(family, theta, traces, s, cell, walls)[seen]
 
     def by_trace(values: Array) -> Array:
-        return np.bincount(trace, weights=values, minlength=traces.size)
+        return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
 
     for _ in range(8):
         m = model(start)

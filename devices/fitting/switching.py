@@ -78,7 +78,8 @@ def switches(traces: Traces, middle: float) -> Binary:
     low_state = y[np.isfinite(y) & (y <= middle)]
     white = 0.0 if read is None else read.value
     scatter = [float(np.sqrt(max(s.var() - white**2, 0.0))) for s in (low_state, on)]
-    return Binary(float(low_state.mean()), float(on.mean()), *chances, scatter[0], scatter[1], read)
+    off_level, on_level = float(low_state.mean()), float(on.mean())
+    return Binary(off_level, on_level, chances[0], chances[1], scatter[0], scatter[1], read)
 
 
 def chi_interval(variance: float, freedom: float) -> tuple[float, float]:
