@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from crossbar.carried.analog import Analog, is_analog, uncarry
-from crossbar.carried.owner import Owner, held, own, weights
-from crossbar.chip import Chip
-from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
-from crossbar.nn import digital, place, value_of
+from crossbar.carried.kinds import value_of
+from crossbar.carried.owner import Owner, held, weights
+from crossbar.nn import Whole, digital
 from crossbar.states import Writer
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
 from devices._check import at_least, instance, positive
-
-PRODUCTS: dict[type, tuple[str, ...]] = {
-    nn.Linear: ("weight",),
-    nn.modules.conv._ConvNd: ("weight",),
-    nn.MultiheadAttention: (
-        "in_proj_weight",
-        "q_proj_weight",
-        "k_proj_weight",
-        "v_proj_weight",
-    ),
-}
-"""torch's classes whose products are read on arrays, and the weights they multiply by."""
 
 
 class Placement(NamedTuple):
@@ -80,153 +66,7 @@ def analog_weights(model: nn.Module) -> dict[str, AnalogWeight]:
     return {name: weight for name, _, _, weight in placements(model)}
 
 
-def convert(
-    model: nn.Module,
-    chip: Chip,
-    mode: Mode | None = None,
-    seed: int | None = None,
-    *,
-    exclude: Collection[str] = (),
-) -> nn.Module:
-    """A copy of `model` with the weights of its products on `chip`.
-
-    Every `nn.Linear`, convolution and attention, subclasses too, and the two-dimensional Parameters
-    that other modules own: whatever code multiplies by such a weight reads its array. Tied
-    Parameters share one. Hooks, flags and names stay. A weight that is analog already moves to the
-    new chip: same seed, device state kept where it fits (equal parts in an equal window), faults
-    laid on top; a write-only chip makes it programmed. What stays digital is said in one warning.
-
-    Args:
-        model: any module; shared layers stay shared.
-        chip: the hardware.
-        mode: of all analog weights; None: `HardwareAware()` for digital layers, its own for analog.
-        seed: of the whole model, each weight's follows from it and its name; None draws one.
-        exclude: qualified names of modules (and what is in them) or Parameters that stay digital.
-
-    Raises:
-        TypeError: chip or mode of another kind, in situ on a write-only device or of a computed
-            weight.
-        ValueError: no weight to convert, or an excluded name that does not exist.
-    """
-    instance("chip", chip, Chip, optional=False)
-    instance("mode", mode, Mode)
-    base = Streams(seed).seed
-    names = {name for name, _ in model.named_modules(remove_duplicate=False)}
-    names |= {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    unknown = sorted(set(exclude) - names)
-    if unknown:
-        raise ValueError(f"exclude names no layer {unknown[0]!r}; layers are {sorted(names)}")
-    model = _copied(model)
-    shared: dict[int, AnalogWeight] = {}  # by Parameter
-    left: list[str] = []
-    found = list(model.named_modules(remove_duplicate=True))
-    excluded = {
-        id(p)
-        for path, module in model.named_modules(remove_duplicate=False)
-        for name, p in module._parameters.items()
-        if p is not None and _within(f"{path}.{name}" if path else name, exclude)
-    }
-    for path, module in found:
-        taken, digital_ = _products(module)
-        for name in taken:
-            full = f"{path}.{name}" if path else name
-            value = module._parameters.get(name)
-            if _within(full, exclude) or (value is not None and id(value) in excluded):
-                continue
-            _put(module, name, full, chip, mode, derive(base, full), shared)
-        left += [f"{path}.{n}" if path else n for n in digital_]
-    for _, module in found:  # tables that are tied to a weight on arrays
-        for name, value in list(module._parameters.items()):
-            if value is not None and id(value) in shared and name not in weights(module):
-                own(module, name, shared[id(value)], registered=False)
-    tied = [n for n in left if not _within(n, exclude)]
-    if not shared and not any(weights(m) for m in model.modules()):
-        raise ValueError(
-            "model has no layer to convert: it needs an nn.Linear, a convolution, an attention, a "
-            "two-dimensional Parameter of its own or an analog layer"
-        )
-    carried = {id(p) for p in model.parameters() if is_analog(p)}
-    params = dict(model.named_parameters(remove_duplicate=False))
-    tied = [n for n in tied if id(params.get(n)) not in carried]
-    if tied:
-        warnings.warn(
-            f"these weights stay digital (their products are not read on arrays yet): {tied}; "
-            "name them in exclude= to say so",
-            stacklevel=2,
-        )
-    return model
-
-
-def _within(name: str, exclude: Collection[str]) -> bool:
-    return any(not e or name == e or name.startswith(f"{e}.") for e in exclude)
-
-
-def _products(module: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of the weights a module multiplies by, and of those that cannot be read yet."""
-    if isinstance(module, Owner):
-        return list(weights(module)), []
-    for kind, names in PRODUCTS.items():
-        if isinstance(module, kind):
-            present = [name for name in names if isinstance(value_of(module, name), Tensor)]
-            for name in present:
-                _usable(module, name)
-            return present, []
-    own_ = {n: p for n, p in module._parameters.items() if p is not None and p.dim() >= 2}
-    if type(module).__module__.startswith("torch.nn."):
-        silent = isinstance(module, (nn.Embedding, nn.utils.parametrize.ParametrizationList))
-        return [], [] if silent else list(own_)
-    flat = [n for n, p in own_.items() if p.dim() == 2 and p.is_floating_point()]
-    return flat, [n for n in own_ if n not in flat]
-
-
-def _usable(module: nn.Module, name: str) -> None:
-    value = value_of(module, name)
-    if isinstance(value, nn.parameter.UninitializedParameter):
-        raise TypeError(
-            f"{type(module).__name__}.{name} has no shape yet: run one batch through the model "
-            "first"
-        )
-    if not value.is_floating_point():
-        raise TypeError(f"{type(module).__name__}.{name} is {value.dtype}: exclude it")
-
-
-def _put(
-    module: nn.Module,
-    name: str,
-    full: str,
-    chip: Chip,
-    mode: Mode | None,
-    seed: int,
-    shared: dict[int, AnalogWeight],
-) -> None:
-    parameter = module._parameters.get(name)
-    weight = held(module, name)
-    if weight is not None:
-        if id(weight) not in {id(w) for w in shared.values()}:
-            value = value_of(module, name)
-            weight.settle(value, _moved(weight, chip, mode), chip)
-        if parameter is not None:
-            shared[id(parameter)] = weight
-        return
-    if parameter is not None and id(parameter) in shared:
-        own(module, name, shared[id(parameter)], registered=False)
-        return
-    made = place(module, name, chip, mode or HardwareAware(), seed, full)
-    if parameter is not None:
-        shared[id(parameter)] = made
-
-
-def _moved(weight: AnalogWeight, chip: Chip, mode: Mode | None) -> Mode:
-    """The mode of a weight on another chip: its own, but a write-only chip makes it programmed."""
-    from_own = mode is None or isinstance(mode, InSitu)
-    wanted = mode or weight.mode
-    if from_own and isinstance(wanted, InSitu) and weight.mode.written:
-        if chip.device.update is None:
-            return Programmed()
-    return wanted
-
-
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
     """deepcopy, also of modules whose computed weights are no leaves of the graph."""
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -238,10 +78,13 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def to_digital(model: nn.Module) -> nn.Module:
     """A copy of `model` with every analog layer as torch's own, holding what the cells hold now."""
-    model = _copied(model)
+    model = copied(model)
     owners = [m for m in model.modules() if isinstance(m, Owner)]
     for module in owners:
         digital(module)
+    for whole in model.modules():
+        if isinstance(whole, Whole):
+            whole.__class__ = whole._analog_base
     for parameter in model.parameters():
         if is_analog(parameter):
             uncarry(parameter)

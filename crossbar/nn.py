@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from crossbar.carried.kinds import form_of, products_of, tables_of, value_of
 from crossbar.carried.owner import DROP_INS, Owner, disown, made, own
 from crossbar.chip import Chip
 from crossbar.modes import HardwareAware, Mode
@@ -17,14 +18,6 @@ from crossbar.regions import Form
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
 from devices._check import instance
-
-
-def form_of(module: nn.Module, name: str) -> Form:
-    """How a module's weight is a matrix: rows = inputs, fixed by its class."""
-    if isinstance(module, nn.modules.conv._ConvNd) and name == "weight":
-        area = module.weight[0, 0].numel() if module.weight.numel() else 1
-        return Form(module.groups, module.transposed, area)
-    return Form()
 
 
 class Drop(Owner):
@@ -53,39 +46,61 @@ class Drop(Owner):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        instance("chip", chip, Chip)
-        instance("mode", mode, Mode)
-        kind = type(self)
+        kind: Any = type(self)
         self.__class__ = kind._analog_base
         kind._analog_base.__init__(self, *args, **kwargs)
-        base = Streams(seed).seed
-        for name in kind._analog_names:
-            place(self, name, chip or Chip(), mode or HardwareAware(), derive(base, name))  # type: ignore[arg-type]
-        self.__class__ = kind
+        names = (*(products_of(self) or ()), *tables_of(self))  # type: ignore[arg-type]
+        _settle(self, names, chip, mode, seed)
+        if not isinstance(self, Owner):  # nothing of its own: its layers have the weights
+            self.__class__ = kind
 
 
-def value_of(module: nn.Module, name: str) -> Any:
-    """A module's Parameter, or what it computes in its place (spectral norms stand still)."""
-    if name in module._parameters:
-        return module._parameters[name]
-    training = [(m, m.training) for m in module.modules()]
-    for m, _ in training:
-        m.training = False
-    try:
-        return getattr(module, name, None)
-    finally:
-        for m, flag in training:
-            m.training = flag
+class Whole(nn.Module):
+    """A drop-in whose layers hold the weights; see `Drop` for chip, mode and seed."""
+
+    _analog_base: ClassVar[Any]
+
+    def __init__(
+        self,
+        *args: Any,
+        chip: Chip | None = None,
+        mode: Mode | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        _settle(self, (), chip, mode, seed)
+
+
+def _settle(
+    module: Any, own_: tuple[str, ...], chip: Chip | None, mode: Mode | None, seed: int | None
+) -> None:
+    """The weights of a module and of its layers on arrays, in place."""
+    instance("chip", chip, Chip)
+    instance("mode", mode, Mode)
+    base, chip, mode = Streams(seed).seed, chip or Chip(), mode or HardwareAware()
+    for name in own_:
+        place(module, name, chip, mode, derive(base, name))
+    for path, layer in list(module.named_modules()):
+        if path and not isinstance(layer, Owner):
+            for name in products_of(layer) or ():
+                place(layer, name, chip, mode, derive(base, f"{path}.{name}"))
 
 
 def place(
-    module: nn.Module, name: str, chip: Chip, mode: Mode, seed: int, label: str | None = None
+    module: nn.Module,
+    name: str,
+    chip: Chip,
+    mode: Mode,
+    seed: int,
+    label: str | None = None,
+    form: Form | None = None,
 ) -> AnalogWeight:
     """Put a module's weight on arrays, in place."""
     value = value_of(module, name)
     weight = AnalogWeight(
         tuple(value.shape),
-        form_of(module, name),
+        form_of(module, name) if form is None else form,
         chip,
         seed,
         label or f"{type(module).__name__}.{name}",
@@ -115,13 +130,6 @@ def digital(module: Any) -> None:
     disown(module)
 
 
-def _drop_in(base: type, **fields: Any) -> Any:
-    space = {**made(base, ("weight",)), "__module__": __name__, "__doc__": fields["doc"]}
-    kind = type(f"Analog{base.__name__}", (Drop, base), space)
-    DROP_INS[base] = kind
-    return kind
-
-
 _DOC = """`torch.nn.{name}` on a crossbar; see `Drop` for chip, mode and seed.
 
 {rows}
@@ -136,20 +144,59 @@ _TRANSPOSED = (
     "Channels drive (in/groups) rows; (out/groups · kernel) columns are sensed at every position "
     "and added up on the image."
 )
+_RECURRENT = (
+    "All inputs of a sequence meet the array of W_ih, then at every step the state meets that of "
+    "W_hh (and of W_hr). Gates and biases are digital."
+)
+_TABLE = "Entries are columns, read one by one by the transposed periphery."
+_LAYERS = "Its layers are drop-ins; what lies between them is digital."
 
-AnalogLinear: Any = _drop_in(
-    nn.Linear,
-    doc=_DOC.format(name="Linear", rows="Rows are inputs, columns outputs: y = x Wᵀ + b."),
+
+def _drop_in(base: type, rows: str) -> Any:
+    names: tuple[str, ...] = ("weight",)
+    if issubclass(base, (nn.RNNBase, nn.MultiheadAttention)):
+        names = ()  # as many as an instance has
+    elif issubclass(base, nn.RNNCellBase):
+        names = ("weight_ih", "weight_hh")
+    doc = _DOC.format(name=base.__name__, rows=rows)
+    space = {**made(base, names), "__module__": __name__, "__doc__": doc}
+    kind = type(f"Analog{base.__name__}", (Drop, base), space)
+    DROP_INS[base] = kind
+    return kind
+
+
+def _whole(base: type) -> Any:
+    doc = _DOC.format(name=base.__name__, rows=_LAYERS)
+    space = {"_analog_base": base, "__module__": __name__, "__doc__": doc}
+    return type(f"Analog{base.__name__}", (Whole, base), space)
+
+
+AnalogLinear: Any = _drop_in(nn.Linear, "Rows are inputs, columns outputs: y = x Wᵀ + b.")
+AnalogBilinear: Any = _drop_in(
+    nn.Bilinear,
+    "The second input meets (out · in1) columns; the product with the first is digital.",
 )
-AnalogConv1d: Any = _drop_in(nn.Conv1d, doc=_DOC.format(name="Conv1d", rows=_CONV))
-AnalogConv2d: Any = _drop_in(nn.Conv2d, doc=_DOC.format(name="Conv2d", rows=_CONV))
-AnalogConv3d: Any = _drop_in(nn.Conv3d, doc=_DOC.format(name="Conv3d", rows=_CONV))
-AnalogConvTranspose1d: Any = _drop_in(
-    nn.ConvTranspose1d, doc=_DOC.format(name="ConvTranspose1d", rows=_TRANSPOSED)
+AnalogConv1d: Any = _drop_in(nn.Conv1d, _CONV)
+AnalogConv2d: Any = _drop_in(nn.Conv2d, _CONV)
+AnalogConv3d: Any = _drop_in(nn.Conv3d, _CONV)
+AnalogConvTranspose1d: Any = _drop_in(nn.ConvTranspose1d, _TRANSPOSED)
+AnalogConvTranspose2d: Any = _drop_in(nn.ConvTranspose2d, _TRANSPOSED)
+AnalogConvTranspose3d: Any = _drop_in(nn.ConvTranspose3d, _TRANSPOSED)
+AnalogEmbedding: Any = _drop_in(nn.Embedding, _TABLE)
+AnalogEmbeddingBag: Any = _drop_in(nn.EmbeddingBag, _TABLE)
+AnalogRNN: Any = _drop_in(nn.RNN, _RECURRENT)
+AnalogLSTM: Any = _drop_in(nn.LSTM, _RECURRENT)
+AnalogGRU: Any = _drop_in(nn.GRU, _RECURRENT)
+AnalogRNNCell: Any = _drop_in(nn.RNNCell, _RECURRENT)
+AnalogLSTMCell: Any = _drop_in(nn.LSTMCell, _RECURRENT)
+AnalogGRUCell: Any = _drop_in(nn.GRUCell, _RECURRENT)
+AnalogMultiheadAttention: Any = _drop_in(
+    nn.MultiheadAttention, "Queries, keys and values meet their columns; out_proj is a layer."
 )
-AnalogConvTranspose2d: Any = _drop_in(
-    nn.ConvTranspose2d, doc=_DOC.format(name="ConvTranspose2d", rows=_TRANSPOSED)
-)
-AnalogConvTranspose3d: Any = _drop_in(
-    nn.ConvTranspose3d, doc=_DOC.format(name="ConvTranspose3d", rows=_TRANSPOSED)
-)
+AnalogTransformerEncoderLayer: Any = _whole(nn.TransformerEncoderLayer)
+AnalogTransformerDecoderLayer: Any = _whole(nn.TransformerDecoderLayer)
+AnalogTransformerEncoder: Any = _whole(nn.TransformerEncoder)
+AnalogTransformerDecoder: Any = _whole(nn.TransformerDecoder)
+AnalogTransformer: Any = _whole(nn.Transformer)
+AnalogAdaptiveLogSoftmaxWithLoss: Any = _whole(nn.AdaptiveLogSoftmaxWithLoss)
+AnalogLinearCrossEntropyLoss: Any = _whole(nn.LinearCrossEntropyLoss)

@@ -21,6 +21,9 @@ from crossbar.windows import Size, Window
 class Operation(ABC):
     """A linear operation: how its inputs drive the rows, and its errors the columns."""
 
+    along: ClassVar[int] = 0
+    """Dimension of x and d in which uses lie one after another."""
+
     @property
     @abstractmethod
     def forward(self) -> Direction:
@@ -68,7 +71,9 @@ class Operation(ABC):
 _DENSE, _PLAIN = Dense(), Form()
 
 
-class _Flat(Operation):
+class Flat(Operation):
+    """Of vectors in the last dimension, with a matrix that is no convolution's."""
+
     @property
     def forward(self) -> Direction:
         """Vectors in the last dimension."""
@@ -102,7 +107,7 @@ class _Flat(Operation):
 
 
 @dataclass(frozen=True)
-class Matmul(_Flat):
+class Matmul(Flat):
     """y = x @ m over any leading dimensions of x."""
 
     def outer(self, x: Tensor, d: Tensor) -> Tensor:
@@ -115,7 +120,7 @@ class Matmul(_Flat):
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup(_Flat):
+class Lookup(Flat):
     """Rows `at` (...) of a table that lies across the matrix: (..., 1), ones, drive its columns."""
 
     at: Tensor
@@ -248,7 +253,7 @@ class ConvTranspose(_Windowed):
 
 
 @dataclass(frozen=True)
-class Vectors(_Flat):
+class Vectors(Flat):
     """Vectors already taken apart, (n, ..., rows) and (n, ..., cols): what updates are made of."""
 
     def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
@@ -279,7 +284,7 @@ class Vectors(_Flat):
 
 
 @dataclass(frozen=True)
-class Numbers(_Flat):
+class Numbers(Flat):
     """A matrix d (..., rows, cols) applied row by row: x is (..., rows, 1), ones."""
 
     def outer(self, x: Tensor, d: Tensor) -> Tensor:

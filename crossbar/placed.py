@@ -50,6 +50,7 @@ class Placed(nn.Module):
         super().__init__()
         self.shape, self.form, self.chip, self.name = tuple(shape), form, chip, name
         self.mode: Mode = HardwareAware()
+        self.digital = False  # while somebody asks what that would give
         self.computed = False  # by its module, anew at every forward: never in situ
         self.trainable: bool | None = None  # what requires_grad was before Programmed()
         self.tape = Tape(form)

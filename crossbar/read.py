@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,6 +47,9 @@ class Probe:
 
         In units of v_max · ΔG, as is their full scale; None: there is no converter.
         """
+
+    def repeated(self, matrix: Any, port: Port, n: Tensor) -> None:
+        """A managed range made n conversions, in all of one tile and column, once more."""
 
     def finished(self, matrix: Any, op: Any, x: Tensor, y: Tensor) -> None:
         """A use of the matrix, x to y by the operation, ended; compensation included."""
@@ -91,10 +95,9 @@ class Call:
         found: Port = self.matrix.backward_port if self.transposed else self.matrix.forward_port
         return found
 
-    @property
-    def sensed(self) -> slice:
-        """The lines that are sensed."""
-        return self.region.rows if self.transposed else self.region.cols
+    def sensed(self, t: Tensor) -> Tensor:
+        """Of (..., lines) of the whole matrix those that are sensed."""
+        return self.region.of_rows(t) if self.transposed else self.region.of_cols(t)
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -120,7 +123,7 @@ class Call:
         """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
         m = self.region.of(m)
         form = self.op.form
-        if form.groups is None and m.dim() == 4 and m.shape[1] == 1:
+        if form.groups is None and not form.stack and m.dim() == 4 and m.shape[1] == 1:
             m = m.squeeze(1)
         elif form.groups is not None and m.dim() == 3 and form.groups == 1:
             m = m.unsqueeze(1)
@@ -128,9 +131,9 @@ class Call:
 
     def columns(self, scale: Tensor) -> Tensor:
         """A scale (..., 1, cols) as (..., cols) of the columns in use."""
-        found = scale[..., 0, self.region.cols]
-        groups = self.op.form.groups
-        if groups is None and found.dim() == 2:
+        found = self.region.of_cols(scale[..., 0, :])
+        form, groups = self.op.form, self.op.form.groups
+        if groups is None and not form.stack and found.dim() == 2:
             return found[0]
         return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
 
@@ -200,6 +203,7 @@ def _column(
     ampere = volts * matrix.span  # v_max ΔG [A]
     m, streams = planes.matrix, matrix.streams
     noise = EVALUATION if call.quiet else READ
+    normal = partial(streams.normal, stream=EVALUATION if call.quiet else CONVERTER)
     sensed = m.shape[-1]
     total: Tensor | None = None
     for tile, a, b in call.tiles:
@@ -216,16 +220,17 @@ def _column(
             # a range taken from what is converted is taken of currents, not of their logical sums
             own = i / unit if unit is not None and adc.range.relative else i
             full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
+            if matrix.probe is not None:
+                port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
             full = full if unit is None else full * unit
             if adc.noise:
-                spread = adc.noise * full  # type: ignore[assignment]
-                i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread
+                i = i + normal(i) * (adc.noise * full)
         if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
             matrix.probe.converted(matrix, port, tile, c, told, scale)
         if full is not None:
-            i = port.convert(i, full, tile, c, call.sensed, direction)
+            i = port.convert(i, full, tile, c, call.sensed, direction, normal)
         total = i if total is None else total + i
     assert total is not None
     return total

@@ -6,31 +6,55 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 WHOLE = slice(None)
 
 
 class Region(NamedTuple):
-    """A range of the rows and columns of a matrix, read along or, `transposed`, across."""
+    """A range of the rows and columns of a matrix, read along or, `transposed`, across.
+
+    Of a stack of matrices, also which: one (`lead` is its number), or a range of them.
+    """
 
     rows: slice = WHOLE
     cols: slice = WHOLE
     transposed: bool = False
+    lead: int | slice = WHOLE
 
     @property
     def whole(self) -> bool:
         """Whether it is all of the matrix, read along or across."""
-        return self.rows == WHOLE and self.cols == WHOLE
+        return self.rows == WHOLE and self.cols == WHOLE and self.lead == WHOLE
 
     def of(self, m: Tensor) -> Tensor:
         """The part of (..., rows, cols)."""
-        return m if self.whole else m[..., self.rows, self.cols]
+        if self.whole:
+            return m
+        m = m if self.lead == WHOLE else m[..., self.lead, :, :]
+        return m[..., self.rows, self.cols]
+
+    def of_rows(self, t: Tensor) -> Tensor:
+        """The part of (..., rows), of every matrix of a stack (..., lead, rows)."""
+        return (t if self.lead == WHOLE else t[..., self.lead, :])[..., self.rows]
+
+    def of_cols(self, t: Tensor) -> Tensor:
+        """The part of (..., cols)."""
+        return (t if self.lead == WHOLE else t[..., self.lead, :])[..., self.cols]
 
     def flat(self, at: Tensor, extent: tuple[int, ...], lines: tuple[int, ...]) -> Tensor:
         """Flat indices in what is read, of shape `extent`, as those in the matrix, of `lines`."""
         if self == EVERYWHERE:
             return at
+        each = extent[-2] * extent[-1]
+        matrix = at // each if len(extent) > 2 else torch.zeros_like(at)
+        at = at - matrix * each
+        if isinstance(self.lead, int):
+            matrix = matrix + self.lead
+        elif self.lead != WHOLE:
+            stack = range(*self.lead.indices(lines[-3]))
+            matrix = matrix * stack.step + stack.start
         along = at // extent[-1]
         across = at - along * extent[-1]
         row, col = (across, along) if self.transposed else (along, across)
@@ -38,7 +62,7 @@ class Region(NamedTuple):
             range(*part.indices(n))
             for part, n in zip((self.rows, self.cols), lines[-2:], strict=True)
         )
-        row = row * rows.step + rows.start
+        row = row * rows.step + rows.start + matrix * lines[-2]
         return row * lines[-1] + (col * cols.step + cols.start)
 
 
@@ -51,19 +75,23 @@ class Form:
 
     Args:
         groups: of a convolution, each a matrix of its own; None: a plain matrix, out × in.
-        rows_first: whether the weight's first dimension are the rows (a transposed convolution),
-            not the columns.
+        rows_first: whether the weight's first dimension are the rows (a transposed convolution, a
+            weight that inputs are multiplied by as it lies), not the columns.
         area: places of the kernel, which share a channel's scale.
+        stack: whether all dimensions but two count matrices (experts); else they are columns too.
     """
 
     groups: int | None = None
     rows_first: bool = False
     area: int = 1
+    stack: bool = False
 
     def matrix(self, weight: Tensor) -> Tensor:
         """torch's weight as (..., rows, cols), a view."""
         if self.groups is None:
-            return weight.mT
+            if weight.dim() > 2:
+                weight = weight.flatten(0, -3) if self.stack else weight.flatten(0, -2)
+            return weight if self.rows_first else weight.mT
         grouped = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
         return grouped if self.rows_first else grouped.mT
 
@@ -93,14 +121,47 @@ class Form:
     def region(self, view: Tensor, root: Tensor) -> Region | None:
         """The region that a two-dimensional view of the weight's memory shows; None: none.
 
-        The view is read as torch reads a weight, out × in: y = x @ viewᵀ.
+        The view is read as torch reads a weight, out × in: y = x @ viewᵀ; one of three dimensions
+        is a stack of such.
         """
-        if view.dim() != 2 or not root.is_contiguous() or (self.groups or 1) != 1:
+        if not root.is_contiguous() or (self.groups or 1) != 1:
             return None
-        width = root[0].numel() if root.shape[0] else 0
+        if self.stack:
+            return self._stacked(view, root)
+        if view.dim() != 2:
+            return None
+        if self.groups is None and root.dim() > 2:
+            root = root.flatten(0, -2)
         start = 0
         if view.numel() != root.numel():  # else it begins where the weight does; tracers lack this
             start = int(view.storage_offset()) - int(root.storage_offset())
+        return self._flat(view, root, start)
+
+    def _stacked(self, view: Tensor, root: Tensor) -> Region | None:
+        root = root.flatten(0, -3)
+        count, each = root.shape[0], root.shape[-2] * root.shape[-1]
+        if view.dim() not in (2, 3) or not view.numel():
+            return None
+        start = 0
+        if view.numel() != root.numel():
+            start = int(view.storage_offset()) - int(root.storage_offset())
+        first, rest = divmod(start, each)
+        lead: int | slice = first
+        if view.dim() == 3:
+            step, odd = divmod(view.stride(0), each) if view.shape[0] > 1 else (1, 0)
+            if odd or step < 1:
+                return None
+            lead = _whole(slice(first, first + (view.shape[0] - 1) * step + 1, step), count)
+            view = view[0]
+        reach = rest + sum((n - 1) * s for n, s in zip(view.shape, view.stride(), strict=True))
+        if first < 0 or reach >= each:  # across two matrices
+            return None
+        found = self._flat(view, root[0], rest)
+        return None if found is None else found._replace(lead=lead)
+
+    def _flat(self, view: Tensor, root: Tensor, start: int) -> Region | None:
+        """Of a view that begins `start` numbers into the memory of a matrix."""
+        width = root[0].numel() if root.shape[0] else 0
         if not width or not view.numel() or start < 0:
             return None
         first, last = divmod(start, width)

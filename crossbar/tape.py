@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
     def sketch(self, v: Tensor) -> Tensor:
         """vᵀ Σ x δ of the region, (..., cols of the region), for v (..., rows of the matrix)."""
-        part = v[..., self.region.rows]
+        part = self.region.of_rows(v)
         if self.op.form.groups is not None and part.dim() == 1:
             part = part.unsqueeze(0)
         x, d = (t.to(v.dtype) for t in (self.x, self.d))
@@ -71,7 +71,7 @@ def judge(
         total = torch.zeros_like(got)
         for entry in entries:
             found = entry.sketch(v)
-            part = total[..., entry.region.cols]
+            part = entry.region.of_cols(total)
             part += found.reshape(part.shape)
         return total
 

@@ -58,13 +58,20 @@ class AnalogWeight(Placed):
             return EVERYWHERE
         groups, own = op.form.groups or 1, self.form.groups or 1
         alike = op.form.rows_first == self.form.rows_first and groups == own
-        if alike and cells.is_contiguous() and cells.numel() == root.numel():
-            if cells.shape[0] == root.shape[0]:
-                return EVERYWHERE
-        flat = cells if cells.dim() == 2 else cells.flatten(1)
+        # a plain weight of more dimensions than two has the last for its inputs
+        alike &= self.form.groups is not None or cells.shape[-1:] == root.shape[-1:]
+        if alike and not self.form.stack and not op.form.stack:
+            if cells.is_contiguous() and cells.numel() == root.numel():
+                if cells.shape[0] == root.shape[0]:
+                    return EVERYWHERE
         found = None
-        if groups == own == 1 and (flat is cells or flat.data_ptr() == cells.data_ptr()):
-            found = self.form.region(flat.mT if op.form.rows_first else flat, root)
+        if self.form.stack or op.form.stack:
+            if self.form.stack and op.form.groups is None:
+                found = self.form.region(cells, root)
+        elif groups == own == 1:
+            flat = cells if cells.dim() == 2 else cells.flatten(1)
+            if flat is cells or flat.data_ptr() == cells.data_ptr():
+                found = self.form.region(flat.mT if op.form.rows_first else flat, root)
         if found is None:
             raise TypeError(
                 f"{self.name}: a view of shape {tuple(cells.shape)} is no range of the rows and "
@@ -76,6 +83,8 @@ class AnalogWeight(Placed):
     @property
     def untouched(self) -> bool:
         """Whether nothing happens to a float weight, its input or its output on the way."""
+        if self.digital:
+            return True
         if not self.rehearsal.bare or self.mode.written:
             return False
         return self.matrix.column_gain is None and self.matrix.probe is None
@@ -202,13 +211,13 @@ class AnalogWeight(Placed):
             w: the weight as torch sees it.
             padding: the index whose errors are zero; None: none.
         """
-        count = self.matrix.lines[-1]
+        count = self.shape[0]
         op: Operation
         if torch.compiler.is_compiling():
             x, op = torch.nn.functional.one_hot(ids, count).to(w.dtype), Matmul()
         else:
             x, op = torch.ones(*ids.shape, 1, dtype=w.dtype, device=w.device), Lookup(ids, count)
-        y = self.read(x, w.mT, w, Region(transposed=True), op)
+        y = self.read(x, w.mT, w, Region(transposed=not self.form.rows_first), op)
         if padding is None:
             return y
         return torch.where((ids != padding).unsqueeze(-1), y, y.detach())
@@ -333,11 +342,17 @@ def _together(entries: list[Entry]) -> list[Entry]:
         op, x, d, region, made, _ = entry
         last = found[-1] if found else None
         if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
-            if last.x.shape[1:] == x.shape[1:] and last.d.shape[1:] == d.shape[1:]:
-                found[-1] = Entry(op, torch.cat([last.x, x]), torch.cat([last.d, d]), region, made)
+            k = op.along
+            if _but(last.x, k) == _but(x, k) and _but(last.d, k) == _but(d, k):
+                x, d = torch.cat((last.x, x), k), torch.cat((last.d, d), k)
+                found[-1] = Entry(op, x, d, region, made)
                 continue
         found.append(entry)
     return found
+
+
+def _but(t: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(n for k, n in enumerate(t.shape) if k != dim)
 
 
 @torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))

@@ -26,6 +26,8 @@ MODES: dict[str, xb.Mode] = {
     "in situ": xb.InSitu(rule=Watched()),  # of xb.Expected()
     "programmed": xb.Programmed(),
 }
+RECURRENT = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+OTHERS = (nn.Bilinear, nn.Embedding, nn.LinearCrossEntropyLoss)
 KINDS = (
     nn.Linear,
     nn.Conv1d,
@@ -39,6 +41,8 @@ KINDS = (
     nn.TransformerDecoderLayer,
     nn.TransformerEncoder,
     nn.Transformer,
+    *RECURRENT,
+    *OTHERS,
 )
 FUNCTIONS = (
     "linear",
@@ -126,6 +130,9 @@ def own_attentions() -> tuple[Case, ...]:
     )
 
 
+TABLES = (nn.Embedding, nn.EmbeddingBag)
+
+
 def spread(module: nn.Module) -> None:
     """Give the parameters that torch starts at 0 or 1 other values: biases, norms."""
     with torch.no_grad():
@@ -200,11 +207,17 @@ def samples_of(function: str) -> tuple[Case, ...]:
     return tuple(cases)
 
 
+TALK = (
+    *("enable_nested_tensor", "Support for mismatched", "Using padding='same'"),
+    "linear_cross_entropy: ``options`` ignored",
+)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """torch's remarks on its own fast paths and masks."""
     with warnings.catch_warnings():
-        for about in ("enable_nested_tensor", "Support for mismatched", "Using padding='same'"):
+        for about in TALK:
             warnings.filterwarnings("ignore", f".*{about}.*")
         yield
 
@@ -233,29 +246,39 @@ class Pair(NamedTuple):
         return xb.analog_weights(self.analog)
 
 
-def pair(digital: nn.Module, mode: xb.Mode, gains: bool = True) -> Pair:
+def pair(digital: nn.Module, mode: xb.Mode, gains: bool = True, example: Any = None) -> Pair:
     """Convert, give every output of every array a gain, and torch's weights the same."""
-    analog = xb.convert(digital, xb.Chip(), mode=mode, seed=0)
+    tables = ["*"] if isinstance(digital, TABLES) else []
+    analog = xb.convert(digital, xb.Chip(), mode=mode, seed=0, include=tables, example=example)
     digital = copy.deepcopy(digital)
+    for module in digital.modules():
+        if isinstance(module, nn.LinearCrossEntropyLoss):
+            module.options = None  # torch's chunked path has no second gradient
     factors: dict[str, Tensor] = {}
     weights = xb.analog_weights(analog) if gains else {}
     for number, (name, weight) in enumerate(weights.items()):
         parameter = digital.get_parameter(name)
         layer = digital.get_submodule(name.rpartition(".")[0])
         groups, back = getattr(layer, "groups", 1), getattr(layer, "transposed", False)
+        lines, lead = weight.matrix.lines, weight.form.stack
         channels = parameter.shape[1] * groups if back else parameter.shape[0]
+        if weight.form.groups is None:
+            channels = lines[-1] * (lines[0] if lead else 1)
         # irrational steps: no two outputs of a model have the same
         gain = 0.5 + (0.618034 * number + 0.754878 * torch.arange(channels).double()).frac()
         grouped, ones = gain.view(groups, -1), (1,) * (parameter.dim() - 2)
-        if back:
+        plain = weight.form.groups is None
+        if plain and weight.form.rows_first:
+            factor = gain.view(*parameter.shape[:-2], 1, -1) if lead else gain
+        elif plain and parameter.dim() > 2:
+            factor = gain.view(*parameter.shape[:-1], 1)
+        elif back:
             factor = grouped.repeat_interleave(parameter.shape[0] // groups, 0).unsqueeze(-1)
             factor = factor.view(*parameter.shape[:2], *ones)
             grouped = grouped.repeat_interleave(parameter[0, 0].numel(), 1)
         else:
             factor = gain.view(-1, 1, *ones)
-        lines = weight.matrix.lines
         weight.matrix.column_gain = grouped.reshape(*lines[:-2], lines[-1]).clone()
-        weight.matrix.column_offset = torch.zeros_like(weight.matrix.column_gain)
         with torch.no_grad():
             parameter.mul_(factor)
         factors[name] = factor
@@ -295,7 +318,8 @@ def measured(model: nn.Module, args: Any, kwargs: Any, mode: xb.Mode, evaluate: 
         penalty = sum(g.square().sum() for name, g in first.items() if name in leaves and g.numel())
         second = grads(penalty, asked)
     else:
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward()
         first, second = {name: zero(p.grad, p) for name, p in asked.items()}, {}
     found["gradient of input"] = {k: first[k].detach() for k in leaves}
     found["gradient of"] = {k: first[k].detach() for k in parameters}

@@ -28,9 +28,10 @@ from torch.func import functional_call
 
 import crossbar as xb
 
-LARGE = KINDS[KINDS.index(nn.MultiheadAttention) :]
-STRIDE = 11
-"""Of large modules every eleventh case is run in a mode, another one in each."""
+STRIDE = {nn.LinearCrossEntropyLoss: 101, nn.RNN: 7, nn.GRU: 5, nn.LSTM: 7}
+STRIDE |= dict.fromkeys(KINDS[KINDS.index(nn.MultiheadAttention) : KINDS.index(nn.RNN)], 11)
+LARGE = tuple(STRIDE)
+"""Of large modules one case in so many is run in a mode, another one in each."""
 
 mode_names = pytest.mark.parametrize("mode", MODES)
 both_ways = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -54,7 +55,7 @@ def check(cases: Sequence[Case], mode: str, gains: bool = True, bound: float = 1
 def sampled(kind: type, training: bool, mode: str) -> Sequence[Case]:
     cases = modules_of(kind, training)
     first = 2 * list(MODES).index(mode) + training
-    return cases[first::STRIDE] if kind in LARGE else cases
+    return cases[first :: STRIDE[kind]] if kind in LARGE else cases
 
 
 @kinds

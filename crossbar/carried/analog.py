@@ -10,9 +10,19 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 from torch._C._dynamo import eval_frame as _eval_frame
-from torch.optim import Optimizer
 
-from crossbar.carried.tables import CASTS, FREES, GATHERS, MAY_COPY, TURNS, UNREAD, VIEWS, writes
+from crossbar.carried.tables import (
+    CASTS,
+    FREES,
+    MAY_COPY,
+    TURNS,
+    VIEWS,
+    gathers,
+    optimiser,
+    qualified_name,
+    unreadable,
+    writes,
+)
 from crossbar.operations import Operation
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
@@ -24,7 +34,10 @@ plain = torch._C.DisableTorchFunctionSubclass
 
 
 def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a handler; it runs with dispatch off and returns NotImplemented to decline."""
+    """Register a handler; it runs with dispatch off and returns NotImplemented to decline.
+
+    An operator of another library goes by its name, `namespace::name`.
+    """
 
     def register(handler: Callable[..., Any]) -> Callable[..., Any]:
         PRODUCTS.update({function: handler for function in functions if function is not None})
@@ -49,8 +62,10 @@ class Analog(Tensor):
         """See the class."""
         kwargs = dict(kwargs) if kwargs else {}
         with plain():
-            handler = PRODUCTS.get(func)
-            if handler is not None and not _generated(kwargs):
+            operator = qualified_name(func)  # "" of torch's own functions
+            handler = PRODUCTS.get(operator or func)
+            written_by_a_compiler = (operator or "out" in kwargs) and _generated()
+            if handler is not None and not written_by_a_compiler:
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:
@@ -60,9 +75,9 @@ class Analog(Tensor):
                 return _viewed(func, args, kwargs)
             elif writes(func, args, kwargs):
                 _written(args, kwargs)
-            elif func in UNREAD or _namespace(func) not in _OURS:
+            elif unreadable(func) and not written_by_a_compiler:
                 if any(not is_copy(w) for w in handles(args, kwargs)):
-                    raise unread(getattr(func, "__name__", str(func)))
+                    raise unread(operator or getattr(func, "__name__", str(func)))
             return _computed(func, func(*args, **kwargs), args, kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -100,6 +115,7 @@ class AnalogView(Analog):
     free: bool  # detached: what is computed of it are plain numbers
     root: Tensor  # the whole weight, as torch sees it
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
+    taken: tuple[Tensor, Any] | None  # of a copy w[index] of a stack's matrices: index and w
 
 
 def unread(what: str) -> TypeError:
@@ -124,20 +140,23 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     A float weight is read as it was computed (standardised, masked, merged with an adapter); of
     written cells no product with it exists, and a later product refuses it by name.
     """
+    if isinstance(out, (tuple, list)) and gathers(func) and not hasattr(out, "_fields"):
+        return type(out)(_computed(func, each, args, kwargs) for each in out)
     if not isinstance(out, Tensor) or isinstance(out, Analog) or not out.is_floating_point():
         return out
     name = getattr(func, "__name__", "")
     if name == "__get__" or name.endswith("_like") or name.startswith("new_"):
         return out
+    gathered = gathers(func)
     for w in handles(args, kwargs):
-        alike = w.shape == out.shape or name in GATHERS
+        alike = w.shape == out.shape or gathered
         if not alike or out.dim() < 2 or (type(w) is AnalogView and w.free):
             continue
         if any(out is t for t in args):  # written in place
             return out
-        if not torch.is_grad_enabled() and (name == "clone" or _optimiser() is not None):
+        if not torch.is_grad_enabled() and (name == "clone" or optimiser() is not None):
             return out
-        if w.analog.mode.written or is_copy(w) or name in GATHERS:
+        if w.analog.mode.written or is_copy(w) or gathered:
             return wrapped(out, w.analog, out)
         return wrapped(out, w.analog, out, out)
     return out
@@ -151,19 +170,17 @@ _eval_frame.set_code_exec_strategy(
     _eval_frame._FrameExecStrategy(_SKIP, _SKIP),
 )
 
-_OURS = ("aten", "prim", "prims", "crossbar", "mkldnn", "mkl", "inductor", "quantized")
 
-
-def _generated(kwargs: dict[str, Any]) -> bool:
-    """Whether code that inductor wrote multiplies: what it was traced from has read already."""
-    if kwargs.get("out") is None:
+def _generated() -> bool:
+    """Whether code that a compiler wrote is calling: what it was traced from has read already."""
+    if torch.compiler.is_compiling():
         return False
-    return "extern_kernels" in sys._getframe(2).f_globals
-
-
-def _namespace(func: Any) -> str:
-    name = getattr(func, "_qualified_op_name", None) or getattr(func, "_name", None)
-    return name.split("::")[0] if isinstance(name, str) and "::" in name else "aten"
+    frame, depth = sys._getframe(2), 0
+    while frame is not None and depth < 4:
+        if "extern_kernels" in frame.f_globals or frame.f_code.co_filename.startswith("<eval_with"):
+            return True
+        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
+    return False
 
 
 def is_analog(parameter: Any) -> TypeGuard[Analog]:
@@ -220,7 +237,7 @@ def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = 
     """
     with plain():
         found: Any = value.as_subclass(AnalogView)
-        found.analog, found.free = analog, False
+        found.analog, found.free, found.taken = analog, False, None
         found.root = value if root is None else root
         found.cells = value if root is None else cells
         return found
@@ -265,7 +282,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(w, Analog) or out is w:
         return out
     if type(w) is AnalogView and w.cells is None:
-        return _wrapped_all(out, out, w.analog, w.root, copied=True)
+        made = _wrapped_all(out, out, w.analog, w.root, copied=True)
+        return _turned(made, w, func, args, kwargs)
     analog, root, cells = parts(w)
     free = func in FREES or (type(w) is AnalogView and w.free)
     if func in CASTS:
@@ -275,7 +293,25 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with torch.no_grad():
         again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
     made = _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
+    if func is Tensor.__getitem__ and analog.form.stack and w.dim() == 3:
+        index = args[1]
+        if isinstance(index, Tensor) and index.dim() == 1 and not index.is_floating_point():
+            if index.dtype != torch.bool:
+                made.taken = (index, w)
     return _freed(made, free)
+
+
+def _turned(made: Any, w: AnalogView, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A view of w[index], as that of every matrix of the stack it was taken from."""
+    if w.taken is None or not isinstance(made, AnalogView):
+        return made
+    index, stack = w.taken
+    again = _viewed(func, (stack, *args[1:]), kwargs)
+    before, after = parts(stack)[2], again.cells if type(again) is AnalogView else None
+    same = after is not None and after.dim() == 3 and after.stride(0) == before.stride(0)
+    if same and len(stack) == len(again) and made.shape[1:] == again.shape[1:]:
+        made.taken = (index, again)
+    return made
 
 
 def _freed(out: Any, free: bool) -> Any:
@@ -334,24 +370,13 @@ def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for w in handles(args, kwargs):
         analog = w.analog
         analog.dirty = True
-        step = _optimiser() if analog.mode.written else None
+        step = optimiser() if analog.mode.written else None
         if step is not None and not getattr(step, "pulses", False):
             raise TypeError(
                 f"{type(step).__name__} would write numbers into {analog.name}, whose cells take "
                 "pulses: train in-situ weights with crossbar.InSituSGD(model, lr), or convert "
                 "with mode=HardwareAware() for this optimiser"
             )
-
-
-def _optimiser() -> Optimizer | None:
-    """The optimiser that is stepping now, further up the stack."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        step = frame.f_locals.get("self")
-        if isinstance(step, Optimizer) and frame.f_code.co_name != "zero_grad":
-            return step
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 def _same(values: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def _slice(x: Tensor, w: Any, b: Tensor | None, first: int, last: int) -> Tensor
     return y if bias is None else y + bias.to(y.dtype)
 
 
-def _bound(function: Any, **names: Any) -> Any:
+def bound(function: Any, **names: Any) -> Any:
     """A function of torch's with other things under some of its global names."""
     return types.FunctionType(
         function.__code__,
@@ -51,12 +51,12 @@ def _bound(function: Any, **names: Any) -> Any:
     )
 
 
-_body = _bound(
+_body = bound(
     F.multi_head_attention_forward,
     has_torch_function=lambda _: False,
     linear=linear,
     _in_projection_packed=_packed,
-    _in_projection=_bound(getattr(F, "_in_projection"), linear=linear),  # noqa: B009
+    _in_projection=bound(getattr(F, "_in_projection"), linear=linear),  # noqa: B009
 )
 
 

@@ -106,5 +106,5 @@ for _n, _forward, _back in (
     (2, F.conv2d, F.conv_transpose2d),
     (3, F.conv3d, F.conv_transpose3d),
 ):
-    product(_forward)(_convolution(_n))
-    product(_back)(_transposed(_n))
+    product(_forward, f"aten::conv{_n}d")(_convolution(_n))
+    product(_back, f"aten::conv_transpose{_n}d")(_transposed(_n))

@@ -282,9 +282,11 @@ def owner(base: type, names: tuple[str, ...]) -> type:
     if issubclass(base, Owner):
         base = base._analog_base  # type: ignore[attr-defined]
     known = DROP_INS.get(base)
-    if known is not None and known._analog_names == names:  # type: ignore[attr-defined]
+    if known is None:
+        return type(f"Analog{base.__name__}", (Owner, base), made(base, names))
+    if known._analog_names == names:  # type: ignore[attr-defined]
         return known
-    return type(f"Analog{base.__name__}", (Owner, base), made(base, names))
+    return type(known.__name__, (known,), {**made(base, names), "__doc__": known.__doc__})
 
 
 DROP_INS: dict[type, type] = {}
@@ -294,7 +296,18 @@ DROP_INS: dict[type, type] = {}
 def made(base: type, names: tuple[str, ...]) -> dict[str, Any]:
     """What an owner class has: its base, its weights' names, a property for each."""
     space: dict[str, Any] = {name: _property(name) for name in names}
+    if issubclass(base, nn.RNNBase):
+        space["_flat_weights"] = property(_as_read, _as_kept)
     return {"_analog_base": base, "_analog_names": names, "__module__": base.__module__, **space}
+
+
+def _as_read(module: Any) -> list[Any]:
+    """What a recurrent forward hands its kernel: its weights by name, as they are read."""
+    return [getattr(module, name, None) for name in module._flat_weights_names]
+
+
+def _as_kept(module: Any, value: list[Any]) -> None:
+    module.__dict__["_flat_weights"] = value
 
 
 def _remade(base: type, names: tuple[str, ...]) -> Any:
@@ -332,6 +345,8 @@ def disown(module: Any) -> None:
     del module._modules[CHILD]
     module.__dict__.pop("_carried")
     module.__class__ = kind
+    if isinstance(module, nn.RNNBase):
+        module._init_flat_weights()
     hooks = module._load_state_dict_post_hooks
     for key in [k for k, hook in hooks.items() if hook is _loaded]:
         del hooks[key]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossbar.carried.analog import Analog, is_copy, parts, product, read, unread
+from crossbar.carried.experts import stacked, taken
 from crossbar.operations import Matmul
 
 MATMUL = Matmul()
@@ -20,7 +21,7 @@ def digital(t: Any) -> Any:
     return t.as_subclass(Tensor) if isinstance(t, Analog) else t
 
 
-@product(F.linear)
+@product(F.linear, "aten::linear")
 def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # noqa: A002
     if not isinstance(weight, Analog):
         return NotImplemented
@@ -51,6 +52,8 @@ def _rows(x: Tensor, w: Any, cells: Tensor | None = None) -> Tensor:
 
 def _by(x: Tensor, w: Any) -> Any:
     """x @ w for a handle w on the right."""
+    if is_copy(w) and w.taken is not None:
+        return taken(x, w)
     analog, root, cells = parts(w)
     if w.dim() == 1:  # a sum with one row or column of the weight
         view, own = w.unsqueeze(0), cells.unsqueeze(0)
@@ -58,7 +61,7 @@ def _by(x: Tensor, w: Any) -> Any:
         return analog.read(x, view, root, region, MATMUL).squeeze(-1)
     lead = [n for n in range(w.dim() - 2) if w.shape[n] != 1 and cells.stride(n) != 0]
     if lead:
-        raise unread("a product with a stack of matrices")
+        return stacked(x, w)
     if w.dim() > 2:  # a weight expanded over a batch
         first = (0,) * (w.dim() - 2)
         shape = torch.broadcast_shapes(x.shape[:-2], w.shape[:-2]) if x.dim() > 1 else w.shape[:-2]
@@ -71,32 +74,39 @@ def _by(x: Tensor, w: Any) -> Any:
 def _matmul(a: Any, b: Any) -> Any:
     if isinstance(b, Analog):
         return _by(digital(a), b)
+    if isinstance(a, Analog) and is_copy(a) and a.taken is not None:
+        return taken(digital(b).mT, a, left=True).mT
     if not isinstance(a, Analog) or is_copy(a):  # of looked-up rows: vectors, not a weight
         return NotImplemented
+    analog, root, cells = parts(a)
     if b.dim() == 1:
-        analog, root, cells = parts(a)
+        if a.dim() == 1:
+            return _by(digital(b), a)
         if a.dim() != 2:
-            if a.dim() == 1:
-                return _by(digital(b), a)
-            raise unread("a product with a stack of matrices")
+            return stacked(digital(b), a, left=True)
         region = analog.region(cells, root, MATMUL)
         return analog.read(digital(b), a, root, region, MATMUL)
     if a.dim() == 1:
         return _by(digital(b).mT, a)
-    if a.dim() != 2:
-        raise unread("a product with a stack of matrices")
-    analog, root, cells = parts(a)
+    if a.dim() > 2 and any(a.shape[n] != 1 and cells.stride(n) for n in range(a.dim() - 2)):
+        return stacked(digital(b).mT, a, left=True).mT
+    if a.dim() > 2:  # a weight expanded over a batch
+        first = (0,) * (a.dim() - 2)
+        shape = torch.broadcast_shapes(b.shape[:-2], a.shape[:-2])
+        b = b.expand(*shape, *b.shape[-2:])
+        a, cells = a[first], cells[first]
     region = analog.region(cells, root, MATMUL)
     return analog.read(digital(b).mT, a, root, region, MATMUL).mT
 
 
-@product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
+@product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.linalg.matmul)
+@product(torch.mm, Tensor.mm, torch.mv, Tensor.mv, "aten::mm", "aten::mv", "aten::matmul")
 def _product(input: Any, other: Any = None, **kwargs: Any) -> Any:  # noqa: A002
     other = next(iter(kwargs.values())) if other is None and kwargs else other
     return _matmul(input, other)
 
 
-@product(torch.bmm, Tensor.bmm)
+@product(torch.bmm, Tensor.bmm, "aten::bmm")
 def _batched(input: Any, mat2: Any) -> Any:  # noqa: A002
     return _matmul(input, mat2)
 
@@ -109,7 +119,8 @@ def _product_right(self: Any, other: Any) -> Any:
         raise RuntimeError(str(error)) from error
 
 
-@product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot)
+@product(torch.dot, Tensor.dot, torch.inner, Tensor.inner, torch.vdot, Tensor.vdot)
+@product("aten::dot", "aten::inner", "aten::vdot")
 def _inner(input: Any, other: Any) -> Any:  # noqa: A002
     if not isinstance(other, Analog):
         input, other = other, input  # noqa: A001
@@ -120,17 +131,50 @@ def _inner(input: Any, other: Any) -> Any:  # noqa: A002
     raise unread("an inner product with a stack of matrices")
 
 
-@product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv)
-def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:  # noqa: A002
-    y = _matmul(mat1, mat2)
+@product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv, torch.baddbmm, Tensor.baddbmm)
+@product("aten::addmm", "aten::addmv", "aten::baddbmm")
+def _addmm(input: Any, *factors: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Any:  # noqa: A002
+    return _added(input, _matmul(*factors, *named.values()), beta, alpha)
+
+
+@product(torch.addbmm, Tensor.addbmm, "aten::addbmm")
+def _addbmm(input: Any, *factors: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Any:  # noqa: A002
+    y = _matmul(*factors, *named.values())
+    return y if y is NotImplemented else _added(input, y.sum(0), beta, alpha)
+
+
+def _added(to: Any, y: Any, beta: Any, alpha: Any) -> Any:
     if y is NotImplemented:
         return y
     y = y if alpha == 1 else y * alpha
-    added = digital(input)
+    if beta == 0:  # whatever is not a number there is ignored
+        return y.expand(torch.broadcast_shapes(to.shape, y.shape))
+    added = digital(to)
     return y + (added if beta == 1 else added * beta).to(y.dtype)
 
 
-@product(torch.einsum)
+@product(torch.chain_matmul)
+def _chained(*matrices: Any) -> Any:
+    return _chain(matrices)
+
+
+@product(torch.linalg.multi_dot)
+def _chain(tensors: Any) -> Any:
+    """From an end that is no weight: two weights in a row have no product on arrays."""
+    tensors, back = list(tensors), False
+    if isinstance(tensors[0], Analog):
+        tensors, back = tensors[::-1], True
+    total = tensors[0]
+    if isinstance(total, Analog):
+        raise unread("a product of analog weights with each other")
+    for each in tensors[1:]:
+        pair = (each, total) if back else (total, each)
+        found = _matmul(*pair)
+        total = torch.matmul(*pair) if found is NotImplemented else found
+    return total
+
+
+@product(torch.einsum, "aten::einsum")
 def _einsum(equation: Any, *operands: Any) -> Any:
     """Sums over one weight: its dimensions that the others share, and those it brings."""
     if not isinstance(equation, str):

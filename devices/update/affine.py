@@ -18,6 +18,7 @@ from torch import Tensor
 from devices.draw import Draw
 from devices.part import Pulses
 from devices.trees import pick
+from devices.update import fused
 from devices.update.clip import Bound, clip_move
 from devices.update.closed import Two, moved
 from devices.update.moments import largest
@@ -177,6 +178,8 @@ def _closed(
     sigma_add: float,
     size: float,
 ) -> Tensor:
+    cycle = sigma_c2c**2
+    if fused.fits(g, pulses, size):
+        return fused.near(g, k, at, pulses, draw, cycle, sigma_add**2)
     add = g.new_tensor(sigma_add**2) if sigma_add else None
-    steps, slopes, cycle = k.steps(g, at), k.slopes(), sigma_c2c**2
-    return moved(g, steps, slopes, pulses, draw, cycle=cycle, add=add, size=size)
+    return moved(g, k.steps(g, at), k.slopes(), pulses, draw, cycle=cycle, add=add, size=size)

@@ -27,11 +27,7 @@ class ExpStep(CurvedStep):
     Args:
         dg_min: mean prefactor of the steps [S], > 0; `step` gives the mean step at mid-window.
         up_down: imbalance u of the prefactors, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the prefactor from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
+        sigma_c2c, sigma_d2d (of the prefactor), sigma_up_down, sigma_bounds: see `NominalStep`.
         sigma_add: noise of each pulse in units of dg_min.
         sigma_state: noise of each pulse relative to g − g_min. The three standard deviations add.
         A_up: amplitude A↑ of the potentiation exponential.

@@ -45,6 +45,19 @@ class NominalStep(Update):
 
     Every cell draws its own step, imbalance and bounds; the law turns them into the coefficients of
     its equation (`_coefficients`), whose leaf carries the bounds as `low` and `high`.
+
+    Args:
+        dg_min: nominal step [S], > 0; the law says where in the window.
+        up_down: imbalance u of the two directions, in [−2, 2]: steps (1 ± u/2) dg_min.
+        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
+        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
+        sigma_up_down: spread of u/2 from cell to cell (absolute).
+        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
+            where the two differ.
+        sigma_add: additive noise of each pulse, in units of dg_min.
+
+    Raises:
+        ValueError: a field out of range; at fabrication a step above the window.
     """
 
     dg_min: float

@@ -27,12 +27,7 @@ class PiecewiseStep(CurvedStep):
     Args:
         dg_min: unit of the tables [S], > 0; `step` gives the mean of both tables over the window.
         up_down: imbalance u applied on top of the tables, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
         up: at least two factors >= 0, not all zero, of the potentiation step from g_min to g_max.
         down: the same of the depression step, again listed from g_min to g_max.
 

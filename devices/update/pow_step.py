@@ -28,12 +28,7 @@ class PowStep(CurvedStep):
     Args:
         dg_min: mean step at mid-window [S], > 0.
         up_down: imbalance u of the two directions, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
         gamma_up: exponent γ↑ >= 0.
         gamma_down: exponent γ↓ >= 0.
         sigma_gamma: spread of both exponents from cell to cell (absolute, clipped at 0).

@@ -28,12 +28,7 @@ class QuerliozStep(CurvedStep):
     Args:
         dg_min: mean largest step [S], > 0; `step` gives the mean step at mid-window.
         up_down: imbalance u of the two directions, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
         beta_up: decay β↑ >= 0 of the potentiation step.
         beta_down: decay β↓ >= 0 of the depression step.
 

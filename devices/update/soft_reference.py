@@ -33,12 +33,7 @@ class SoftBoundsReference(AffineStep):
     Args:
         dg_min: mean step at v = g_mid [S], > 0 and at most half the window.
         up_down: imbalance u of the two directions there, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
         sigma_log: lognormal spread of the step, of ln(step), on top of sigma_d2d; the median stays.
         reference: offset of the reference, relative to half the window.
         sigma_reference: spread of the reference from cell to cell, relative to half the window.
@@ -65,6 +60,11 @@ class SoftBoundsReference(AffineStep):
         at_least("sigma_reference", self.sigma_reference, 0)
         if not isinstance(self.subtract, bool):
             raise TypeError(f"subtract must be True or False, got {self.subtract!r}")
+
+    def step(self, window: Window) -> float:
+        """Mean step at g = g_mid, where the reference puts weight zero [S]."""
+        place = self.reference + (self.up_down / 2 if self.subtract else 0.0)  # of v, −1 … 1
+        return self.dg_min * (1 - self.up_down / 2 * place)
 
     def _coefficients(self, window: Window, steps: Steps, factor: Factor) -> Affine:
         up, down, low, high, _ = steps.whole

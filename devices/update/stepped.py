@@ -62,12 +62,7 @@ class ConstantStep(AffineStep):
     Args:
         dg_min: mean step [S], > 0 and at most the window.
         up_down: imbalance u of the two directions, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
 
     Raises:
         ValueError: a field out of range; at fabrication a step above the window.
@@ -92,12 +87,7 @@ class LinearStep(AffineStep):
     Args:
         dg_min: mean step at mid-window [S], > 0 and at most the window.
         up_down: imbalance u of the two directions at mid-window, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
         gamma_up: slope γ↑ in [0, 1].
         gamma_down: slope γ↓ in [0, 1].
         sigma_gamma: spread of both slopes from cell to cell (absolute, clipped to [0, 1]).
@@ -149,12 +139,7 @@ class SoftBounds(AffineStep):
     Args:
         dg_min: mean step at mid-window [S], > 0 and at most the window.
         up_down: imbalance u of the two directions at mid-window, in [−2, 2].
-        sigma_c2c: cycle-to-cycle noise of each pulse, relative to the actual step.
-        sigma_d2d: spread of the step from cell to cell, relative (normal, clipped at 0).
-        sigma_up_down: spread of u/2 from cell to cell (absolute).
-        sigma_bounds: spread of each bound's distance from mid-window, relative; a pair (low, high)
-            where the two differ.
-        sigma_add: additive noise of each pulse, in units of dg_min.
+        sigma_c2c, sigma_d2d, sigma_up_down, sigma_bounds, sigma_add: see `NominalStep`.
 
     Raises:
         ValueError: a field out of range; at fabrication a step above the window.
