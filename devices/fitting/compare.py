@@ -128,7 +128,10 @@ def compare(
     cells = traces.cells > 1
     folds = _folds(traces)
     # as many nodes as traces can bear: without unseen ramps they would follow the noise
-    plans = [(f, False) for f in families if folds or len(f.names) <= 12]
+    bear = 32 if folds else 12
+    few = 2 + int(traces.seen.sum()) // 6
+    plans = [(f, False) for f in families if len(f.names) <= min(bear, few)]
+    plans = plans or [(f, False) for f in families[:1]]
     if walls is not None:
         # offered always, hard ends would also explain ramps whose step varies
         plans += [(f, True) for f in families if isinstance(f, Affine) and f.name != "AbruptReset"]

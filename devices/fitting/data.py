@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,25 +16,9 @@ from devices.fitting.files import pulses_in
 from devices.fitting.reading import Reading, Reads
 from devices.part import Pulses
 
-LONGEST = 256
-"""Reads in a block: a longer trace is cut, and each block starts from its own first read."""
-
-GAP = 64
-"""Pulses without a read after which a trace starts anew."""
-
-UP, DOWN, NOTHING = 0, 1, 2
-
 
 class Unidentified(ValueError):
     """The data cannot tell a parameter."""
-
-
-class Blocks(NamedTuple):
-    """Traces side by side, one pulse or one repeated read a row; padded at the end."""
-
-    y: Tensor  # (times, blocks) conductance read [S], NaN where there is none; the first is a read
-    kind: Tensor  # (times, blocks) int64, what came before that read: UP, DOWN or NOTHING
-    cell: Tensor  # (blocks,) index of the cell, ascending
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,60 +204,7 @@ class PulseData:
         cycle, pulse, sign, g = (c[index] for c in (self.cycle, self.pulse, self.polarity, self.g))
         return PulseData(tuple(self.cell[i] for i in keep), cycle, pulse, sign, g, self.notes)
 
-    def blocks(self) -> Blocks:
-        """The traces on a grid of pulses, cut into blocks of at most `LONGEST` reads."""
-        code, order = self._order()
-        cycle = self.cycle[order]
-        pulse, sign, g = self.pulse[order], self.polarity[order], self.g[order]
-        same = (code[1:] == code[:-1]) & (cycle[1:] == cycle[:-1])
-        ahead = torch.where(same, pulse[1:] - pulse[:-1], 1)
-        if bool((ahead < 0).any()):
-            i = int(torch.nonzero(ahead < 0)[0]) + 1
-            raise ValueError(
-                f"pulse must ascend within a cycle, but goes from {int(pulse[i - 1])} to "
-                f"{int(pulse[i])} in cell {self.cells[int(code[i])]}, cycle {int(cycle[i])}"
-            )
-        bad = same & (ahead > 0) & (sign[1:] == 0)
-        if bool(bad.any()):
-            i = int(torch.nonzero(bad)[0]) + 1
-            raise ValueError(
-                f"pulse {int(pulse[i])} of cell {self.cells[int(code[i])]}, cycle "
-                f"{int(cycle[i])} has no polarity"
-            )
-        new = torch.cat([torch.tensor([True]), ~same | (ahead > GAP)])
-        cuts = [*torch.nonzero(new).flatten().tolist(), len(g)]
-        pieces: list[tuple[int, Tensor, Tensor]] = []
-        for start, stop in zip(cuts, cuts[1:], strict=False):
-            grid, kind = _on_rows(pulse[start:stop], sign[start:stop], g[start:stop])
-            parts = -(-len(grid) // LONGEST)
-            size = -(-len(grid) // parts)
-            for first in range(0, len(grid), size):
-                seen = torch.nonzero(~grid[first : first + size].isnan()).flatten()
-                if len(seen) > 1:
-                    keep = slice(first + int(seen[0]), first + int(seen[-1]) + 1)
-                    pieces.append((int(code[start]), grid[keep], kind[keep]))
-        if not pieces:
-            raise ValueError("no two reads with a pulse between them")
-        pad = torch.nn.utils.rnn.pad_sequence
-        return Blocks(
-            pad([p[1] for p in pieces], padding_value=math.nan),
-            pad([p[2] for p in pieces], padding_value=NOTHING),
-            torch.tensor([p[0] for p in pieces]),
-        )
-
 
 def _stable_order(code: Tensor, cycle: Tensor) -> Tensor:
     order = torch.argsort(cycle, stable=True)
     return order[torch.argsort(code[order], stable=True)]
-
-
-def _on_rows(pulse: Tensor, sign: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Reads and kinds of one trace with one row per pulse, and one per read without a pulse."""
-    ahead = pulse.diff()
-    at = torch.cat([torch.zeros(1, dtype=torch.int64), ahead.clamp(min=1).cumsum(0)])
-    grid = torch.full((int(at[-1]) + 1,), math.nan, dtype=torch.float64)
-    grid[at] = torch.where(g.isfinite(), g, math.nan)
-    kind = torch.where(sign > 0, UP, DOWN)
-    kind[1:][ahead == 0] = NOTHING
-    kind[0] = NOTHING
-    return grid, kind[torch.searchsorted(at, torch.arange(len(grid)))]

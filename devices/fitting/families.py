@@ -14,7 +14,9 @@ import numpy as np
 
 from devices.fitting.traces import Array
 
-NODES = np.linspace(-0.75, 1.75, 2001)
+NODES = np.linspace(-0.75, 1.75, 1001)
+SPACING = float(NODES[1] - NODES[0])
+
 FLOOR = 1e-7
 """Smallest step, in units of x."""
 
@@ -54,12 +56,12 @@ class Family(ABC):
         for up in (True, False):
             step = np.maximum(self.size(theta, NODES, up), FLOOR)
             signed = step if up else -step
-            slope = np.clip(np.gradient(signed, NODES), -0.98, 50.0)
+            slope = np.clip(np.gradient(signed, SPACING), -0.98, 50.0)
             flat = np.abs(slope) < 1e-6
             ratio = np.where(flat, 1.0, np.log1p(slope) / np.where(flat, 1.0, slope))
             speed = step * ratio
             inverse = 1 / speed
-            gaps = (inverse[1:] + inverse[:-1]) / 2 * np.diff(NODES)
+            gaps = (inverse[1:] + inverse[:-1]) * (SPACING / 2)
             out.append((np.r_[0.0, np.cumsum(gaps)], speed))
         return tuple(out)
 

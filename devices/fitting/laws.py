@@ -28,6 +28,9 @@ from devices.update.stepped import ConstantStep, LinearStep, SoftBounds
 TABLE = 31
 """Nodes of a piecewise step that stands for another curve."""
 
+INSIDE = 0.1
+"""How far inside the range of the reads, which noise widens, a soft bound may lie."""
+
 Fields = dict[str, float]
 
 
@@ -47,7 +50,7 @@ class Frame:
 
     def siemens(self, x: float) -> float:
         """x as a conductance, a rounding below 0 as 0."""
-        g = self.low + self.span * x
+        g = float(self.low + self.span * x)
         return 0.0 if -1e-12 * self.span < g < 0 else g
 
 
@@ -222,8 +225,8 @@ def holds(name: str, own: Fields, at: Frame) -> str | None:
     if g_max > 1:
         return f"its steps would vanish at {g_max:.3g} S, above 1 S"
     if name == "SoftBounds" and (
-        g_min > at.siemens(at.x_min + 0.02 * at.width)
-        or g_max < at.siemens(at.x_max - 0.02 * at.width)
+        g_min > at.siemens(at.x_min + INSIDE * at.width)
+        or g_max < at.siemens(at.x_max - INSIDE * at.width)
     ):
         return "its bounds lie inside the range of the reads"
     for way in ("up", "down"):
@@ -251,10 +254,7 @@ def built(
     said = ""
     if name == "AbruptReset":
         assert isinstance(family, Abrupt)
-        both = Affine("affine")
-        rise = np.array([theta[0], theta[1], theta[0], -theta[1]])
-        law, window, said = built(named(both, rise, at), both, rise, at, noise)
-        return AbruptReset(law), window, said
+        return _abrupt(family, theta, at, noise)
     own = FIELDS[name](family, theta, at)
     why = holds(name, own, at)
     if why is not None and name == "SoftBounds":
@@ -272,6 +272,31 @@ def built(
     if name == "NeuroSim":
         return _neurosim(family, theta, at, own, noise)
     return LAWS[name](**{k: float(v) for k, v in (own | noise).items()}), window, said
+
+
+def _abrupt(
+    family: Abrupt, theta: Array, at: Frame, noise: Fields
+) -> tuple[Update, tuple[float, float], str]:
+    """A RESET ends at g_min and half-normally above it, so g_min lies below its mean level."""
+    noise = noise.copy()
+    scatter = noise.pop("scatter")
+    sigma = scatter / np.sqrt(1 - 2 / np.pi)
+    a, b = family.line(theta, True)
+    top = -a / b if b < 0 and abs(-a / b - at.x_max) < INSIDE * at.width else at.x_max
+    bottom = max(float(theta[2]) - np.sqrt(2 / np.pi) * sigma, -at.low / at.span)
+    own = Frame(at.low, at.span, bottom, top)
+    both = Affine("affine")
+    rise = np.array([theta[0], theta[1], theta[0], -theta[1]])
+    rising = _piecewise(both, rise, own, noise)
+    flat = linear(both, rise, own)
+    law: Update = rising
+    if holds("LinearStep", flat, own) is None:
+        law = LinearStep(**(flat | noise))
+    return (
+        AbruptReset(law, sigma=float(sigma / own.width)),
+        (own.siemens(bottom), own.siemens(top)),
+        "",
+    )
 
 
 def _piecewise(family: Family, theta: Array, at: Frame, noise: Fields) -> PiecewiseStep:

@@ -175,6 +175,7 @@ def law_parameters(
     for (k, value), error in zip(own.items(), errors, strict=True):
         floor, top = RANGES.get(k, (-np.inf, np.inf))
         low, high = max(value - reach * error, floor), min(value + reach * error, top)
+        value, low, high = float(value), float(low), float(high)
         out[k] = Parameter(value, low, high, "S" if k in SIEMENS else "")
     return out
 
@@ -208,6 +209,8 @@ def made(
             part = Part(fixed[k], fixed[k], fixed[k])
         own[k] = part.value
         parameters[k] = scaled(part)
+    if name == "AbruptReset":
+        own["scatter"] = _reset_scatter(shot, noise.parts["read"].value)
     law, ends, why = built(name, shot.family, shot.theta, at, own)
     said += [words for words in (why, few) if words]
     span = shot.traces.span
@@ -216,10 +219,10 @@ def made(
     if proportional:
         reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
         unit = float(np.sqrt(np.mean(np.square(reads))))
-        read = ProportionalRead(part.value * span / unit)
+        read = ProportionalRead(float(part.value * span / unit))
     else:
         unit = ends[1] - ends[0]
-        read = GaussianRead(part.value * span / unit)
+        read = GaussianRead(float(part.value * span / unit))
     parameters["read"] = scaled(part, span / unit)
     split = {
         "read": scaled(noise.parts["read"], span, "S"),
@@ -233,9 +236,17 @@ def made(
     return Device(*ends, update=law, read=read), parameters, split, said
 
 
+def _reset_scatter(shot: Shot, read: float) -> float:
+    """Standard deviation of the level after a RESET, without read noise, in units of x."""
+    traces = shot.traces
+    levels = traces.y[(traces.n > 0) & ~traces.up & traces.seen]
+    return float(np.sqrt(max(levels.var() - read**2, 0.0))) if len(levels) > 1 else 0.0
+
+
 def scaled(part: Part, unit: float = 1.0, name: str = "") -> Parameter:
     """A noise in another unit."""
-    return Parameter(part.value * unit, part.low * unit, part.high * unit, name)
+    value, low, high = (float(v * unit) for v in (part.value, part.low, part.high))
+    return Parameter(value, low, high, name)
 
 
 def _noise_fields(
