@@ -1,16 +1,31 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
 from crossbar import spice as spice
+from crossbar.arrays import Figures as Figures
+from crossbar.arrays import complex_matrix as complex_matrix
+from crossbar.arrays import figures as figures
+from crossbar.arrays import linear_operator as linear_operator
+from crossbar.arrays import matrix as matrix
+from crossbar.arrays import read_back as read_back
 from crossbar.carried import Analog as Analog
 from crossbar.chip import Chip as Chip
 from crossbar.clipping import Clip as Clip
 from crossbar.compensation import calibrate_columns as calibrate_columns
 from crossbar.compensation import predistort as predistort
 from crossbar.compensation import reorder as reorder
+from crossbar.complexes import ComplexMatrix as ComplexMatrix
 from crossbar.conversion import convert as convert
 from crossbar.converters import ADC as ADC
 from crossbar.converters import DAC as DAC
+from crossbar.converters import SAR as SAR
 from crossbar.converters import Converter as Converter
+from crossbar.converters import Cyclic as Cyclic
+from crossbar.converters import Flash as Flash
+from crossbar.converters import LevelNoise as LevelNoise
+from crossbar.converters import MeasuredADC as MeasuredADC
+from crossbar.converters import Pipeline as Pipeline
+from crossbar.converters import Ramp as Ramp
+from crossbar.converters import SerialDAC as SerialDAC
 from crossbar.drift import Aged as Aged
 from crossbar.drift import ColumnCompensation as ColumnCompensation
 from crossbar.drift import Compensation as Compensation
@@ -32,7 +47,6 @@ from crossbar.mappings import Slices as Slices
 from crossbar.maps import load_maps as load_maps
 from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix
-from crossbar.matrix import matrix as matrix
 from crossbar.model import advance as advance
 from crossbar.model import analog_weights as analog_weights
 from crossbar.model import program as program
@@ -84,6 +98,7 @@ from crossbar.pulses import Sequential as Sequential
 from crossbar.quantise import quantize as quantize
 from crossbar.ranges import Calibrated as Calibrated
 from crossbar.ranges import Fixed as Fixed
+from crossbar.ranges import Managed as Managed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range
 from crossbar.read import Probe as Probe

@@ -17,6 +17,7 @@ from crossbar.port import Port
 from crossbar.pulses import Scheme
 from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
+from crossbar.solve import Solution, solve
 from crossbar.states import Writer, writing
 from crossbar.streams import WRITE, Streams
 from crossbar.transposed import Transposed, columns_of
@@ -49,6 +50,7 @@ class Matrix(nn.Module):
         self.streams = Streams(seed)
         self.cells: Cells | None = None
         self.probe: Probe | None = None
+        self.exact: Tensor | None = None  # (m, n) what `matrix` wrote, until cells are pulsed
         for name in COMPENSATION:
             self.register_buffer(name, None)
         self.layout, self.floor, self.span = chip.layout, chip.floor, chip.device.window.span
@@ -85,6 +87,23 @@ class Matrix(nn.Module):
             ValueError: x of another height.
         """
         return columns_of(x, self.shape[1], self.mv)
+
+    def solve(self, b: Tensor, exact: Tensor | None = None, **options: Any) -> Solution:
+        """x of A x = b to float64, by corrections that the array computes; see `crossbar.solve`.
+
+        Args:
+            b: (n,), finite.
+            exact: A as digital logic knows it, (n, n); None: what was written last.
+            options: method "gmres" or "refinement"; terms of the correction (8: 7 products; None
+                inverts it in a feedback loop); rtol of the residual (1e-10); most iterations (200).
+
+        Raises:
+            ValueError: not square, b of another size, or cells pulsed since (exact is unknown).
+        """
+        exact = self.exact if exact is None else exact
+        if exact is None:
+            raise ValueError("solve needs exact=: the cells have moved since they were written")
+        return solve(self, b, exact, **options)
 
     def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
         """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
@@ -191,12 +210,13 @@ class Matrix(nn.Module):
         self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
     ) -> None:
         """Write logical weights (..., rows, cols), see `Cells.program`."""
-        targets = self.written.program(weight, writer, mask)
+        targets, self.exact = self.written.program(weight, writer, mask), None
         if self.probe is not None:
             self.probe.programmed(self, targets)
 
     def pulse(self, pulses: Pulses) -> None:
         """Give every weight pulses, counts (..., rows, cols); up raises a weight."""
+        self.exact = None
         with writing():
             self._pulse(pulses)
             self.written.refresh()
@@ -247,6 +267,7 @@ class Matrix(nn.Module):
         """
         if lr == 0 or not x.numel() or not d.numel():
             return
+        self.exact = None
         op, cells = op or Matmul(), self.written
         x, d, rate = self.rated(x, d, lr, op, region, step)
         with writing():
@@ -363,32 +384,3 @@ class Matrix(nn.Module):
     def __repr__(self) -> str:
         """Shape and chip."""
         return f"Matrix{self.shape} on {self.chip!r}"
-
-
-def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
-    """Write a matrix onto a crossbar.
-
-        A = matrix(W, chip);  y = A @ x;  z = A.T @ y
-
-    Args:
-        weight: (m, n), finite.
-        chip: the hardware; None is ideal.
-        seed: of the chip; None draws one.
-
-    Raises:
-        TypeError: no real floating tensor.
-        ValueError: weight not two-dimensional or not finite.
-    """
-    if not isinstance(weight, Tensor) or not weight.is_floating_point():
-        raise TypeError(
-            f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
-            "torch.as_tensor(weight, dtype=torch.float64) makes one"
-        )
-    if weight.dim() != 2:
-        raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
-    chip, w = chip or Chip(), weight.detach().mT
-    found = Matrix(chip, Form(), tuple(w.shape), seed)
-    wide = w if w.dtype == torch.float64 else w.float()
-    found.fabricate(chip.mapping.scale(wide), wide.dtype, w.device)
-    found.program(wide)
-    return found

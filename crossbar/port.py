@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.converters import DAC, Converter, Digit
+from crossbar.converters.converter import Normal
 from crossbar.directions import Direction
 from crossbar.ranges import Calibrated, Fixed, PerVector
 from crossbar.streams import FABRICATION, Streams
@@ -62,6 +63,8 @@ class Port(nn.Module):
 
     dac_scale: Tensor | None  # () float64, logical input at v_max
     adc_scale: Tensor | None  # (tiles, columns of the layout) float64, in units of v_max ΔG
+    adc_gain_error: Tensor | None  # (tiles, columns of the layout, ..., lines), see `Mismatch`
+    adc_offset: Tensor | None
 
     def __init__(
         self, settings: Periphery, tiles: int, columns: int, lines: tuple[int, ...], name: str
@@ -78,14 +81,25 @@ class Port(nn.Module):
         self.register_buffer("adc_scale", nan.repeat(tiles, columns) if held else None)
         self.leaf: Any = None
         self.parts: tuple[str, ...] = ()
+        self.register_buffer("adc_gain_error", None)
+        self.register_buffer("adc_offset", None)
         if adc is not None:
-            self.leaf = adc.fabricate(
-                (tiles, columns, *lines), seeded(f"{name}/{FABRICATION}", torch.device("cpu"))
-            )
-        if self.leaf is not None:
-            self.parts = tuple(f"adc_{field}" for field in self.leaf._fields)
-            for part, value in zip(self.parts, self.leaf, strict=True):
-                self.register_buffer(part, value)
+            generator = seeded(f"{name}/{FABRICATION}", torch.device("cpu"))
+            *lead, last = lines
+            shape = (tiles, columns, *lead, -(-last // adc.shared))
+
+            def served(t: Tensor | None) -> Tensor | None:
+                """Of every line, that of the converter that serves it."""
+                return None if t is None else t.repeat_interleave(adc.shared, -1)[..., :last]
+
+            self.leaf = adc.fabricate(shape, generator)
+            gain, offset = adc.mismatch(shape, generator)
+            self.adc_gain_error, self.adc_offset = served(gain), served(offset)
+            if self.leaf is not None:
+                self.leaf = type(self.leaf)(*map(served, self.leaf))
+                self.parts = tuple(f"adc_{field}" for field in self.leaf._fields)
+                for part, value in zip(self.parts, self.leaf, strict=True):
+                    self.register_buffer(part, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Port:
         """Move to another device; values and float64 stay, through `half` and `to_empty` too."""
@@ -135,6 +149,17 @@ class Port(nn.Module):
             reach if given is None else given / unit,
         )
 
+    def tell_repeats(
+        self, matrix: Any, full: Tensor | float, reach: Tensor | float, unit: float, lines: int
+    ) -> None:
+        """To the probe, the conversions that were made again, of so many lines a vector."""
+        adc = self.settings.adc
+        assert adc is not None
+        given = adc.range.given
+        again = adc.range.repeated(full, reach if given is None else given / unit)
+        if again is not None:
+            matrix.probe.repeated(matrix, self, again.sum() * lines)
+
     def _held(self, scale: Tensor | None) -> Tensor | None:
         """A calibrated scale; whether all are is asked once, which costs a synchronisation."""
         if scale is not None and not self.ready and not torch.compiler.is_compiling():
@@ -160,15 +185,23 @@ class Port(nn.Module):
         column: int,
         where: Callable[[Tensor], Tensor],
         d: Direction,
+        normal: Normal,
     ) -> Tensor:
         """Codes of the currents of one tile, in the unit of `full`; `where`: of those lines."""
         adc = self.settings.adc
         assert adc is not None
+
+        def own(t: Tensor) -> Tensor:
+            return d.entry(where(t[tile, column])).to(i.dtype)
+
+        if self.adc_gain_error is not None:
+            i = torch.addcmul(i, i, own(self.adc_gain_error))
+        if self.adc_offset is not None:
+            i = i + own(self.adc_offset) * full
         leaf = self.leaf
         if leaf is not None:
-            held = (where(getattr(self, part)[tile, column]) for part in self.parts)
-            leaf = type(leaf)(*(d.entry(t).to(i.dtype) for t in held))
-        return adc.convert(i, full, leaf)
+            leaf = type(leaf)(*(own(getattr(self, part)) for part in self.parts))
+        return adc.drawn(i, full, leaf, normal)
 
 
 def wide_of(v: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._check import between, positive
+from devices._check import between, positive, whole
 
 
 class Range(ABC):
@@ -43,6 +43,10 @@ class Range(ABC):
             held: the calibrated scale, 0-dim float64, NaN before `calibrate`; None: none is held.
             default: full scale of a range that is not told any.
         """
+
+    def repeated(self, full: Tensor | float, default: Tensor | float) -> Tensor | None:
+        """How often each vector is read again before it has this full scale; None: never."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,62 @@ class PerVector(Range):
         """The peak; 1 of a vector that is all zero."""
         top = peak()
         return torch.where(top > 0, top, 1)
+
+
+@dataclass(frozen=True)
+class Managed(Range):
+    """A full scale that is doubled, and the vector read again, until nothing clips.
+
+        full scale 2^k · start,   the smallest k with max |i| <= 2^k · start, at most `most`
+
+    (bound management). Read noise and currents are those of the last reading; the readings before
+    it are counted as conversions (`Probe.repeated`). aihwkit halves the inputs instead, which
+    costs a bit of its DAC each time.
+
+    Args:
+        start: full scale of the first reading; see `Fixed`.
+        most: doublings at most, 1 to 20.
+
+    Raises:
+        ValueError: start not positive, most out of range.
+
+    Source: Gokmen, Onen & Haensch, Front. Neurosci. 11:538 (2017), doi:10.3389/fnins.2017.00538.
+    """
+
+    relative: ClassVar[bool] = True
+
+    start: float | None = None
+    most: int = 10
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            positive("start", self.start)
+        whole("most", self.most, 1, 20)
+
+    @property
+    def given(self) -> float | None:
+        """The first full scale, if it is named."""
+        return self.start
+
+    @property
+    def reached(self) -> bool:
+        """Whether the first is left to the cells."""
+        return self.start is None
+
+    def scale(
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
+    ) -> Tensor | float:
+        """That of the last reading of each vector."""
+        top = peak()
+        first = torch.as_tensor(default, dtype=top.dtype, device=top.device)
+        # a peak that rounding alone lifts over full scale does not clip
+        share = top / first * (1 - 8 * torch.finfo(top.dtype).eps)
+        doublings = torch.log2(share.clamp(min=1)).ceil().clamp(max=self.most)
+        return first * torch.exp2(doublings)
+
+    def repeated(self, full: Tensor | float, default: Tensor | float) -> Tensor | None:
+        """The doublings."""
+        return torch.log2(torch.as_tensor(full) / default).round()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,6 +47,9 @@ class Probe:
 
         In units of v_max · ΔG, as is their full scale; None: there is no converter.
         """
+
+    def repeated(self, matrix: Any, port: Port, n: Tensor) -> None:
+        """A managed range made n conversions, in all of one tile and column, once more."""
 
     def finished(self, matrix: Any, op: Any, x: Tensor, y: Tensor) -> None:
         """A use of the matrix, x to y by the operation, ended; compensation included."""
@@ -221,6 +225,7 @@ def _column(
     ampere = volts * matrix.span  # v_max ΔG [A]
     m, streams = planes.matrix, matrix.streams
     noise = EVALUATION if call.quiet else READ
+    normal = partial(streams.normal, stream=EVALUATION if call.quiet else CONVERTER)
     sensed = m.shape[-1]
     total: Tensor | None = None
     for tile, a, b in call.tiles:
@@ -237,16 +242,17 @@ def _column(
             # a range taken from what is converted is taken of currents, not of their logical sums
             own = i / unit if unit is not None and adc.range.relative else i
             full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
+            if matrix.probe is not None:
+                port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
             full = full if unit is None else full * unit
             if adc.noise:
-                spread = adc.noise * full  # type: ignore[assignment]
-                i = i + streams.normal(i, EVALUATION if call.quiet else CONVERTER) * spread
+                i = i + normal(i) * (adc.noise * full)
         if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
             matrix.probe.converted(matrix, port, tile, c, told, scale)
         if full is not None:
-            i = port.convert(i, full, tile, c, call.sensed, direction)
+            i = port.convert(i, full, tile, c, call.sensed, direction, normal)
         if (gain := call.gain(tile)) is not None:
             i = i * gain.to(i.dtype)
         total = i if total is None else total + i

@@ -81,9 +81,17 @@ class Tally(Probe, Mapping[str, Counted]):
         share = (i.detach() / full).abs()
         # a current that rounding alone lifts over full scale is at it, not beyond
         edge = 1 - 8 * torch.finfo(share.dtype).eps
+        cut = share > edge
+        adc = port.settings.adc
+        if adc is not None and adc.one_sided:
+            cut |= i.detach() < (edge - 1) * full
         self._add(matrix, f"{way}conversions", i.numel())
-        self._add(matrix, f"{way}clipped", (share > edge).sum())
+        self._add(matrix, f"{way}clipped", cut.sum())
         self._top(matrix, f"{way}used", share.amax())
+
+    def repeated(self, matrix: Any, port: Port, n: Tensor) -> None:
+        """Conversions too."""
+        self._add(matrix, f"{'back_' if port is matrix.backward_port else ''}again", n)
 
     def pulsed(self, matrix: Any, given: tuple[Pulses | None, ...]) -> None:
         """Pulses of every device."""
@@ -113,6 +121,7 @@ class Tally(Probe, Mapping[str, Counted]):
             n = fields[f"{way}conversions"]
             fields[f"{way}clipped"] = fields[f"{way}clipped"] / n if n else math.nan
             fields[f"{way}used"] = fields[f"{way}used"] if n else math.nan
+            fields[f"{way}conversions"] = n + sums.get(f"{way}again", 0.0)
         for key in ("reads", "conversions", "back_conversions", "programmed"):
             fields[key] = int(fields[key])
         return Counted(**fields)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ class Transposed:
 def columns_of(x: Tensor, height: int, product: Any) -> Tensor:
     """`product` of x of shape (height,), or of each column of (height, k)."""
     if x.is_complex():
-        raise TypeError("x must be real: read its real and imaginary parts one after the other")
+        raise TypeError("x must be real: read x.real and x.imag one after the other")
     if x.dim() not in (1, 2) or x.shape[0] != height:
         raise ValueError(f"x must be ({height},) or ({height}, k), got {tuple(x.shape)}")
     return product(x) if x.dim() == 1 else product(x.mT).mT

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
-from devices.clip import clip_move
 from devices.draw import Draw, seeded
-from devices.moments import Count, rate
 from devices.part import (
     IV,
     Faults,
@@ -28,6 +26,8 @@ from devices.part import (
     check_window,
 )
 from devices.trees import pick, put
+from devices.update.clip import clip_move
+from devices.update.moments import Count, rate
 
 STATEFUL = ("update", "read", "retention", "faults")
 """Parts that have a leaf in `State`, in the order in which they are fabricated."""

@@ -37,7 +37,8 @@ class Budget:
 
 
 _FEW = ("ideal", "soft", "neurosim-0.5", "neurosim-5")
-_SOME = (*_FEW, "constant-reference", "imbalance-reference", "imbalance-narrow", "imbalance")
+_IMBALANCE = tuple(f"imbalance{kind}" for kind in ("-reference", "-float", "-narrow", ""))
+_SOME = (*_FEW, "constant-reference", *_IMBALANCE)
 BUDGETS = {
     "quick": Budget(
         name="quick",

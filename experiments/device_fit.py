@@ -1,95 +1,135 @@
-"""Pulse data beside the same pulses on a fitted device: what the report of a measurement draws."""
+"""Measured ramps beside the same pulses on a fitted device: what the report of a fit draws."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from devices import Device, Fit, PulseData, Pulses
-from devices.fitting.data import DOWN, UP, Blocks
+from devices.fitting.look import without_spikes
+from devices.fitting.traces import Traces, traces_of
+
+Array = NDArray[np.float64]
+
+COPIES = 100
+"""Devices that are given the pulses of every measured trace."""
+
+ROWS = 20_000
+"""Reads that are shown at most."""
 
 BINS = 16
-FEWEST = 8
-"""Steps in a bin that is shown."""
-
-
-def repeated(device: Device, blocks: Blocks, *, seed: int = 0) -> Tensor:
-    """The same pulses on as many cells of a device, from the same first reads; (times, blocks) [S].
-
-    Missing reads are missing here too.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    cells = int(blocks.cell.max()) + 1
-    made = device.fabricate((cells,), generator=generator, dtype=torch.float64)
-
-    def spread(leaf: object) -> object:
-        if isinstance(leaf, Tensor):
-            return leaf[blocks.cell] if leaf.dim() else leaf
-        return type(leaf)(*(spread(x) for x in leaf)) if isinstance(leaf, tuple) else leaf
-
-    start = blocks.y[0].clone()
-    state = made._replace(g=start, update=spread(made.update), read=spread(made.read))
-    out = torch.empty_like(blocks.y)
-    out[0] = start
-    for t in range(1, len(out)):
-        up, down = ((blocks.kind[t] == kind).double() for kind in (UP, DOWN))
-        state = device.pulse(state, Pulses(up, down), generator=generator)
-        noise = torch.randn(start.shape, generator=generator, dtype=torch.float64)
-        std = device.std(state)
-        out[t] = device.seen(state) + (0.0 if std is None else std * noise)
-    return out.masked_fill(blocks.y.isnan(), torch.nan)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Curves of one set of traces; conductances in µS."""
+class Both:
+    """Reads of whole traces and what copies of the device read; conductances in µS."""
 
-    pulse: list[float]
-    mean: list[float]
-    low: list[float]  # central 80 % of the traces
-    high: list[float]
-    steps: dict[int, tuple[list[float], list[float], list[float]]]  # kind: g, mean step, its std
+    pulse: Array  # pulses of the trace before each read
+    trace: NDArray[np.int64]
+    up: NDArray[np.bool_]
+    measured: Array
+    mean: Array  # of the copies, without read noise
+    low: Array  # central 90 % of what copies read
+    high: Array
+    step: dict[str, tuple[Array, Array]]  # measured and simulated: scatter of a step, up and down
 
+    @property
+    def reach(self) -> float:
+        """Range of the reads [µS]."""
+        return float(np.ptp(self.measured))
 
-def shown(y: Tensor, blocks: Blocks) -> Shown:
-    """Mean curve, step against conductance and its scatter, outliers beyond 6 MAD left out."""
-    micro = 1e6 * y
-    levels = torch.tensor([0.1, 0.9], dtype=torch.float64)
-    first = blocks.kind[:, :1]
-    alike = (blocks.kind == first).all(0)  # traces given the same pulses as the first one
-    curve = micro[:, alike]
-    low, high = torch.nanquantile(curve, levels, dim=1)
-    mean = curve.nanmedian(1).values
-    seen = ~mean.isnan()
-    steps = {}
-    for kind in (UP, DOWN):
-        step, before = micro.diff(dim=0), micro[:-1]
-        keep = (blocks.kind[1:] == kind) & ~step.isnan()
-        steps[kind] = _binned(before[keep], step[keep])
-    at = torch.arange(len(mean))[seen].double()
-    return Shown(at.tolist(), mean[seen].tolist(), low[seen].tolist(), high[seen].tolist(), steps)
+    @property
+    def residual(self) -> Array:
+        """Read − mean of the copies, in percent of the range."""
+        return (self.measured - self.mean) / self.reach * 100
 
+    def rmse(self, ramps: NDArray[np.bool_] | None = None) -> float:
+        """Root mean square residual of all reads or of some, in percent of the range."""
+        own = self.residual if ramps is None else self.residual[ramps]
+        return float(np.sqrt(np.mean(own**2))) if len(own) else float("nan")
 
-def _binned(g: Tensor, step: Tensor) -> tuple[list[float], list[float], list[float]]:
-    ends = torch.quantile(g, torch.tensor([0.01, 0.99], dtype=g.dtype))
-    edges = torch.linspace(float(ends[0]), float(ends[1]), BINS + 1, dtype=g.dtype)
-    rows = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
-        here = step[(g >= a) & (g < b)]
-        if len(here) < FEWEST:
-            continue
-        middle = here.median()
-        limit = 6 * 1.4826 * (here - middle).abs().median() + 1e-12
-        here = here[(here - middle).abs() <= limit]
-        rows.append((float(a + b) / 2, float(here.mean()), float(here.std())))
-    columns = zip(*rows, strict=True) if rows else ([], [], [])
-    at, mean, std = (list(c) for c in columns)
-    return at, mean, std
+    def inside(self, ramps: NDArray[np.bool_]) -> float:
+        """Part of the reads of some ramps within the copies' central 90 %."""
+        own = (self.measured >= self.low) & (self.measured <= self.high)
+        return float(own[ramps].mean()) if ramps.any() else float("nan")
 
 
-def both(found: Fit, data: PulseData) -> tuple[Shown, Shown]:
-    """The measured traces, and the fitted device under the same pulses."""
-    blocks = data.blocks()
-    return shown(blocks.y, blocks), shown(repeated(found.device, blocks), blocks)
+def both(found: Fit, data: PulseData, *, seed: int = 0) -> Both:
+    """The measured traces, and the device under the same pulses from the same first reads."""
+    traces = shown(data)
+    mean, reads = simulated(found.device, traces, seed=seed)
+    y = 1e6 * traces.conductance(traces.y)
+    seen = traces.seen
+    count = np.cumsum(traces.n)
+    pulse = count - count[traces.first][traces.trace]
+    low, high = np.quantile(1e6 * reads, [0.05, 0.95], axis=1)
+    steps = {
+        "measured": scatter(traces, y[:, None]),
+        "simulated": scatter(traces, 1e6 * reads),
+    }
+    return Both(
+        pulse[seen],
+        traces.trace[seen],
+        traces.up[seen],
+        y[seen],
+        1e6 * mean[seen],
+        low[seen],
+        high[seen],
+        steps,
+    )
+
+
+def shown(data: PulseData) -> Traces:
+    """Whole traces of the data, some of them where there are many reads."""
+    traces, _ = without_spikes(traces_of(data))
+    return traces.thinned(ROWS)
+
+
+def simulated(device: Device, traces: Traces, *, seed: int = 0) -> tuple[Array, Array]:
+    """Mean conductance and reads of `COPIES` devices at every row [S]; (rows,), (rows, copies)."""
+    generator = torch.Generator().manual_seed(seed)
+    begin = traces.first
+    length = np.diff(np.r_[begin, len(traces.y)])
+    start = torch.tensor(traces.conductance(traces.y[begin]))[:, None].expand(-1, COPIES)
+    state = device.fabricate((traces.size, COPIES), generator=generator, dtype=torch.float64)
+    state = state._replace(g=start.clone())
+    mean = np.empty(len(traces.y))
+    reads = np.empty((len(traces.y), COPIES))
+    for k in range(int(length.max())):
+        here = length > k
+        rows = begin[here] + k
+        n = np.zeros(traces.size)
+        up = np.zeros(traces.size, dtype=bool)
+        n[here], up[here] = traces.n[rows], traces.up[rows]
+        if n.any():
+            given = [torch.tensor(np.where(way, n, 0.0))[:, None] for way in (up, ~up)]
+            pulses = Pulses(*(t.expand(-1, COPIES).contiguous() for t in given))
+            state = device.pulse(state, pulses, generator=generator)
+        seen, std = device.seen(state), device.std(state)
+        if std is not None:
+            noise = torch.randn(seen.shape, generator=generator, dtype=torch.float64)
+            seen = seen + std * noise
+        mean[rows] = state.g.mean(1).numpy()[here]
+        reads[rows] = seen.numpy()[here]
+    return mean, reads
+
+
+def scatter(traces: Traces, y: Array) -> tuple[Array, Array]:
+    """Scatter of the difference of neighbouring reads of a ramp, up and down, robust."""
+    out = []
+    same = traces.ramp[1:] == traces.ramp[:-1]
+    seen = traces.seen[1:] & traces.seen[:-1]
+    for way in (True, False):
+        rows = np.nonzero(same & seen & (traces.up[1:] == way) & (traces.n[1:] > 0))[0]
+        step = y[rows + 1] - y[rows]
+        place = y[rows].mean(1) if len(rows) else np.zeros(0)
+        parts = []
+        for part in np.array_split(np.argsort(place), BINS):
+            if len(part) >= 4:
+                own = step[part] - np.median(step[part])
+                parts.append(1.4826 * float(np.median(np.abs(own))))
+        out.append(np.array(parts))
+    return out[0], out[1]

@@ -90,6 +90,11 @@ def families() -> dict[str, Family]:
             chip(_cell(tilted), xb.Reference()),
             "the same imbalance where one cell of each pair is idle: nothing cancels it",
         ),
+        "imbalance-float": Family(
+            "the same without converters",
+            replace(chip(_cell(tilted), xb.Reference()), forward=xb.Periphery()),
+            "the same cells read without converters: what the imbalance itself costs",
+        ),
         "imbalance-narrow": Family(
             "the same, ADC of √64 weights",
             narrow(chip(_cell(tilted), xb.Reference())),

@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices import ConstantStep, Device, LinearStep, NeuroSim, Pulses, SoftBounds
+from devices import (
+    ConstantStep,
+    Device,
+    LinearStep,
+    NeuroSim,
+    Pulses,
+    SoftBounds,
+    SoftBoundsReference,
+)
 
 G_MIN, G_MAX = 2e-6, 52e-6
 SPAN = G_MAX - G_MIN
@@ -222,3 +230,13 @@ def test_large_arrays_are_walked_in_blocks_of_the_same_law():
         for i in range(0, 700, 50)
     ]
     torch.testing.assert_close(whole[::50], torch.stack(rows), rtol=0, atol=1e-6 * SPAN)
+
+
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize("reference", [0.0, -0.3])
+def test_the_step_of_a_referenced_cell_is_that_of_weight_zero(subtract, reference):
+    """Where the symmetry point is subtracted, mid-window is not where dg_min is stated."""
+    law = SoftBoundsReference(0.1e-6, up_down=0.8, reference=reference, subtract=subtract)
+    device, state = cells(law, np.array([(G_MIN + G_MAX) / 2]))
+    up, down = (device.pulse(state, pulses(state.g, n, 1 - n)).g - state.g for n in (1, 0))
+    assert law.step(device.window) == pytest.approx((up - down).item() / 2, rel=1e-9)

@@ -1,20 +1,19 @@
-"""Fits of pulse data: recovered parameters, their intervals, robustness, refusals, the file."""
+"""Fits of measured pulses: curves against SciPy and the truth, refusals, the device returned."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from multiprocessing import get_context
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from scipy.optimize import least_squares
 
 import devices
 from devices import (
+    AbruptReset,
     ConstantStep,
     Device,
     ExpStep,
@@ -22,429 +21,413 @@ from devices import (
     LinearStep,
     LookupStep,
     NeuroSim,
+    PiecewiseStep,
     PowStep,
-    ProportionalRead,
     PulseData,
+    Pulses,
     QuerliozStep,
     SoftBounds,
+    StochasticSwitch,
     Unidentified,
     Update,
 )
-from devices.fitting.data import NOTHING, UP, Blocks
-from devices.fitting.engine import held_out
-from devices.fitting.filter import FLOOR, Model, Screen, innovations
+from devices.fitting.families import OF_LAW
+from devices.fitting.shooting import curve
+from devices.fitting.traces import traces_of
 
 WINDOW = {"g_min": 10e-6, "g_max": 60e-6}  # [S]
 READ = 0.005
-SPREAD = {"sigma_c2c": 0.3, "sigma_d2d": 0.2, "sigma_up_down": 0.05}
+ONE = torch.ones(300, dtype=torch.float64)
 
 LAWS: tuple[Update, ...] = (
-    ConstantStep(dg_min=0.5e-6, up_down=0.2, **SPREAD),
-    LinearStep(dg_min=0.8e-6, up_down=0.2, gamma_up=0.4, gamma_down=0.6, sigma_add=0.2, **SPREAD),
-    SoftBounds(dg_min=1e-6, up_down=0.2, sigma_bounds=0.05, sigma_add=0.2, **SPREAD),
-    PowStep(
-        dg_min=1e-6,
-        up_down=0.2,
-        gamma_up=1.5,
-        gamma_down=2.0,
-        sigma_bounds=0.05,
-        sigma_add=0.2,
-        **SPREAD,
-    ),
-    QuerliozStep(dg_min=2e-6, up_down=0.2, beta_up=2.0, beta_down=3.0, sigma_add=0.2, **SPREAD),
-    ExpStep(
-        dg_min=1e-6,
-        up_down=0.2,
-        A_up=0.02,
-        gamma_up=8.0,
-        A_down=0.4,
-        gamma_down=8.0,
-        **SPREAD,
-    ),
-    NeuroSim(states_up=64, states_down=50, nl_up=2.0, nl_down=-3.0, sigma_c2c=0.01, sigma_d2d=0.3),
+    ConstantStep(dg_min=0.8e-6, up_down=0.1),
+    LinearStep(dg_min=0.8e-6, up_down=0.2, gamma_up=0.4, gamma_down=0.6),
+    SoftBounds(dg_min=1e-6, up_down=0.2),
+    PowStep(dg_min=1e-6, up_down=0.2, gamma_up=1.5, gamma_down=2.0),
+    QuerliozStep(dg_min=2e-6, up_down=0.2, beta_up=2.0, beta_down=3.0),
+    ExpStep(dg_min=1e-6, up_down=0.2, A_up=0.02, gamma_up=8.0, A_down=0.4, gamma_down=8.0),
+    NeuroSim(states_up=64, states_down=50, nl_up=2.0, nl_down=-3.0),
+    PiecewiseStep(dg_min=1e-6, up=(1.5, 1.5, 0.5, 0.3), down=(0.2, 0.6, 1.4, 1.2)),
 )
-FAST = LAWS[:3] + LAWS[-1:]
-fast = pytest.mark.parametrize("law", FAST, ids=lambda law: type(law).__name__)
+each_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 
 
-def cell(law: Update) -> Device:
-    return Device(**WINDOW, update=law, read=GaussianRead(READ))
-
-
-def measured(law: Update, seed: int, cells: int = 20, cycles: int = 4, pulses: int = 50):
+def measured(law, seed=0, *, cells=1, cycles=1, pulses=50, read=READ, start=None) -> PulseData:
+    device = Device(**WINDOW, update=law, read=GaussianRead(read) if read else None)
     generator = torch.Generator().manual_seed(seed)
     return PulseData.measured(
-        cell(law), cells=cells, cycles=cycles, pulses=pulses, generator=generator
+        device, cells=cells, cycles=cycles, pulses=pulses, generator=generator
     )
 
 
-def known(law: Update) -> dict[str, float]:
-    """The window is a convention unless the steps vanish at its ends."""
-    return {} if isinstance(law, SoftBounds | PowStep) else dict(WINDOW)
+def truth(data: PulseData, law: Update) -> np.ndarray:
+    """The noiseless curve of one cell."""
+    quiet = Device(**WINDOW, update=law)
+    return followed(quiet, data, quiet.g_min)
 
 
-def truth(law: Update, name: str) -> float:
-    return {"read": READ, **WINDOW}.get(name) or getattr(law, name)
+def followed(device: Device, data: PulseData, start: float) -> np.ndarray:
+    """Mean conductance of many cells given the pulses of a file's first cycle."""
+    state = device.fabricate((300,), generator=torch.Generator().manual_seed(0), dtype=ONE.dtype)
+    state, out = state._replace(g=start * ONE), [start]
+    first = (data.cycle == data.cycle[0]) & torch.tensor([c == data.cell[0] for c in data.cell])
+    pulse, sign = data.pulse[first].tolist(), data.polarity[first].tolist()
+    for k in range(1, len(pulse)):
+        n = float(pulse[k] - pulse[k - 1])
+        given = Pulses(n * ONE, 0 * ONE) if sign[k] > 0 else Pulses(0 * ONE, n * ONE)
+        state = device.pulse(state, given, generator=torch.Generator().manual_seed(k))
+        out.append(float(state.g.mean()))
+    return np.array(out)
 
 
-def fitted(law: Update, data: PulseData) -> devices.Fit:
-    return devices.fit(data, families=[type(law)], fixed=known(law))
+@each_law
+def test_one_ramp_gives_a_device_with_its_curve(law: Update) -> None:
+    # the commonest file: one cell, one ramp up and down, every option at its default
+    data = measured(law, seed=3)
+    found = devices.fit(data)
+    want = truth(data, law)
+    error = followed(found.device, data, want[0]) - want
+    assert np.sqrt(np.mean(error**2)) < 0.004 * np.ptp(want), found.candidates[0]
+    assert len(found.candidates) >= 6  # every curve took part
+    assert any("one cell" in words for words in found.sentences)
+    for spread in ("sigma_d2d", "sigma_up_down"):
+        assert getattr(found.device.update, spread, 0.0) == 0
 
 
-@fast
+@each_law
+def test_the_curve_of_a_family_is_that_of_its_law(law: Update) -> None:
+    # flow time against the law itself, pulse by pulse: any number of pulses between reads
+    name = type(law).__name__
+    data = measured(law, read=0.0, pulses=45)
+    traces = traces_of(data)
+    family = OF_LAW[name]
+    found = devices.fit(data, families=[type(law)])
+    assert found.shot is not None
+    theta = found.shot.theta
+    every = traces.every(7)
+    whole = curve(family, theta, traces, traces.y[:1])
+    part = curve(family, theta, every, traces.y[:1])
+    kept = np.isin(np.cumsum(traces.n), np.cumsum(every.n))
+    np.testing.assert_allclose(part, whole[kept], atol=2e-3)
+    want = truth(data, law)
+    made = followed(found.device, data, want[0])
+    np.testing.assert_allclose(made, traces.conductance(whole), atol=5e-3 * np.ptp(want))
+    assert np.abs(made - want).max() < 0.02 * np.ptp(want)
+
+
+@each_law
 def test_parameters_are_recovered(law: Update) -> None:
-    found = fitted(law, measured(law, seed=11))
+    given = {} if isinstance(law, SoftBounds | PowStep) else WINDOW
+    data = measured(law, seed=5, cycles=3, read=0.002)
+    found = devices.fit(data, families=[type(law)], fixed=given)
     for name, parameter in found.parameters.items():
-        # twice the half width of the 95 % interval is four standard errors
+        if not hasattr(law, name) or name.startswith("sigma"):
+            continue
+        if isinstance(law, PiecewiseStep):  # its unit is a convention
+            continue
+        want = getattr(law, name)
         wide = 2 * max(parameter.high - parameter.value, parameter.value - parameter.low)
-        assert abs(parameter.value - truth(law, name)) < wide, name
+        assert abs(parameter.value - want) < wide + 0.02 * abs(want), (name, parameter)
     assert type(found.device.update) is type(law)
-    assert found.device.g_max == pytest.approx(WINDOW["g_max"], rel=0.05)
+    assert found.parameters["read"].covers(0.002)
 
 
-def test_filter_is_the_exact_likelihood() -> None:
-    # oracle: the joint normal of all reads of an affine law, by its dense covariance
-    torch.manual_seed(3)
-    times, a, b, add, read = 12, 0.05, -0.04, 4e-4, 2e-4
-    y = 0.1 + 0.05 * torch.arange(times, dtype=torch.float64)[:, None]
-    y = y + 0.02 * torch.randn(times, 1, dtype=torch.float64)
-    nodes = torch.linspace(-1, 2, 40, dtype=torch.float64)
-    steps = torch.stack([a + b * nodes, -a - b * nodes, 0 * nodes])[None, :, None]
-    model = Model(
-        steps,
-        -1.0,
-        float(nodes[1] - nodes[0]),
-        *(torch.tensor([v], dtype=torch.float64) for v in (0.0, add, read)),
-        False,
-        None,
-        None,
+def test_least_squares_is_that_of_scipy() -> None:
+    # oracle: the soft-bounds recursion written out, all five numbers by scipy at once
+    data = measured(SoftBounds(dg_min=1e-6, up_down=0.2), seed=9)
+    y = data.g.numpy() * 1e6
+
+    def ramp(p):
+        g, out = p[0], [p[0]]
+        for way in data.polarity.tolist()[1:]:
+            g += p[1] * (p[2] - g) if way > 0 else -p[3] * (g - p[4])
+            out.append(g)
+        return np.array(out)
+
+    best = least_squares(lambda p: ramp(p) - y, [y[0], 0.04, 60, 0.03, 10])
+    found = devices.fit(data, families=[SoftBounds])
+    assert found.rmse * np.ptp(y) == pytest.approx(np.sqrt(np.mean(best.fun**2)), rel=1e-3)
+    assert found.parameters["g_max"].value * 1e6 == pytest.approx(best.x[2], abs=0.05)
+    assert found.parameters["g_min"].value * 1e6 == pytest.approx(best.x[4], abs=0.05)
+    # and its interval is that of the least squares' normal theory
+    error = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)) * np.mean(best.fun**2))
+    width = (found.parameters["g_max"].high - found.parameters["g_max"].low) * 1e6 / 2
+    # Student's with six degrees, the noise averaged over what it may be
+    assert 1.96 * error[2] < width < 3.5 * 1.96 * error[2]
+
+
+@pytest.mark.parametrize("every", [3, 11, 25, 70, 100])
+def test_any_spacing_of_reads(every: int) -> None:
+    law = SoftBounds(dg_min=0.1e-6)
+    data = measured(law, pulses=600, cycles=2, read=0.001)
+    keep = (data.pulse % every == 0).nonzero().flatten().tolist()
+    columns = (c[keep] for c in (data.cycle, data.pulse, data.polarity, data.g))
+    found = devices.fit(PulseData(tuple(data.cell[i] for i in keep), *columns))
+    state = found.device.fabricate((300,), dtype=ONE.dtype)._replace(g=20e-6 * ONE)
+    got = found.device.pulse(state, Pulses(200 * ONE, 0 * ONE)).g.mean() * 1e6
+    assert float(got) == pytest.approx(60 - 40 * (1 - 0.1 / 25) ** 200, abs=0.3)
+    if 600 % every:
+        assert any("changes of polarity" in note for note in found.notes)
+
+
+def test_steps_far_below_the_read_noise() -> None:
+    # 1000 steps of 20 nS under read noise of 4 % of the window: s.e. of a slope 0.4 %
+    rng = np.random.default_rng(1)
+    steps = 20e-9 * np.r_[np.arange(1001), np.arange(999, -1, -1)]
+    g = torch.tensor(6e-6 + steps + 0.8e-6 * rng.standard_normal(2001))
+    way = [0] + [1] * 1000 + [-1] * 1000
+    data = PulseData(
+        ("A",) * 2001, torch.zeros(2001).long(), torch.arange(2001), torch.tensor(way), g
     )
-    kind = torch.full((times, 1), UP)
-    kind[0] = NOTHING
-    use = torch.ones(times, 1, dtype=torch.bool)
-    use[0] = False
-    seen = y.clone()
-    seen[5] = math.nan
-    use[5] = False
-    start = torch.zeros_like(use)
-    start[0] = True
-    blocks = Blocks(seen, kind, torch.zeros(1, dtype=torch.int64))
-    error, variance = innovations(model, blocks, Screen(use.double(), start, torch.ones_like(seen)))
-    error, variance = error[:, 0, 0][use[:, 0]], variance[:, 0, 0][use[:, 0]]
-    got = -0.5 * (error.square() / variance + torch.log(2 * math.pi * variance)).sum()
-
-    r = read + FLOOR**2
-    c = 1 + b
-    mean = torch.zeros(times, dtype=torch.float64)
-    mean[0] = y[0, 0]
-    cov = torch.zeros(times, times, dtype=torch.float64)
-    cov[0, 0] = r
-    for t in range(1, times):
-        mean[t] = c * mean[t - 1] + a
-        cov[t, :t] = cov[:t, t] = c * cov[t - 1, :t]
-        cov[t, t] = c * c * cov[t - 1, t - 1] + add
-    keep = [t for t in range(1, times) if t != 5]
-    cov = cov[keep][:, keep] + r * torch.eye(len(keep), dtype=torch.float64)
-    normal = torch.distributions.MultivariateNormal(mean[keep], cov)
-    assert got == pytest.approx(float(normal.log_prob(y[keep, 0])), abs=1e-9)
+    found = devices.fit(data)
+    assert type(found.device.update) is ConstantStep
+    assert found.parameters["dg_min"].value == pytest.approx(20e-9, rel=0.03)
+    assert found.parameters["dg_min"].covers(20e-9)
+    assert found.parameters["read"].covers(0.8e-6 / found.device.window.span)
 
 
-def test_outliers_missing_reads_and_unequal_cycles_do_no_harm() -> None:
-    law = SoftBounds(dg_min=1e-6, up_down=0.2, **SPREAD)
-    clean = measured(law, seed=5)
-    generator = torch.Generator().manual_seed(6)
-    draw = torch.rand(len(clean), generator=generator)
-    g = clean.g.clone()
-    bad = draw < 0.01
-    g[bad] = g[bad] * (0.2 + 3 * torch.rand(int(bad.sum()), generator=generator).double())
-    g[(draw > 0.01) & (draw < 0.06)] = math.nan
-    keep = ~((clean.cycle == 2) & (clean.pulse > 70))
-    index = keep.nonzero().flatten()
-    dirty = PulseData(
-        tuple(clean.cell[i] for i in index.tolist()),
-        *(column[index] for column in (clean.cycle, clean.pulse, clean.polarity, g)),
+@pytest.mark.parametrize("low", [0.0, -60e-6])
+def test_a_bound_outside_the_physical_range_is_not_moved(low: float) -> None:
+    # soft bounds whose steps vanish below 0: a linear step with slopes below 1, the same curve
+    g, out = 3e-6, [3e-6]
+    for k in range(160):
+        g += 0.006 * (100e-6 - g) if k < 80 else -0.0063 * (g - low)
+        out.append(g)
+    way = [0] + [1] * 80 + [-1] * 80
+    noisy = torch.tensor(out) + 0.1e-6 * torch.randn(
+        161, generator=torch.Generator().manual_seed(1)
     )
-    fixed = {"sigma_add": 0.0, "sigma_bounds": 0.0}
-    found = devices.fit(dirty, families=[SoftBounds], fixed=fixed)
-    assert 0.5 * int(bad[index].sum()) < found.left_out < 2 * int(bad[index].sum())
-    reference = devices.fit(clean, families=[SoftBounds], fixed=fixed)
-    for name, parameter in found.parameters.items():
-        width = reference.parameters[name].high - reference.parameters[name].low
-        assert abs(parameter.value - reference.parameters[name].value) < 0.5 * width, name
-
-
-def test_steps_between_reads_and_repeated_reads_are_understood(tmp_path) -> None:
-    law = SoftBounds(dg_min=1e-6, sigma_c2c=0.3)
-    data = measured(law, seed=8, cells=8)
-    every = (data.pulse % 5 == 0).nonzero().flatten()
-    thin = PulseData(
-        tuple(data.cell[i] for i in every.tolist()),
-        *(column[every] for column in (data.cycle, data.pulse, data.polarity, data.g)),
+    data = PulseData(
+        ("A",) * 161, torch.zeros(161).long(), torch.arange(161), torch.tensor(way), noisy.double()
     )
-    fixed = dict.fromkeys(("sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add"), 0.0)
-    found = devices.fit(thin, families=[SoftBounds], fixed=fixed)
-    assert found.parameters["dg_min"].covers(1e-6)
-    twice = torch.arange(len(data)).repeat_interleave(2)
-    again = data.g[twice]
-    again[1::2] += (
-        READ
-        * 50e-6
-        * torch.randn(len(data), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = devices.fit(data, families=[SoftBounds])
+    error = followed(found.device, data, out[0]) - np.array(out)
+    assert np.sqrt(np.mean(error**2)) < 0.004 * np.ptp(out)
+    if low < 0:
+        assert type(found.device.update) is LinearStep
+        assert any("below 0" in words for words in found.sentences)
+
+
+def test_steps_that_grow_and_steps_like_a_bell() -> None:
+    rng = np.random.default_rng(2)
+    for shape, limit in ((lambda x: 0.3 + 3 * x, 0.006), (lambda x: 0.2 + 4 * x * (1 - x), 0.012)):
+        g, reads, way = 0.0, [], []
+        for k in range(320):
+            up = (k // 40) % 2 == 0
+            reads.append(g)
+            way.append(0 if k == 0 else 1 if (k - 1) // 40 % 2 == 0 else -1)
+            g += 0.02 * shape(g) if up else -0.02 * shape(g)
+        y = 5e-6 + 20e-6 * (np.array(reads) + 0.003 * rng.standard_normal(320))
+        data = PulseData(
+            ("A",) * 320,
+            torch.zeros(320).long(),
+            torch.arange(320),
+            torch.tensor(way),
+            torch.tensor(y),
+        )
+        found = devices.fit(data)
+        # a slow start magnifies the noise of the first read: from where the fit says it was
+        assert found.shot is not None
+        start = float(found.shot.traces.conductance(found.shot.start[0]))
+        error = followed(found.device, data, start) - y
+        assert np.sqrt(np.mean(error**2)) < limit * np.ptp(y), found.candidates[0]
+
+
+def test_an_abrupt_reset_over_a_gradual_set() -> None:
+    rng, rows, noisy = np.random.default_rng(3), [], []
+    for _ in range(8):
+        g = 1e-6 + 0.2e-6 * abs(rng.standard_normal())
+        for _ in range(20):
+            g += 0.15 * (25e-6 - g)
+            rows.append((1, g))
+        rows += [(-1, 1e-6 + 0.2e-6 * abs(rng.standard_normal())) for _ in range(3)]
+    noisy = [g + 0.1e-6 * rng.standard_normal() for _, g in rows]
+    n = len(rows)
+    data = PulseData(
+        ("A",) * n,
+        torch.zeros(n).long(),
+        torch.arange(n),
+        torch.tensor([w for w, _ in rows]),
+        torch.tensor(noisy).double(),
     )
-    path = tmp_path / "pulses.csv"
-    PulseData(
-        tuple(data.cell[i] for i in twice.tolist()),
-        *(column[twice] for column in (data.cycle, data.pulse, data.polarity)),
-        again,
-    ).write_csv(path)
-    blocks = PulseData.read_csv(path).blocks()
-    assert int((blocks.kind[1:] == NOTHING).sum()) >= len(data) // 2
+    found = devices.fit(data)
+    law = found.device.update
+    assert isinstance(law, AbruptReset)
+    assert found.device.g_min == pytest.approx(1e-6, abs=0.3e-6)
+    state = found.device.fabricate((300,), dtype=ONE.dtype)._replace(g=20e-6 * ONE)
+    down = found.device.pulse(state, Pulses(0 * ONE, ONE), generator=torch.Generator())
+    assert float(down.g.mean()) == pytest.approx(1e-6, abs=0.4e-6)
+    up = found.device.pulse(down, Pulses(5 * ONE, 0 * ONE), generator=torch.Generator())
+    assert float(up.g.mean()) == pytest.approx(25e-6 - 24e-6 * 0.85**5, abs=0.7e-6)
 
 
-def test_file_round_trip_and_current_over_voltage(tmp_path) -> None:
-    data = measured(LAWS[0], seed=2, cells=3, cycles=2, pulses=5)
-    data = replace(data, g=data.g.index_fill(0, torch.tensor([4]), math.nan))
-    path = tmp_path / "pulses.csv"
-    data.write_csv(path)
-    again = PulseData.read_csv(path)
-    assert again.cell == data.cell
-    for name in ("cycle", "pulse", "polarity"):
-        assert torch.equal(getattr(again, name), getattr(data, name))
-    assert torch.allclose(again.g, data.g, rtol=1e-5, equal_nan=True)
-    path.write_text(
-        "# a comment\nPolarity, Current, Voltage\n,1e-6,0.1\nset,2e-6,0.1\n-1,1.5e-6,0.1\n"
+def switching(repeat: int) -> PulseData:
+    rng, rows = np.random.default_rng(4), []
+    for cell in range(3):
+        on = False
+        for k in range(100):
+            up = k % 2 == 0
+            if rng.random() < 0.9:
+                on = up
+                level = 100e-6 * (1 + 0.05 * rng.standard_normal()) if on else 5e-6
+            elif k == 0:
+                level = 5e-6
+            rows += [
+                (str(cell), k, 1 if up else -1, level + 0.4e-6 * rng.standard_normal())
+                for _ in range(repeat)
+            ]
+    cell, pulse, way, g = zip(*rows, strict=True)
+    n = len(rows)
+    return PulseData(
+        cell,
+        torch.zeros(n).long(),
+        torch.tensor(pulse),
+        torch.tensor(way),
+        torch.tensor(g).double(),
     )
-    read = PulseData.read_csv(path)
-    assert read.g.tolist() == pytest.approx([1e-5, 2e-5, 1.5e-5])
-    assert read.pulse.tolist() == [0, 1, 2] and read.polarity.tolist() == [0, 1, -1]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("cell,value\n1,2\n", "polarity"),
-        ("polarity,conductance\nsideways,1e-6\n", "up or down"),
-        ("polarity,conductance\nup,many\n", "must be a number"),
-        ("polarity,conductance\nup,25\n", "25e-6"),
-        ("polarity,conductance\n", "no reads"),
-    ],
-)
-def test_bad_files_are_refused(tmp_path, text: str, words: str) -> None:
-    path = tmp_path / "bad.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=words):
-        PulseData.read_csv(path)
+def test_binary_cells_scatter_in_writing_not_in_reading() -> None:
+    twice, once = devices.fit(switching(2)), devices.fit(switching(1))
+    assert isinstance(twice.device.update, StochasticSwitch)
+    for p in ("p_up", "p_down"):
+        assert twice.parameters[p].covers(0.9)
+    assert twice.noise["read"].covers(0.4e-6) and twice.noise["read"].high < 0.5e-6
+    assert once.device.read is None
+    assert any("read noise is unknown" in words for words in once.sentences)
+    with pytest.raises(Unidentified, match="binary"):
+        devices.fit(switching(1), families=[ConstantStep])
 
 
-def _reads(g: Tensor, polarity: list[int], cells: int = 2) -> PulseData:
-    n = len(polarity)
-    labels = tuple(str(c) for c in range(cells) for _ in range(n))
-    columns = (torch.zeros(n), torch.arange(n), torch.tensor(polarity))
-    return PulseData(labels, *(c.long().repeat(cells) for c in columns), g.double())
+@pytest.mark.parametrize("law", [None, SoftBounds, ConstantStep, NeuroSim, ExpStep])
+def test_exchanged_polarities_are_one_clear_error(law) -> None:
+    data = measured(LAWS[2], cycles=2)
+    other = PulseData(data.cell, data.cycle, data.pulse, -data.polarity, data.g)
+    with pytest.raises(ValueError, match="polarity is swapped"):
+        devices.fit(other, families=None if law is None else [law])
+
+
+def signs(ways: list[int], g: list[float] | np.ndarray) -> PulseData:
+    n = len(ways)
+    return PulseData(
+        ("A",) * n,
+        torch.zeros(n).long(),
+        torch.arange(n),
+        torch.tensor(ways),
+        torch.tensor(np.array(g)),
+    )
 
 
 def test_what_the_data_cannot_tell_is_named() -> None:
-    signs = [0] + [1] * 20 + [-1] * 20
-    noise = torch.randn(82, generator=torch.Generator().manual_seed(0)).double()
-    with pytest.raises(Unidentified, match="down pulses"):
-        devices.fit(_reads(torch.linspace(1e-6, 2e-6, 82), [0] + [1] * 40))
+    rng = np.random.default_rng(0)
+    way = [0] + [1] * 20 + [-1] * 20
     with pytest.raises(Unidentified, match="dg_min.*same conductance"):
-        devices.fit(_reads(torch.full((82,), 1e-6), signs))
-    with pytest.raises(Unidentified, match="dg_min"):
-        devices.fit(_reads(1e-6 + 1e-8 * noise, signs))
-    one = measured(LAWS[2], seed=1, cells=1)
-    with pytest.raises(Unidentified, match="sigma_d2d.*one cell.*fixed="):
-        devices.fit(one, families=[SoftBounds])
-    alone = dict.fromkeys(("sigma_d2d", "sigma_up_down", "sigma_bounds"), 0.0)
-    assert devices.fit(one, families=[SoftBounds], fixed=alone).parameters["dg_min"].low > 0
+        devices.fit(signs(way, np.full(41, 1e-6)))
+    with pytest.raises(Unidentified, match="dg_min.*no more than"):
+        devices.fit(signs(way, 1e-6 + 1e-8 * rng.standard_normal(41)))
+    with pytest.raises(Unidentified, match="down pulses"):
+        devices.fit(signs(way[:21], np.linspace(1e-6, 2e-6, 21)))
+    with pytest.raises(Unidentified, match="no two reads"):
+        devices.fit(signs([0], [1e-6]))
+    with pytest.raises(ValueError, match="no polarity"):
+        devices.fit(signs([0, 0, 1, 1], [1e-6, 2e-6, 3e-6, 4e-6]))
+    with pytest.raises(ValueError, match="g_min and g_max"):
+        devices.fit(measured(LAWS[0]), fixed={"g_min": 2.0})
+    with pytest.raises(ValueError, match="no field gamma_up"):
+        devices.fit(measured(LAWS[0]), families=[ConstantStep], fixed={"gamma_up": 0.1})
 
 
-def unseen(found: devices.Fit, data: PulseData) -> Tensor:
-    """Log-likelihood of every cell of other data under a fit."""
-    blocks = data.blocks()
-    blocks = blocks._replace(y=blocks.y / found.scale)
-    assert found.solution is not None
-    problem = replace(found.solution.problem, blocks=blocks, cells=len(data.cells))
-    return held_out(problem, found.solution.at)
+@pytest.mark.parametrize("seed", range(6))
+def test_bad_data_end_in_an_answer_or_in_one_error_of_ours(seed: int) -> None:
+    # saturated ends, one ramp, few reads, repeats, gaps, outliers: never another's error text
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 60))
+    way = rng.choice([1, -1], size=n, p=[0.7, 0.3]) if seed % 2 else np.r_[0, np.ones(n - 1)]
+    g = np.clip(np.cumsum(0.5e-6 * way) + 10e-6, 5e-6, 12e-6)
+    g = g + 0.05e-6 * rng.standard_normal(n) * (seed % 3)
+    g[rng.random(n) < 0.1] = np.nan
+    g[0] = 1e-5
+    pulse = np.cumsum(rng.integers(0, 4, n))
+    data = PulseData(
+        ("A",) * n,
+        torch.zeros(n).long(),
+        torch.tensor(pulse),
+        torch.tensor(way).long(),
+        torch.tensor(g),
+    )
+    try:
+        found = devices.fit(data)
+    except ValueError as error:
+        assert not any(word in str(error) for word in ("torch", "index", "dimension", "array"))
+    else:
+        assert math.isfinite(found.device.g_max)
 
 
-def compared(law: Update, seed: int, families: list[type[Update]] | None) -> None:
-    """The choice is no worse on new cells than the true family, and the simplest of its like."""
-    data = measured(law, seed, cells=12, cycles=2)
-    found = devices.fit(data, families=families, fixed=known(law))
-    chosen = found.candidates[0]
-    assert chosen.equivalent
-    assert chosen.parameters == min(c.parameters for c in found.candidates if c.equivalent)
-    assert all(c.equivalent == (-c.held_out <= c.error) for c in found.candidates)
-    new = measured(law, seed + 1000, cells=12, cycles=2)  # as many as were measured
-    loss = unseen(fitted(law, data), new) - unseen(found, new)
-    # where it is the true family, what is left of the iteration differs: less than one unit
-    assert loss.sum() <= loss.std() * len(loss) ** 0.5 + 1, chosen.name
-    if not isinstance(law, ConstantStep):
-        assert "ConstantStep" not in found.equivalent
+def test_outliers_are_left_out_and_counted() -> None:
+    clean = measured(LAWS[2], seed=6, cycles=5)
+    rng = np.random.default_rng(7)
+    bad = (rng.random(len(clean)) < 0.02) & (clean.pulse.numpy() > 0)
+    g = torch.where(
+        torch.tensor(bad), clean.g * torch.tensor(rng.uniform(1.3, 3, len(bad))), clean.g
+    )
+    found = devices.fit(PulseData(clean.cell, clean.cycle, clean.pulse, clean.polarity, g))
+    own = devices.fit(clean)
+    assert 0.5 * bad.sum() <= found.left_out <= 1.5 * bad.sum() and own.left_out <= 1
+    for name in ("dg_min", "g_max"):
+        width = own.parameters[name].high - own.parameters[name].low
+        assert abs(found.parameters[name].value - own.parameters[name].value) < width
 
 
-def test_choice_is_as_good_as_the_true_family() -> None:
-    compared(LAWS[2], 21, [ConstantStep, LinearStep, SoftBounds])
+def test_known_fields_stay() -> None:
+    data = measured(LAWS[2], seed=8, cycles=2)
+    found = devices.fit(data, families=[SoftBounds], fixed={"g_max": 61e-6, "sigma_c2c": 0.25})
+    assert found.parameters["g_max"].value == pytest.approx(61e-6, rel=1e-3)
+    assert found.device.update.sigma_c2c == 0.25
 
 
-def test_a_law_that_the_data_leave_open_is_not_chosen() -> None:
-    # constant steps leave the shape of an exponential open, whatever it predicts
-    law = LAWS[0]
-    assert isinstance(law, ConstantStep)
-    data = measured(law, 31, cells=12, cycles=2)
-    found = devices.fit(data, families=[ConstantStep, ExpStep], fixed=known(law))
-    assert found.candidates[0].name == "ConstantStep"
-    assert "cannot be identified" in found.candidates[1].reason
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [31, 32])
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
-def test_choice_is_as_good_as_any_true_family(law: Update, seed: int) -> None:
-    compared(law, seed, None)
+def test_the_lookup_device_takes_part_and_can_be_asked_for() -> None:
+    data = measured(LAWS[2], seed=8, cycles=4)
+    found = devices.fit(data)
+    assert "LookupStep" in [c.name for c in found.candidates]
+    assert not isinstance(found.device.update, LookupStep)
+    asked = devices.fit(data, families=[LookupStep])
+    assert isinstance(asked.device.update, LookupStep) and not asked.parameters
+    want = truth(data, LAWS[2])
+    error = followed(asked.device, data, want[0]) - want
+    assert np.sqrt(np.mean(error**2)) < 0.05 * np.ptp(want)
+    index = (data.polarity >= 0).nonzero().flatten()
+    columns = (c[index] for c in (data.cycle, data.pulse, data.polarity, data.g))
+    with pytest.raises(Unidentified, match="no down pulse"):
+        devices.lookup_device(PulseData(("A",) * len(index), *columns))
 
 
 @pytest.mark.slow
 def test_a_million_reads_in_a_minute() -> None:
-    data = measured(LAWS[2], seed=4, cells=100, cycles=20, pulses=250)
+    law = SoftBounds(dg_min=1e-6, up_down=0.2, sigma_c2c=0.3, sigma_d2d=0.2)
+    data = measured(law, seed=4, cells=100, cycles=20, pulses=250)
     assert len(data) > 1_000_000
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        begin = time.process_time()  # others may use the machine too
-        found = devices.fit(data)  # every family
-        assert time.process_time() - begin < 60
-    finally:
-        torch.set_num_threads(threads)
-    assert found.candidates[0].name == "SoftBounds" and len(found.candidates) == 8
+    begin = time.process_time()  # others may use the machine too
+    found = devices.fit(data)
+    assert time.process_time() - begin < 60
+    assert found.candidates[0].name == "SoftBounds"
+    assert any("reads" in note and "used" in note for note in found.notes)
     assert found.parameters["dg_min"].covers(1e-6)
 
 
-TRIALS = 200
-
-
-def trial(which: tuple[int, int]) -> dict[str, tuple[float, float, float]]:
-    """Estimate and interval of every parameter in one measurement of one law."""
-    index, seed = which
-    torch.set_num_threads(1)
-    law = LAWS[index]
-    found = fitted(law, measured(law, seed, cells=16, cycles=2))
-    return {name: (p.value, p.low, p.high) for name, p in found.parameters.items()}
-
-
 @pytest.mark.slow
-def test_intervals_cover_the_truth_and_are_no_wider_than_the_bootstrap() -> None:
-    # the spread of estimates over repeated measurements is what a parametric bootstrap estimates
-    inside = count = 0
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for index, law in enumerate(LAWS):
-            seeds = range(1000 * (index + 1), 1000 * (index + 1) + TRIALS)
-            found = list(pool.map(trial, [(index, seed) for seed in seeds], chunksize=4))
-            for name in found[0]:
-                value, low, high = torch.tensor([f[name] for f in found]).double().T
-                inside += int(((low <= truth(law, name)) & (truth(law, name) <= high)).sum())
-                count += TRIALS
-                bootstrap = 2 * 1.96 * value.std()
-                assert (high - low).median() <= 1.5 * bootstrap, (type(law).__name__, name)
-    assert 0.93 <= inside / count <= 0.97
+def test_thirteen_thousand_reads_of_one_cell_in_a_minute() -> None:
+    law = SoftBounds(dg_min=0.4e-6, up_down=0.2, sigma_c2c=0.3)
+    data = measured(law, seed=4, cycles=39, pulses=170, read=0.001)
+    assert len(data) > 13_000
+    begin = time.process_time()
+    found = devices.fit(data)
+    assert time.process_time() - begin < 60
+    assert type(found.device.update) is SoftBounds
+    assert found.parameters["sigma_c2c"].covers(0.3)
 
 
-def test_scale_and_offset_of_the_exponential_step_are_in_its_other_fields() -> None:
-    # why they are not fitted: another a and b with other A and γ is the same law
-    law = LAWS[5]
-    assert isinstance(law, ExpStep)
-    a, b = 0.5, -0.1
-    up, down = law.gamma_up * law.a / a, law.gamma_down * law.a / a
-    other = replace(
-        law,
-        a=a,
-        b=b,
-        gamma_up=up,
-        gamma_down=down,
-        A_up=law.A_up * math.exp(law.gamma_up * law.b - up * b),
-        A_down=law.A_down * math.exp(-law.gamma_down * law.b + down * b),
-    )
-    g = torch.linspace(10e-6, 60e-6, 101, dtype=torch.float64)
-    moved = []
-    for update in (law, other):
-        quiet = Device(
-            **WINDOW, update=replace(update, sigma_c2c=0.0, sigma_d2d=0, sigma_up_down=0)
-        )
-        state = quiet.fabricate((101,), dtype=torch.float64)
-        for pulses in (devices.Pulses(0 * g + 1, 0 * g), devices.Pulses(0 * g, 0 * g + 1)):
-            moved.append(quiet.pulse(state._replace(g=g), pulses).g)
-    assert torch.allclose(moved[0], moved[2], rtol=1e-12)
-    assert torch.allclose(moved[1], moved[3], rtol=1e-12)
-
-
-def test_proportional_read_noise_is_told_from_constant_noise() -> None:
-    law, sigma = LAWS[2], 0.01
-    device = Device(**WINDOW, update=law, read=ProportionalRead(sigma))
-    generator = torch.Generator().manual_seed(12)
-    data = PulseData.measured(device, cells=12, cycles=3, pulses=50, generator=generator)
-    found = devices.fit(data, families=[SoftBounds], proportional_read=True)
-    assert isinstance(found.device.read, ProportionalRead)
-    read = found.parameters["read"]
-    assert read.covers(sigma) and read.high - read.low < 0.2 * sigma
-    for name in ("dg_min", "sigma_c2c", "g_min", "g_max"):
-        assert found.parameters[name].covers(truth(law, name)), name
-    constant = devices.fit(data, families=[SoftBounds])
-    assert found.log_likelihood is not None and constant.log_likelihood is not None
-    assert found.log_likelihood > constant.log_likelihood + 10
-
-
-def kinked() -> LookupStep:
-    """A law of no family: steps that fall to a fifth and grow noisy in the upper half."""
-    nodes = torch.linspace(10e-6, 60e-6, 26, dtype=torch.float64)
-    z = torch.linspace(-1.5, 1.5, 11, dtype=torch.float64)
-
-    def table(sign: float) -> tuple[tuple[float, ...], ...]:
-        upper = nodes > 35e-6
-        step = torch.where(upper, 0.4e-6, 2e-6) * sign
-        noise = torch.where(upper, 1.0e-6, 0.2e-6)
-        room = 60e-6 - nodes if sign > 0 else nodes - 10e-6
-        step, noise = step * (room / 5e-6).clamp(max=1), noise * (room / 5e-6).clamp(max=1)
-        return tuple(tuple(row) for row in (step[:, None] + noise[:, None] * z).tolist())
-
-    return LookupStep(tuple(nodes.tolist()), (table(1.0),), (table(-1.0),))
-
-
-def test_lookup_device_wins_where_data_follow_no_family() -> None:
-    device = Device(**WINDOW, update=kinked(), read=GaussianRead(0.001))
-    generator = torch.Generator().manual_seed(13)
-    data = PulseData.measured(device, cells=6, cycles=8, pulses=50, generator=generator)
-    laws = [ConstantStep, LinearStep, SoftBounds, LookupStep]
-    found = devices.fit(data, families=laws)
-    assert isinstance(found.device.update, LookupStep) and found.equivalent == ("LookupStep",)
-    assert found.solution is None and found.parameters == {}
-    # and not where one of them made the data
-    mine = devices.fit(measured(LAWS[2], 14, cells=6, cycles=8), families=laws)
-    assert not isinstance(mine.device.update, LookupStep)
-    assert "LookupStep" not in mine.equivalent
-    assert type(devices.fit(data, families=[LookupStep]).device.update) is LookupStep
-
-
-def test_lookup_device_repeats_the_measured_steps() -> None:
-    law = SoftBounds(dg_min=1e-6, up_down=0.2, sigma_c2c=0.3, sigma_d2d=0.2)
-    quiet = Device(**WINDOW, update=law)
-    generator = torch.Generator().manual_seed(9)
-    data = PulseData.measured(quiet, cells=6, cycles=6, pulses=60, generator=generator)
-    made = devices.lookup_device(data)
-    n = 4000
-    g = torch.full((n,), 35e-6, dtype=torch.float64)
-    for up in (1.0, 0.0):
-        pulses = devices.Pulses(torch.full_like(g, up), torch.full_like(g, 1 - up))
-        moments = []
-        for device in (quiet, made):
-            state = device.fabricate((n,), generator=generator, dtype=torch.float64)
-            moved = device.pulse(state._replace(g=g), pulses, generator=generator).g - g
-            moments.append((moved.mean(), moved.std()))
-        # six cells with 20 % spread stand for all of them
-        assert abs(moments[0][0] - moments[1][0]) < 0.25 * moments[0][0].abs()
-        assert moments[1][1] == pytest.approx(float(moments[0][1]), rel=0.3)
-    with pytest.raises(Unidentified, match="no down pulse"):
-        keep = data.polarity >= 0
-        index = keep.nonzero().flatten()
-        columns = (c[index] for c in (data.cycle, data.pulse, data.polarity, data.g))
-        devices.lookup_device(PulseData(tuple(data.cell[i] for i in index.tolist()), *columns))
+def test_the_example_file() -> None:
+    path = Path(__file__).parent.parent / "experiments" / "examples" / "pulses.csv"
+    found = devices.fit(path)
+    assert isinstance(found.device.update, SoftBounds)
+    assert eval(repr(found.device), vars(devices)) == found.device

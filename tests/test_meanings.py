@@ -10,8 +10,8 @@ from _laws import counts, start
 import crossbar as xb
 import devices
 from devices import Device, Draw, ExpStep, GaussianRead, NeuroSim, PCMWrite, SoftBounds
-from devices.nominal import NominalStep
 from devices.part import Window
+from devices.update.nominal import NominalStep
 
 UM = 1e-6
 LAWS = [

@@ -17,7 +17,7 @@ from devices import (
     VolatileStep,
 )
 from devices.draw import Draw
-from devices.rounds import rounds
+from devices.update.rounds import rounds
 
 LOW, HIGH, N = 10e-6, 90e-6, 20_000
 SPAN = HIGH - LOW

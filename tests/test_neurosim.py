@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from devices import Device, NeuroSim, Pulses
-from devices.neurosim import curve_constant, nonlinearity
+from devices.update.neurosim import curve_constant, nonlinearity
 
 # spot checks of NeuroSim's mapping from a label to A/N; its labels are cut to two decimals
 PUBLISHED = {0.04: 31.567, 0.5: 2.5199, 1.0: 1.25165, 1.94: 0.62925, 2.4: 0.49918, 6.0: 0.13562}

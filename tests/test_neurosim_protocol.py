@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from devices import Device, NeuroSim
-from devices.neurosim import curve_constant
+from devices.update.neurosim import curve_constant
 from experiments.cli import main
 from experiments.neurosim.mlp import Mlp, Networks, pictures
 from experiments.neurosim.plan import LISTED, Plan

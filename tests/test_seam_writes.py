@@ -12,7 +12,7 @@ from torch import nn
 
 import crossbar as xb
 from devices import Device, GaussianWrite, PowerLawDrift
-from devices.stepped import ConstantStep
+from devices.update.stepped import ConstantStep
 
 MODES = [xb.InSitu(xb.Expected()), xb.Programmed()]
 IDS = ["InSitu", "Programmed"]

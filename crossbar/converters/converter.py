@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from crossbar.ranges import Fixed, Range
-from devices._check import at_least, instance
+from devices._check import at_least, instance, whole
+
+Normal = Callable[[Tensor], Tensor]
+"""Fresh N(0, 1) in the shape and dtype of a tensor."""
+
+
+class Mismatch(NamedTuple):
+    """Errors of every converter."""
+
+    gain: Tensor | None  # (tiles, C, ..., lines) relative
+    offset: Tensor | None  # (tiles, C, ..., lines) of full scale
 
 
 @dataclass(frozen=True)
@@ -20,17 +31,41 @@ class Converter(ABC):
     Args:
         range: the current at the largest code.
         noise: Gaussian noise of the input current, relative to full scale, >= 0.
+        sigma_gain: spread of the converters' gains, relative, >= 0; drawn once.
+        sigma_offset: spread of their offsets, relative to full scale, >= 0; drawn once.
+        shared: neighbouring lines that one converter serves in turn, >= 1: they have its errors.
+
+    Raises:
+        TypeError, ValueError: a field out of range.
     """
 
     range: Range = field(default_factory=Fixed, kw_only=True)
     noise: float = field(default=0.0, kw_only=True)
+    sigma_gain: float = field(default=0.0, kw_only=True)
+    sigma_offset: float = field(default=0.0, kw_only=True)
+    shared: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         instance("range", self.range, Range, optional=False)
-        at_least("noise", self.noise, 0)
+        for name in ("noise", "sigma_gain", "sigma_offset"):
+            at_least(name, getattr(self, name), 0)
+        whole("shared", self.shared, 1)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether currents below zero are cut."""
+        return False
+
+    def mismatch(self, shape: tuple[int, ...], generator: torch.Generator) -> Mismatch:
+        """Gains and offsets of converters of this shape."""
+
+        def drawn(sigma: float) -> Tensor | None:
+            return sigma * torch.randn(shape, generator=generator) if sigma else None
+
+        return Mismatch(drawn(self.sigma_gain), drawn(self.sigma_offset))
 
     def fabricate(self, shape: tuple[int, ...], generator: torch.Generator) -> Any:
-        """What differs from converter to converter, a NamedTuple of tensors (tiles, C, ..., lines).
+        """What else differs from converter to converter, a NamedTuple of tensors of this shape.
 
         None where all are alike.
         """
@@ -42,3 +77,7 @@ class Converter(ABC):
 
         `leaf` holds the converters of these columns, broadcastable to i; None: all alike.
         """
+
+    def drawn(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+        """The same where conversions of one current differ: `normal` draws in what."""
+        return self.convert(i, full, leaf)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossbar.quantise import quantize
 from crossbar.ranges import Fixed, PerVector, Range
-from devices._check import at_least, instance, positive, whole
+from devices._check import at_least, flag, instance, positive, whole
 
 
 class Digit(NamedTuple):
@@ -30,6 +30,8 @@ class DAC:
         v_max: voltage at full scale [V], > 0.
         range: what input maps to v_max.
         noise: Gaussian noise of the line voltage, relative to v_max, >= 0.
+        passes: whether drivers have one polarity: positive inputs are applied in a first reading,
+            the magnitudes of negative ones in a second that digital logic subtracts.
 
     Raises:
         TypeError, ValueError: a field out of range.
@@ -39,10 +41,12 @@ class DAC:
     v_max: float = 0.2
     range: Range = field(default_factory=PerVector)
     noise: float = 0.0
+    passes: bool = False
 
     def __post_init__(self) -> None:
         if self.bits is not None:
             whole("bits", self.bits, 1, 24)
+        flag("passes", self.passes)
         positive("v_max", self.v_max, "V")
         instance("range", self.range, Range, optional=False)
         at_least("noise", self.noise, 0)
@@ -51,5 +55,12 @@ class DAC:
 
     def digits(self, v: Tensor) -> tuple[Digit, ...]:
         """The voltages, relative to v_max, that inputs relative to full scale are applied as."""
-        coded = torch.clamp(v, -1, 1) if self.bits is None else quantize(v, self.bits)
-        return (Digit(coded, 1.0, coded),)
+        found = self._coded(v)
+        if not self.passes:
+            return tuple(Digit(code, weight, code) for code, weight in found)
+        halves = ((sign, (sign * code).clamp(min=0), w) for code, w in found for sign in (1, -1))
+        return tuple(Digit(code, sign * weight, code) for sign, code, weight in halves)
+
+    def _coded(self, v: Tensor) -> list[tuple[Tensor, float]]:
+        """Codes in −1 … 1 and what each counts."""
+        return [(torch.clamp(v, -1, 1) if self.bits is None else quantize(v, self.bits), 1.0)]

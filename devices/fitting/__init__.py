@@ -1,16 +1,18 @@
 """From measured pulses to a device: `devices.fit("my_pulses.csv")`.
 
-`data` reads the file, `families` declares what can be found, `filter` says how likely reads are
-under a law, `mixed` finds parameters that differ from cell to cell, `engine` iterates the two,
-`result` makes a device and its confidence intervals, `compare` judges families by unseen cells.
+`text`, `units`, `reading`, `layouts`, `files` read a file into `data`; `traces` are the arrays a
+fit works on, `look` checks them. `families` states what can be found, `shooting` fits a curve to
+whole traces, `compare` judges curves by unseen ramps, `likelihood` and `noise` take apart what is
+left, `laws` and `result` make a device of it. `switching` is for cells of two levels, `lookup` for
+no law at all.
 """
 
 from devices.fitting.compare import Candidate as Candidate
 from devices.fitting.data import PulseData as PulseData
 from devices.fitting.data import Unidentified as Unidentified
-from devices.fitting.families import FAMILIES as FAMILIES
 from devices.fitting.families import Family as Family
-from devices.fitting.fit import Fit as Fit
+from devices.fitting.fit import LAWS as LAWS
 from devices.fitting.fit import fit as fit
 from devices.fitting.lookup import lookup_device as lookup_device
+from devices.fitting.result import Fit as Fit
 from devices.fitting.result import Parameter as Parameter

@@ -1,237 +1,227 @@
-"""Which family predicts data that its fit did not see."""
+"""Which curve predicts ramps that its fit did not see."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from devices.fitting.data import DOWN, NOTHING, UP, Blocks, Unidentified
-from devices.fitting.engine import COARSE, Solution, held_out, solve
-from devices.fitting.look import OUTLIER
-from devices.fitting.lookup import NODES as LOOKUP_NODES
-from devices.fitting.lookup import QUANTILES as LOOKUP_QUANTILES
-from devices.fitting.lookup import predicted
-from devices.fitting.problem import Problem, begin
-from devices.fitting.start import Averages
-from devices.lookup import LookupStep
+from devices.fitting.families import Affine, Family, Seen
+from devices.fitting.shooting import Pins, Shot, begun, correlation, first_weight, shoot
+from devices.fitting.traces import Array, Index, Traces
 
-FOLDS = 3
-FAR = 8.0
-FEWEST = 2
-"""Pieces of every cell that remain where the data are thinned."""
+FOLDS = 4
+FEWEST = 3
+"""Traces from which on some are held out; fewer are judged by BIC."""
 
-SHORT = 64
-"""Reads in such a piece."""
+NEAR = 1.06
+"""A simpler curve is taken whose error is within this factor of the best one's."""
 
-MOST = 40_000
-"""Reads that a comparison uses at most."""
+FAR = 1.2
+"""Or within one standard error, and this factor."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family in the comparison."""
+    """A law in the comparison."""
 
     name: str
-    parameters: int  # fitted
-    held_out: float  # log-likelihood per unseen read, relative to the best family
-    error: float  # standard error of that difference
-    equivalent: bool  # within one standard error of the best
-    reason: str = ""  # why it could not be fitted, where it could not
+    parameters: int  # of its curve, without what differs from cell to cell
+    error: float  # root mean square error of whole ramps, in parts of the range of the reads
+    held_out: bool  # whether of ramps that the fit did not see; else of all
+    equivalent: bool  # as good as the best
+    reason: str = ""  # why it could not be fitted, or what else has its curve
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One curve: its fit, and its squared errors."""
+
+    family: Family
+    shot: Shot
+    squares: Array  # of every trace, summed; of unseen ramps where held out
+    score: float  # the smaller the better
+    hard: bool  # whether the window has hard ends
+
+    @property
+    def parameters(self) -> int:
+        """Numbers of the curve."""
+        return len(self.shot.theta) + 2 * self.hard
+
+
+def fitted(
+    family: Family,
+    traces: Traces,
+    seen: Seen,
+    *,
+    cells: bool,
+    walls: Array | None = None,
+    pins: Pins | None = None,
+    begin: Array | None = None,
+) -> Shot:
+    """A curve fitted twice: the second time with the weight that first reads deserve."""
+    start = family.start(seen) if begin is None else begin
+    shot = shoot(family, traces, start, cells=cells, walls=walls, pins=pins)
+    weight = first_weight(shot)
+    if weight:
+        shot = shoot(family, traces, shot.theta, weight=weight, cells=cells, walls=walls, pins=pins)
+    return shot
+
+
+def ends(traces: Traces) -> Array | None:
+    """Hard ends of every cell, from ramps that end flat; None where few do."""
+    low, high = np.full(traces.cells, -np.inf), np.full(traces.cells, np.inf)
+    flat = total = 0
+    found: dict[tuple[int, bool], list[float]] = {}
+    ramps = np.unique(traces.ramp)
+    for ramp in ramps:
+        rows = np.nonzero((traces.ramp == ramp) & traces.seen)[0]
+        if len(rows) < 12:
+            continue
+        total += 1
+        y, count = traces.y[rows], np.cumsum(traces.n[rows])
+        part = len(rows) // 4
+        last = np.polyfit(count[-part:], y[-part:], 1)[0]
+        rise = (y[-1] - y[0]) / max(count[-1] - count[0], 1)
+        if abs(last) < 0.25 * abs(rise):
+            flat += 1
+            key = (int(traces.cell[traces.trace[rows[0]]]), bool(traces.up[rows[0]]))
+            found.setdefault(key, []).append(float(np.median(y[-part:])))
+    if not total or flat <= 0.4 * total:
+        return None
+    for (cell, up), values in found.items():
+        (high if up else low)[cell] = np.median(values)
+    return np.column_stack([low, high])
+
+
+def abrupt(traces: Traces) -> bool:
+    """Whether one down pulse makes more than half of the range, and later ones nothing."""
+    drops, rest = [], []
+    seen = traces.seen
+    for ramp in np.unique(traces.ramp[~traces.up]):
+        rows = np.nonzero((traces.ramp == ramp) & seen)[0]
+        moved = rows[traces.n[rows] > 0]
+        if not len(moved) or moved[0] == 0 or not seen[moved[0] - 1]:
+            continue
+        if traces.trace[moved[0] - 1] == traces.trace[moved[0]]:
+            drops.append(traces.y[moved[0] - 1] - traces.y[moved[0]])
+            rest.append(traces.y[moved[0]] - traces.y[rows[-1]])
+    return bool(drops) and float(np.median(drops)) > 0.5 and float(np.median(rest)) < 0.2
 
 
 def compare(
-    problems: Sequence[Problem], seen: Averages, *, lookup: bool
-) -> tuple[tuple[Candidate, ...], Solution | None]:
-    """The families, the chosen one first, then by their predictions; and the chosen one's fit.
+    traces: Traces,
+    families: Sequence[Family],
+    seen: Seen,
+    *,
+    walls: Array | None = None,
+    pins: dict[str, Pins | None] | None = None,
+) -> tuple[list[Trial], dict[str, str], bool]:
+    """The curves in the order in which they are taken, the reasons of others, whether held out.
 
-    All of it on at most about `MOST` reads of `limited`. Every family is fitted coarsely; one that
-    describes even the data of its own fit worse than the best by `FAR` standard errors is left out
-    (`_hopeless`). The others are fitted well and predict unseen cells. With `lookup` so does the
-    device of the measured steps themselves, whose parameters are all of its tables; it has no fit.
-
-    A family of which the data leave a parameter open does not take part.
-
-    Raises:
-        Unidentified: none of them could be fitted.
+    With three traces and more each curve predicts a fourth of them from a fit to the others, open
+    loop from their starts; of those within `NEAR` of the best, or within a standard error of it and
+    `FAR`, the one with fewest parameters is first. With fewer, n log(error²) + p log n decides, n
+    the number of reads that the correlation of the residuals leaves.
     """
-    scores: dict[str, Tensor] = {}
-    sizes: dict[str, int] = {}
-    reasons: dict[str, str] = {}
-    fits: dict[str, Solution] = {}
-    blocks = limited(problems[0].blocks, problems[0].cells)
-    parts = [replace(problem, blocks=blocks) for problem in problems]
-    for part in parts:
-        name = part.family.name
-        sizes[name] = len(part.free) + len(part.noises) + len(part.spreads)
+    cells = traces.cells > 1
+    folds = _folds(traces)
+    # as many nodes as traces can bear: without unseen ramps they would follow the noise
+    bear = 32 if folds else 12
+    few = 2 + int(traces.seen.sum()) // 6
+    plans = [(f, False) for f in families if len(f.names) <= min(bear, few)]
+    plans = plans or [(f, False) for f in families[:1]]
+    if walls is not None:
+        # offered always, hard ends would also explain ramps whose step varies
+        plans += [(f, True) for f in families if isinstance(f, Affine) and f.name != "AbruptReset"]
+    trials, reasons = [], {}
+    for family, hard in plans:
+        own, pin = walls if hard else None, (pins or {}).get(family.name)
         try:
-            fits[name] = solve(part, begin(part, seen), corrections=0, small=COARSE)
-        except RuntimeError as failure:  # no convergence: the law does not suit the data
-            reasons[name] = str(failure)
-    for name in _hopeless(fits):
-        reasons[name] = "describes even the data of its own fit far worse"
-        del fits[name]
-    for name, coarse in fits.items():
-        try:
-            fits[name] = solve(coarse.problem, coarse.at, small=COARSE)
-            check_identified(fits[name])
-            scores[name] = predictions(fits[name])
-        except (RuntimeError, Unidentified) as failure:  # the law does not suit the data
-            reasons[name] = str(failure)
-    if lookup:
-        name = LookupStep.__name__
-        sizes[name] = 2 * problems[0].cells * LOOKUP_NODES * LOOKUP_QUANTILES
-        try:
-            folds = [(train.blocks, test.blocks) for train, test, _ in _folds(parts[0])]
-            scores[name] = torch.cat([predicted(*fold, OUTLIER) for fold in folds])
-        except Unidentified as failure:
-            reasons[name] = str(failure)
-    if not scores:
-        raise Unidentified("; ".join(f"{name}: {why}" for name, why in reasons.items()))
-    best = max(scores, key=lambda name: float(scores[name].sum()))
-    reads = int((~parts[0].blocks.y.isnan()).sum())
-    found = {}
-    for name, score in scores.items():
-        total, error = _difference(score, scores[best])
-        same = -total <= error
-        found[name] = Candidate(name, sizes[name], total / reads, error / reads, same)
-    order = sorted(found, key=lambda name: -found[name].held_out)
-    winner = min((name for name in order if found[name].equivalent), key=lambda name: sizes[name])
-    order.remove(winner)
-    failed = [
-        Candidate(name, sizes[name], -math.inf, math.nan, False, reason)
-        for name, reason in reasons.items()
-    ]
-    return (found[winner], *(found[name] for name in order), *failed), fits.get(winner)
+            shot = fitted(family, traces, seen, cells=cells, walls=own, pins=pin)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            reasons[family.name] = f"its least squares do not converge ({error})"
+            continue
+        squares = _squares(shot.traces, (shot.traces.y - shot.mean)[shot.traces.seen])
+        for left in folds:
+            squares[left] = _unseen(shot, left, hard, pin)
+        trials.append(Trial(family, shot, squares, 0.0, hard))
+    if not trials:
+        return [], reasons, bool(folds)
+    return _ordered(trials, traces, bool(folds)), reasons, bool(folds)
 
 
-def _hopeless(fits: dict[str, Solution]) -> list[str]:
-    """Families whose own data are worse described than by the best, far beyond the error of that.
-
-    By `FAR` standard errors of the sum over cells, and more than `FAR`² in the logarithm of the
-    likelihood, many times what fitted parameters can pretend (half a unit each): by chance that
-    happens to a family as good as the best in one of 10¹⁵ data sets.
-    """
-    if not fits:
+def _folds(traces: Traces) -> list[Index]:
+    """Traces to hold out; none where a fold would leave a direction without ramps."""
+    if traces.size < FEWEST:
         return []
-    likelihood = {i: s.last.log_likelihood for i, s in fits.items()}
-    best = max(likelihood.values(), key=lambda x: float(x.sum()))
-    out = []
-    for name, own in likelihood.items():
-        total, error = _difference(own, best)
-        if -total > max(FAR * error, FAR**2):
-            out.append(name)
+    out = [np.arange(k, traces.size, FOLDS) for k in range(min(FOLDS, traces.size))]
+    ways = [{bool(u) for u in np.unique(traces.up[traces.trace == t])} for t in range(traces.size)]
+    whole = set().union(*ways)
+    for left in out:
+        kept = set().union(*(ways[t] for t in range(traces.size) if t not in left))
+        if kept != whole:
+            return []
     return out
 
 
-def _difference(own: Tensor, best: Tensor) -> tuple[float, float]:
-    """Sum over cells of the difference of two log-likelihoods, and its standard error."""
-    apart = own - best
-    error = float(apart.std()) * math.sqrt(len(apart)) if len(apart) > 1 else 0.0
-    return float(apart.sum()), error
-
-
-def check_identified(solution: Solution) -> None:
-    """Raise `Unidentified` for a mean that the data leave open."""
-    error = torch.diagonal(solution.last.covariance).clamp(min=0).sqrt()
-    for name, e, mean in zip(solution.names, error, solution.problem.free, strict=False):
-        size = solution.at.values[name] if name == "dg_min" else 1.0
-        limit = 20.0 if mean.log or mean.name.startswith(("states", "gamma", "beta")) else 1.0
-        if float(e) > limit * size and not mean.whole:
-            raise Unidentified(
-                f"{name} cannot be identified from these data: its standard error, "
-                f"{float(e) * (100 / size):.0f} % of its scale, leaves it open; pulses that cover "
-                f"more of the window would help, or give it by fixed={{{name!r}: ...}}"
-            )
-
-
-def predictions(whole: Solution) -> Tensor:
-    """Log-likelihood of every unseen cell (or trace, where cells are few), by cross-validation.
-
-    Every fold starts from the fit to all of the data, which it forgets as it converges.
-    """
-    out = []
-    for train, test, kept in _folds(whole.problem):
-        begun = replace(whole.at, delta=whole.at.delta[kept], inner=whole.at.inner[kept])
-        slope = whole.slope[kept]
-        fitted = solve(train, begun, corrections=0, slope=slope, small=COARSE)
-        out.append(held_out(test, fitted.at))
-    return torch.cat(out)
-
-
-def _folds(problem: Problem) -> Iterator[tuple[Problem, Problem, Tensor]]:
-    """What to fit, what to predict, and the cells of the former; by cell or, if few, by trace."""
-    cell = problem.blocks.cell
-    by_cell = problem.cells >= 2 * FOLDS
-    fold = cell % FOLDS if by_cell else torch.arange(len(cell)) % FOLDS
-    for number in range(FOLDS):
-        train, test = _part(problem, fold != number), _part(problem, fold == number, not by_cell)
-        yield train, test, torch.unique(cell[fold != number])
-
-
-def limited(blocks: Blocks, cells: int, reads: int = MOST) -> Blocks:
-    """About `reads` reads where there are more: random short pieces of the traces of every cell.
-
-    Random, because traces alternate between the polarities; short, because a piece takes as long as
-    many side by side.
-    """
-    if blocks.y.numel() <= reads:
-        return blocks
-    each = max(FEWEST, reads // (cells * SHORT))
-    y, kind, cell = _cut(blocks, SHORT)
-    draw = torch.rand(len(cell), generator=torch.Generator().manual_seed(0))
-    order = torch.argsort(draw)
-    order = order[torch.argsort(cell[order], stable=True)]  # by cell, random within
-    start = torch.searchsorted(cell[order], torch.arange(cells))
-    rank = torch.arange(len(cell)) - start[cell[order]]
-    keep = order[rank < each]
-    return Blocks(y[:, keep], kind[:, keep], cell[keep])
-
-
-def without_rest(blocks: Blocks, ends: tuple[float, float], near: float) -> Blocks:
-    """The blocks without the reads that rest at a hard end of the window, for a comparison.
-
-    A cell that goes on being pulsed against an end says nothing of any law, but by the number of
-    its reads it weighs how well the normal distribution describes a pulse cut short there. Left are
-    the arrival and the last read before the direction changes; `near` is the distance that read
-    noise makes.
-    """
-    y, kind, cell = blocks
-    y = y.clone()
-    for way, end in ((DOWN, ends[0]), (UP, ends[1])):
-        there = (blocks.y - end).abs() < near
-        pushed = kind == way
-        y[1:-1][there[:-2] & there[1:-1] & pushed[1:-1] & pushed[2:]] = math.nan
-    return Blocks(y, kind, cell)
-
-
-def _cut(blocks: Blocks, rows: int) -> Blocks:
-    """The blocks in pieces of so many rows; a piece begins with its first read."""
-    y, kind, cell = blocks
-    parts = -(-y.shape[0] // rows)
-    lack = parts * rows - y.shape[0]
-    y = torch.nn.functional.pad(y, (0, 0, 0, lack), value=math.nan)
-    kind = torch.nn.functional.pad(kind, (0, 0, 0, lack), value=NOTHING)
-    y, kind = (t.view(parts, rows, -1).transpose(0, 1).flatten(1) for t in (y, kind))
-    seen = ~y.isnan()
-    at = torch.arange(rows)[:, None] + seen.int().argmax(0)
-    inside, at = at < rows, at.clamp(max=rows - 1)
-    y = torch.where(inside, y.gather(0, at), math.nan)
-    kind = torch.where(inside, kind.gather(0, at), NOTHING)
-    keep = seen.sum(0) > 1
-    cell = cell.repeat(parts)[keep]
-    order = torch.argsort(cell, stable=True)
-    return Blocks(y[:, keep][:, order], kind[:, keep][:, order], cell[order])
-
-
-def _part(problem: Problem, keep: Tensor, each: bool = False) -> Problem:
-    """Some of the blocks with cells numbered anew; `each` block a cell of its own on request."""
-    y, kind, cell = problem.blocks
-    labels = (
-        torch.arange(int(keep.sum())) if each else torch.unique(cell[keep], return_inverse=True)[1]
+def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
+    """Squared errors of traces that a fit to the others did not see."""
+    whole = shot.traces
+    kept = whole.of(np.setdiff1d(np.arange(whole.size), left))
+    own = ends(kept) if hard else None
+    if hard and own is not None and len(own) < whole.cells:
+        own = np.vstack([own, np.tile([-np.inf, np.inf], (whole.cells - len(own), 1))])
+    again = shoot(
+        shot.family,
+        kept,
+        shot.theta,
+        weight=shot.weight,
+        cells=shot.cell is not None,
+        walls=own,
+        pins=pin,
+        rounds=15,
     )
-    blocks = Blocks(y[:, keep], kind[:, keep], labels)
-    return replace(problem, blocks=blocks, cells=int(labels.max()) + 1)
+    cell = again.cell
+    if cell is not None and len(cell) < whole.cells:
+        cell = np.vstack([cell, np.zeros((whole.cells - len(cell), cell.shape[1]))])
+    test = whole.of(left)
+    start = test.y[test.first].copy()
+    _, mean, _ = begun(shot.family, again.theta, test, start, cell, own, shot.weight)
+    return _squares(test, test.y[test.seen] - mean)
+
+
+def _squares(traces: Traces, error: Array) -> Array:
+    total = np.bincount(traces.trace[traces.seen], np.minimum(error**2, 1e6), traces.size)
+    return np.asarray(total, dtype=np.float64)
+
+
+def _ordered(trials: list[Trial], traces: Traces, held: bool) -> list[Trial]:
+    reads = int(traces.seen.sum())
+    if not held:
+        best = min(trials, key=lambda t: float(t.squares.sum()))
+        n = max(reads / correlation(best.shot), 10.0)
+        scored = [
+            replace(
+                t,
+                score=n * float(np.log(t.squares.sum() + 1e-12)) + t.parameters * float(np.log(n)),
+            )
+            for t in trials
+        ]
+        return sorted(scored, key=lambda t: t.score)
+    scored = [replace(t, score=float(np.sqrt(t.squares.sum() / reads))) for t in trials]
+    best = min(scored, key=lambda t: t.score)
+    order = sorted(scored, key=lambda t: t.score)
+    chosen = min((t for t in order if as_good(t, best)), key=lambda t: (t.parameters, t.score))
+    order.remove(chosen)
+    return [chosen, *order]
+
+
+def as_good(own: Trial, best: Trial) -> bool:
+    """Whether a curve predicts as well as the best one, as far as the traces can tell."""
+    if own.score <= NEAR * best.score + 1e-12:
+        return True
+    apart = own.squares - best.squares
+    error = float(apart.std(ddof=1)) * len(apart) ** 0.5 if len(apart) > 1 else 0.0
+    return float(apart.sum()) <= error and own.score <= FAR * best.score

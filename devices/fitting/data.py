@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from devices.device import Device
+from devices.fitting.files import pulses_in
+from devices.fitting.reading import Reading, Reads
 from devices.part import Pulses
-
-LONGEST = 256
-"""Reads in a block: a longer trace is cut, and each block starts from its own first read."""
-
-GAP = 64
-"""Pulses without a read after which a trace starts anew."""
-
-_UP, _DOWN = {"up", "+", "+1", "1", "1.0", "set", "p"}, {"down", "-", "-1", "-1.0", "reset", "d"}
-_NONE = {"", "0", "0.0", "none", "start", "nan"}
-
-
-UP, DOWN, NOTHING = 0, 1, 2
 
 
 class Unidentified(ValueError):
     """The data cannot tell a parameter."""
-
-
-class Blocks(NamedTuple):
-    """Traces side by side, one pulse or one repeated read a row; padded at the end."""
-
-    y: Tensor  # (times, blocks) conductance read [S], NaN where there is none; the first is a read
-    kind: Tensor  # (times, blocks) int64, what came before that read: UP, DOWN or NOTHING
-    cell: Tensor  # (blocks,) index of the cell, ascending
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +35,7 @@ class PulseData:
         pulse: pulses given in the cycle before this read, ascending.
         polarity: +1 or −1, direction of the pulses since the read before; 0 where there were none.
         g: conductance [S], NaN for a failed read.
+        notes: what was understood of the file, a sentence each.
 
     Raises:
         ValueError: columns of unequal length, no reads, a polarity other than −1, 0, 1, pulses that
@@ -65,6 +47,7 @@ class PulseData:
     pulse: Tensor  # (reads,) int64
     polarity: Tensor  # (reads,) int64
     g: Tensor  # (reads,) float64 [S]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = {len(self.cell), *(len(t) for t in (self.cycle, self.pulse, self.polarity, self.g))}
@@ -87,62 +70,85 @@ class PulseData:
         return tuple(dict.fromkeys(self.cell))
 
     @classmethod
-    def read_csv(cls, path: str | Path) -> PulseData:
-        """Read a file of pulse data; the format is that of docs/pulse-data.md.
+    def read_csv(
+        cls,
+        path: str | Path,
+        *,
+        down: str | Path | None = None,
+        unit: str | None = None,
+        read_voltage: float | None = None,
+        decimal: str | None = None,
+        amplitude: float | None = None,
+        width: float | None = None,
+        window: tuple[float, float] | None = None,
+        columns: str | None = None,
+        across: str | None = None,
+    ) -> PulseData:
+        """Read a text file of pulse data, in any of the forms of docs/pulse-data.md.
+
+        Args:
+            path: the file.
+            down: a second file whose columns are the ramps down; those of `path` are then up.
+            unit: see `devices.fitting.reading.Reading`, as the rest.
+            read_voltage: [V].
+            decimal: "." or ",".
+            amplitude: in the unit of its column.
+            width: in the unit of its column.
+            window: [S].
+            columns: names of the columns, separated by commas.
+            across: "cells" or "cycles".
 
         Raises:
-            ValueError: a missing column or a value that cannot be read, with its line.
+            ValueError: a column that is missing, a value that cannot be read, with its line, or
+                something that the file leaves open, with the argument that says it.
             FileNotFoundError: no such file.
         """
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = (line for line in file if line.strip() and not line.lstrip().startswith("#"))
-            reader = csv.DictReader(lines, skipinitialspace=True)
-            names = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            return cls._of_rows(path, names, reader)
+        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across)
+        return cls.of_reads(*pulses_in(path, down, how))
 
     @classmethod
-    def _of_rows(
-        cls, path: str | Path, names: Sequence[str], rows: Iterable[dict[str, str]]
-    ) -> PulseData:
-        ohmic = "conductance" in names
-        wanted = ["polarity"] + (["conductance"] if ohmic else ["current", "voltage"])
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise ValueError(
-                f"{path}: needs the columns polarity and conductance (or current and voltage), "
-                f"has {', '.join(names) or 'none'}; missing: {', '.join(missing)}"
-            )
-        cells: list[str] = []
-        numbers: list[tuple[int, int, int, float]] = []
-        at: dict[tuple[str, int], int] = {}
-        for row in rows:
-            cell = (row.get("cell") or "0").strip()
-            where = f"{path}: read {len(cells) + 1}"
-            cycle = int(_number(row.get("cycle") or "0", where, "cycle"))
-            sign = _polarity(row["polarity"], where)
-            last = at.get((cell, cycle))
-            if row.get("pulse"):
-                pulse = int(_number(row["pulse"], where, "pulse"))
-            else:
-                pulse = 0 if last is None else last + abs(sign)
-            at[cell, cycle] = pulse
-            g = _number(row["conductance" if ohmic else "current"], where, "value")
-            if not ohmic:
-                voltage = _number(row["voltage"], where, "voltage")
-                g = g / voltage if voltage else math.nan
-            cells.append(cell)
-            numbers.append((cycle, pulse, sign, g))
-        if not cells:
-            raise ValueError(f"{path}: no reads")
-        cycle_, pulse_, sign_, g_ = zip(*numbers, strict=True)
+    def of_reads(cls, reads: Reads, notes: tuple[str, ...]) -> PulseData:
+        """The data of reads in columns, and what was understood of them."""
         return cls(
-            tuple(cells),
-            torch.tensor(cycle_),
-            torch.tensor(pulse_),
-            torch.tensor(sign_),
-            torch.tensor(g_, dtype=torch.float64),
+            tuple(reads.cell),
+            torch.tensor(reads.cycle),
+            torch.tensor(reads.pulse),
+            torch.tensor(reads.sign),
+            torch.tensor(reads.g, dtype=torch.float64),
+            notes,
         )
+
+    @property
+    def account(self) -> tuple[str, ...]:
+        """What was understood: columns, units, cells, cycles, reads, pulses between reads."""
+        code, order = self._order()
+        cycle, pulse, sign = (c[order] for c in (self.cycle, self.pulse, self.polarity))
+        same = (code[1:] == code[:-1]) & (cycle[1:] == cycle[:-1])
+        ahead = (pulse[1:] - pulse[:-1])[same]
+        between, often = torch.unique(ahead, return_counts=True)
+        spacing = ", ".join(
+            f"{n} ({k} times)"
+            for n, k in list(zip(between.tolist(), often.tolist(), strict=True))[:6]
+        ) + (", …" if len(between) > 6 else "")
+        failed = int((~self.g.isfinite()).sum())
+        finite = self.g[self.g.isfinite()]
+        traces = len({(c, n) for c, n in zip(code.tolist(), cycle.tolist(), strict=True)})
+        pulses = ahead.clamp(min=0)
+        up, down = (int(pulses[(sign[1:] == way)[same]].sum()) for way in (1, -1))
+        return (
+            *self.notes,
+            f"{len(self.cells)} cells, {traces} cycles, {len(self)} reads of "
+            f"{float(finite.min()):.3g} … {float(finite.max()):.3g} S"
+            + (f", {failed} failed reads left out" if failed else ""),
+            f"pulses between reads: {spacing or 'none'}; {up} up, {down} down in all",
+        )
+
+    def _order(self) -> tuple[Tensor, Tensor]:
+        """Index of the cell of every read in order of cell and cycle, and that order."""
+        index = {cell: i for i, cell in enumerate(self.cells)}
+        code = torch.tensor([index[cell] for cell in self.cell])
+        order = _stable_order(code, self.cycle)
+        return code[order], order
 
     def write_csv(self, path: str | Path) -> None:
         """Write the data in the format of docs/pulse-data.md."""
@@ -195,88 +201,10 @@ class PulseData:
         chosen = set(cells)
         keep = [i for i, cell in enumerate(self.cell) if cell in chosen]
         index = torch.tensor(keep, dtype=torch.int64)
-        columns = (c[index] for c in (self.cycle, self.pulse, self.polarity, self.g))
-        return PulseData(tuple(self.cell[i] for i in keep), *columns)
-
-    def blocks(self) -> Blocks:
-        """The traces on a grid of pulses, cut into blocks of at most `LONGEST` reads."""
-        index = {cell: i for i, cell in enumerate(self.cells)}
-        code = torch.tensor([index[cell] for cell in self.cell])
-        order = _stable_order(code, self.cycle)
-        code, cycle = code[order], self.cycle[order]
-        pulse, sign, g = self.pulse[order], self.polarity[order], self.g[order]
-        same = (code[1:] == code[:-1]) & (cycle[1:] == cycle[:-1])
-        ahead = torch.where(same, pulse[1:] - pulse[:-1], 1)
-        if bool((ahead < 0).any()):
-            i = int(torch.nonzero(ahead < 0)[0]) + 1
-            raise ValueError(
-                f"pulse must ascend within a cycle, but goes from {int(pulse[i - 1])} to "
-                f"{int(pulse[i])} in cell {self.cells[int(code[i])]}, cycle {int(cycle[i])}"
-            )
-        bad = same & (ahead > 0) & (sign[1:] == 0)
-        if bool(bad.any()):
-            i = int(torch.nonzero(bad)[0]) + 1
-            raise ValueError(
-                f"pulse {int(pulse[i])} of cell {self.cells[int(code[i])]}, cycle "
-                f"{int(cycle[i])} has no polarity"
-            )
-        new = torch.cat([torch.tensor([True]), ~same | (ahead > GAP)])
-        cuts = [*torch.nonzero(new).flatten().tolist(), len(g)]
-        pieces: list[tuple[int, Tensor, Tensor]] = []
-        for start, stop in zip(cuts, cuts[1:], strict=False):
-            grid, kind = _on_rows(pulse[start:stop], sign[start:stop], g[start:stop])
-            parts = -(-len(grid) // LONGEST)
-            size = -(-len(grid) // parts)
-            for first in range(0, len(grid), size):
-                seen = torch.nonzero(~grid[first : first + size].isnan()).flatten()
-                if len(seen) > 1:
-                    keep = slice(first + int(seen[0]), first + int(seen[-1]) + 1)
-                    pieces.append((int(code[start]), grid[keep], kind[keep]))
-        if not pieces:
-            raise ValueError("no two reads with a pulse between them")
-        pad = torch.nn.utils.rnn.pad_sequence
-        return Blocks(
-            pad([p[1] for p in pieces], padding_value=math.nan),
-            pad([p[2] for p in pieces], padding_value=NOTHING),
-            torch.tensor([p[0] for p in pieces]),
-        )
+        cycle, pulse, sign, g = (c[index] for c in (self.cycle, self.pulse, self.polarity, self.g))
+        return PulseData(tuple(self.cell[i] for i in keep), cycle, pulse, sign, g, self.notes)
 
 
 def _stable_order(code: Tensor, cycle: Tensor) -> Tensor:
     order = torch.argsort(cycle, stable=True)
     return order[torch.argsort(code[order], stable=True)]
-
-
-def _on_rows(pulse: Tensor, sign: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Reads and kinds of one trace with one row per pulse, and one per read without a pulse."""
-    ahead = pulse.diff()
-    at = torch.cat([torch.zeros(1, dtype=torch.int64), ahead.clamp(min=1).cumsum(0)])
-    grid = torch.full((int(at[-1]) + 1,), math.nan, dtype=torch.float64)
-    grid[at] = torch.where(g.isfinite(), g, math.nan)
-    kind = torch.where(sign > 0, UP, DOWN)
-    kind[1:][ahead == 0] = NOTHING
-    kind[0] = NOTHING
-    return grid, kind[torch.searchsorted(at, torch.arange(len(grid)))]
-
-
-def _number(text: str | None, where: str, name: str) -> float:
-    word = (text or "").strip()
-    if word.lower() in ("", "nan", "na", "none"):
-        if name == "value" or name == "voltage":
-            return math.nan
-        raise ValueError(f"{where}: {name} is empty")
-    try:
-        return float(word)
-    except ValueError:
-        raise ValueError(f"{where}: {name} must be a number, got {word!r}") from None
-
-
-def _polarity(text: str | None, where: str) -> int:
-    word = (text or "").strip().lower()
-    if word in _UP:
-        return 1
-    if word in _DOWN:
-        return -1
-    if word in _NONE:
-        return 0
-    raise ValueError(f"{where}: polarity must be up or down (+1 or -1, 0 for none), got {text!r}")

@@ -1,233 +1,286 @@
-"""What a fit can find: one short declaration for every family of update laws.
+"""What a fit can find: the contract of a family of laws, and those that are compared.
 
-A family says which fields of its law are parameters, which of them differ from cell to cell, and
-how their values become the steps of one pulse; the equation stays where it is, in the law.
-Conductances are in units of the fit here (the data's range), which every law is indifferent to.
+Everything is in units of x, the conductance from 0 to 1 over the middle 99 % of the reads. A family
+states its parameters (of order 1: logarithms of steps, relative slopes) with finite bounds, the
+size of one pulse, and how the parameters become a law; curve, sensitivities and likelihood follow.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from devices.draw import Draw
-from devices.exp_step import ExpStep
-from devices.neurosim import NeuroSim, _leaf, _pulse
-from devices.nominal import NominalStep, Steps
-from devices.part import Pulses, Update, Window
-from devices.pow_step import PowStep
-from devices.querlioz import QuerliozStep
-from devices.stepped import ConstantStep, LinearStep, SoftBounds
+from devices.fitting.traces import Array
 
-Values = Mapping[str, Any]
-"""Field → number, or (cells, 1) tensor where it differs from cell to cell."""
+NODES = np.linspace(-0.75, 1.75, 1001)
+SPACING = float(NODES[1] - NODES[0])
+
+FLOOR = 1e-7
+"""Smallest step, in units of x."""
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A field of the law or the window that is fitted, and the range it may take."""
+class Seen(NamedTuple):
+    """Least squares of measured slopes: the step at mid-range and its relative slope."""
 
-    name: str
-    start: float = 0.0
-    low: float = -math.inf
-    high: float = math.inf
-    siemens: bool = False
-    log: bool = False  # fitted, and held in `Values`, as its logarithm
-    whole: bool = False  # fitted as a real number, rounded in the device
-
-    def inside(self, value: float, by: float) -> float:
-        """A shift of about the size `by` > 0 that stays in the range, upwards where it can."""
-        by = min(by, (self.high - self.low) / 4)
-        return by if value + by <= self.high else -by
-
-    def natural(self, value: float) -> float:
-        """The field's value from the fitted one."""
-        return math.exp(value) if self.log else value
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A field that holds a standard deviation from cell to cell, of one or several quantities."""
-
-    name: str
-    of: tuple[str, ...]
+    up: float
+    up_slope: float
+    down: float
+    down_slope: float
 
 
 class Family(ABC):
-    """A family of update laws, as the fit sees it."""
+    """A family of mean curves.
 
-    law: type[Update]
-    means: tuple[Mean, ...]
-    spreads: tuple[Spread, ...]
-    cycle: str | None = "sigma_c2c"
-    """Field of the noise relative to the step, in units of the step."""
-    add: str | None = "sigma_add"
-    """Field of the additive noise."""
-    bounded: bool = False
-    """Whether the steps themselves tell the window, because they vanish at its ends."""
-
-    @property
-    def name(self) -> str:
-        """Name of the law."""
-        return self.law.__name__
-
-    @abstractmethod
-    def leaf(self, values: Values, cells: Mapping[str, Tensor]) -> tuple[Update, Any]:
-        """The law and its leaf for cells that deviate by `cells`, each (cells, 1)."""
-
-    @abstractmethod
-    def unit(self, spread: str, values: Values) -> float:
-        """Standard deviation of the quantities for a spread field of 1."""
-
-    @abstractmethod
-    def add_unit(self, values: Values) -> float:
-        """Standard deviation of one pulse for an additive noise field of 1."""
-
-    def window(self, values: Values) -> Window:
-        """The nominal window."""
-        return Window(values["g_min"], values["g_max"])
-
-    def steps(self, values: Values, cells: Mapping[str, Tensor], nodes: Tensor) -> Tensor:
-        """Signed steps of an up and of a down pulse for every cell, (2, cells, nodes)."""
-        law, leaf = self.leaf(values, cells)
-        count = max((d.shape[0] for d in cells.values()), default=1)
-        g = nodes.expand(count, -1)
-        one, none = torch.ones_like(g), torch.zeros_like(g)
-        window = self.window(values)
-        up, _ = law.pulse(window, g, leaf, Pulses(one, none), Draw.like(g))
-        down, _ = law.pulse(window, g, leaf, Pulses(none, one), Draw.like(g))
-        return torch.stack([up - g, down - g])
-
-
-WINDOW = (Mean("g_min", siemens=True), Mean("g_max", siemens=True))
-
-
-@dataclass(frozen=True)
-class Nominal(Family):
-    """A law of `devices.nominal`: step, imbalance, bounds, and its own shape parameters."""
-
-    law: type[NominalStep]
-    shape: tuple[Mean, ...] = ()
-    bounded: bool = False
-    add: str | None = "sigma_add"
-    means: tuple[Mean, ...] = field(init=False)
-    spreads: tuple[Spread, ...] = (
-        Spread("sigma_d2d", ("dg_min",)),
-        Spread("sigma_up_down", ("up_down",)),
-        Spread("sigma_bounds", ("g_min", "g_max")),
-    )
-
-    def __post_init__(self) -> None:
-        step = Mean("dg_min", low=1e-6, siemens=True)
-        means = (*WINDOW, step, Mean("up_down", low=-1.9, high=1.9), *self.shape)
-        object.__setattr__(self, "means", means)
-
-    def leaf(self, values: Values, cells: Mapping[str, Tensor]) -> tuple[Update, Any]:  # noqa: D102
-        own = {mean.name: mean.natural(values[mean.name]) for mean in self.shape}
-        law = self.law(dg_min=values["dg_min"], up_down=values["up_down"], **self.valid(own))
-        size = values["dg_min"] + cells.get("dg_min", torch.zeros(1, 1, dtype=torch.float64))
-        size, tilt = size.clamp(min=0), (values["up_down"] + cells.get("up_down", 0.0)) / 2
-        up, down = size * (1 + tilt), size * (1 - tilt)
-        low = high = None
-        if "g_min" in cells:
-            low, high = values["g_min"] + cells["g_min"], values["g_max"] + cells["g_max"]
-        window = self.window(values)
-        alike = up.new_ones(())
-        leaf = law._coefficients(window, Steps(up, down, low, high), lambda sigma: alike)
-        return law, leaf
-
-    def valid(self, own: dict[str, float]) -> dict[str, float]:
-        """Shape parameters that the law accepts, nearest to those asked for."""
-        return own
-
-    def unit(self, spread: str, values: Values) -> float:  # noqa: D102
-        half = (values["g_max"] - values["g_min"]) / 2
-        units = {"sigma_d2d": values["dg_min"], "sigma_up_down": 2.0, "sigma_bounds": half}
-        return float(units[spread])
-
-    def add_unit(self, values: Values) -> float:  # noqa: D102
-        return float(values["dg_min"])
-
-
-class Exponential(Nominal):
-    """The exponential step, whose potentiation must not vanish at mid-window.
-
-    Its scale a and offset b of z = a x + b cannot be identified from any data: with
-
-        A↑ e^{γ↑ z} = (A↑ e^{γ↑ b}) e^{(γ↑ a) x},   A↓ e^{−γ↓ z} = (A↓ e^{−γ↓ b}) e^{−(γ↓ a) x}
-
-    the four numbers A↑, A↓, γ↑, γ↓ give every curve that all six can (for a given a ≠ 0), so a and
-    b stay at the law's defaults, those of the source's fitted ReRAM.
+    `tables` and `advance` simulate: one pulse is the time-1 map of a flow of velocity
+    v = s log1p(s')/s', so that n pulses are T(x) ← T(x) + n with T = ∫dx/v, whatever n.
     """
 
-    def valid(self, own: dict[str, float]) -> dict[str, float]:  # noqa: D102
-        most = 0.999 * math.exp(-own["gamma_up"] * ExpStep.b)
-        return own | {"A_up": min(own["A_up"], most)}
+    name: str
+    names: tuple[str, ...]
+    low: Array
+    high: Array
+
+    @abstractmethod
+    def start(self, seen: Seen) -> Array:
+        """Parameters to begin with."""
+
+    @abstractmethod
+    def size(self, theta: Array, x: Array, up: bool) -> Array:
+        """Size of the step of one pulse at x, > 0."""
+
+    def tables(self, theta: Array) -> Any:
+        """What `advance` needs, made once for all traces."""
+        out = []
+        for up in (True, False):
+            step = np.maximum(self.size(theta, NODES, up), FLOOR)
+            signed = step if up else -step
+            slope = np.clip(np.gradient(signed, SPACING), -0.98, 50.0)
+            flat = np.abs(slope) < 1e-6
+            ratio = np.where(flat, 1.0, np.log1p(slope) / np.where(flat, 1.0, slope))
+            speed = step * ratio
+            inverse = 1 / speed
+            gaps = (inverse[1:] + inverse[:-1]) * (SPACING / 2)
+            out.append((np.r_[0.0, np.cumsum(gaps)], speed))
+        return tuple(out)
+
+    def advance(self, law: Any, up: bool, x: Array, n: Array) -> Array:
+        """x after n pulses of one direction."""
+        time, speed = law[0 if up else 1]
+        begun = np.interp(x, NODES, time)
+        after = begun + n if up else begun - n
+        moved = np.interp(after, time, NODES)
+        # beyond the table as fast as at its end
+        over, under = after - time[-1], time[0] - after
+        moved = np.where(over > 0, NODES[-1] + over * speed[-1], moved)
+        moved = np.where(under > 0, NODES[0] - under * speed[0], moved)
+        return np.where(n > 0, moved, x)
+
+    def speed(self, theta: Array, x: Array, up: bool) -> Array:
+        """Velocity of the flow at x, the move of a small part of a pulse; > 0."""
+        return np.interp(x, NODES, self.tables(theta)[0 if up else 1][1])
 
 
-@dataclass(frozen=True)
-class Labelled(Family):
-    """NeuroSim's curves: two labels, two pulse numbers, one spread of the labels."""
+class Affine(Family):
+    """s = e^a (1 + c (x − ½)) each way: constant, linear, soft bounds, NeuroSim, growing steps.
 
-    law: type[Update] = NeuroSim
-    means: tuple[Mean, ...] = (
-        *WINDOW,
-        Mean("states_up", 100.0, 2.0, 1e6, whole=True),
-        Mean("states_down", 100.0, 2.0, 1e6, whole=True),
-        Mean("nl_up", 1.0, -8.9, 8.9),
-        Mean("nl_down", -1.0, -8.9, 8.9),
-    )
-    spreads: tuple[Spread, ...] = (Spread("sigma_d2d", ("label",)),)
-    cycle: str | None = None
-    add: str | None = "sigma_c2c"
+    The five have one mean curve, which is fitted once; `signs` restricts the slopes to those of
+    steps that shrink towards the bound they move to.
+    """
 
-    def leaf(self, values: Values, cells: Mapping[str, Tensor]) -> tuple[Update, Any]:  # noqa: D102
-        shift = cells.get("label", torch.zeros(1, 1, dtype=torch.float64))
-        up = _pulse(values["nl_up"] + shift, values["states_up"], 1)
-        down = _pulse(values["nl_down"] + shift, values["states_down"], -1)
-        return NeuroSim(), _leaf(self.window(values), up, down, shift.dtype)
+    def __init__(self, name: str, *, constant: bool = False, shrinking: bool = False) -> None:
+        self.name, self.constant = name, constant
+        self.names = (
+            ("log_up", "log_down")
+            if constant
+            else ("log_up", "slope_up")
+            + (
+                "log_down",
+                "slope_down",
+            )
+        )
+        most = 0.0 if shrinking else 25.0
+        slopes = (np.array([-25.0, -most]), np.array([most, 25.0]))
+        if constant:
+            self.low, self.high = np.full(2, -16.0), np.full(2, 1.0)
+        else:
+            self.low = np.array([-16.0, slopes[0][0], -16.0, slopes[0][1]])
+            self.high = np.array([1.0, slopes[1][0], 1.0, slopes[1][1]])
 
-    def unit(self, spread: str, values: Values) -> float:  # noqa: D102
-        return 1.0
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        if self.constant:
+            return np.log([seen.up, seen.down])
+        return np.array([np.log(seen.up), seen.up_slope, np.log(seen.down), seen.down_slope])
 
-    def add_unit(self, values: Values) -> float:  # noqa: D102
-        return float(values["g_max"] - values["g_min"])
+    def line(self, theta: Array, up: bool) -> tuple[float, float]:
+        """Signed step at x = 0 and its slope."""
+        if self.constant:
+            step, slope = float(np.exp(theta[0 if up else 1])), 0.0
+        else:
+            step, slope = float(np.exp(theta[0 if up else 2])), float(theta[1 if up else 3])
+        sign = 1.0 if up else -1.0
+        # a step of more than 98 % of the way would jump past where it vanishes
+        b = max(sign * step * slope, -0.98)
+        return sign * step - b / 2, b
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        a, b = self.line(theta, up)
+        return np.asarray((a + b * x) * (1 if up else -1))
+
+    def tables(self, theta: Array) -> Any:  # noqa: D102
+        return self.line(theta, True), self.line(theta, False)
+
+    def advance(self, law: Any, up: bool, x: Array, n: Array) -> Array:  # noqa: D102
+        a, b = law[0 if up else 1]
+        if abs(b) < 1e-12:
+            return x + a * n
+        return np.asarray(x + (a / b + x) * np.expm1(np.minimum(n * np.log1p(b), 60.0)))
+
+    def speed(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        a, b = self.line(theta, up)
+        ratio = 1.0 if abs(b) < 1e-9 else np.log1p(b) / b
+        return np.maximum(np.abs((a + b * x) * ratio), FLOOR)
 
 
-FAMILIES: tuple[Family, ...] = (
-    Nominal(ConstantStep, add=None),
-    Nominal(LinearStep, shape=(Mean("gamma_up", 0.3, 0.0, 1.0), Mean("gamma_down", 0.3, 0.0, 1.0))),
-    Nominal(SoftBounds, bounded=True),
-    Nominal(
-        PowStep,
-        shape=(Mean("gamma_up", 1.0, 0.0, 8.0), Mean("gamma_down", 1.0, 0.0, 8.0)),
-        bounded=True,
-    ),
-    Nominal(
-        QuerliozStep,
-        shape=(Mean("beta_up", 1.0, 0.0, 20.0), Mean("beta_down", 1.0, 0.0, 20.0)),
-    ),
-    Exponential(
-        ExpStep,
-        shape=(
-            Mean("A_up", -7.0, -16.0, 3.0, log=True),
-            Mean("A_down", -1.0, -16.0, 3.0, log=True),
-            Mean("gamma_up", 12.0, 0.5, 60.0),
-            Mean("gamma_down", 12.0, 0.5, 60.0),
-        ),
-        add=None,
-    ),
-    Labelled(),
+class Power(Family):
+    """s = e^a ((B − x)/(B − ½))^γ up, e^a ((x − A)/(½ − A))^γ down, with A and B outside the reads.
+
+    A and B may lie a fifth of the range inside: then they are the ends of the window.
+    """
+
+    name = "PowStep"
+    names = ("log_up", "power_up", "log_down", "power_down", "bound_low", "bound_high")
+    low = np.array([-16.0, 0.02, -16.0, 0.02, -3.0, 0.8])
+    high = np.array([1.0, 8.0, 1.0, 8.0, 0.2, 4.0])
+
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        up, down = max(-seen.up_slope, 0.2), max(seen.down_slope, 0.2)
+        top, bottom = min(max(0.5 + 1 / up, 1.02), 3.0), max(min(0.5 - 1 / down, -0.02), -2.0)
+        return np.array([np.log(seen.up), 1.0, np.log(seen.down), 1.0, bottom, top])
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        low, high = theta[4], theta[5]
+        if up:
+            return np.exp(theta[0]) * (np.maximum(high - x, 0) / (high - 0.5)) ** theta[1]
+        return np.exp(theta[2]) * (np.maximum(x - low, 0) / (0.5 - low)) ** theta[3]
+
+
+class Exponential(Family):
+    """s = e^a e^{−β (u − ½)}, u = x up and 1 − x down: Querlioz's step, which never vanishes."""
+
+    name = "QuerliozStep"
+    names = ("log_up", "beta_up", "log_down", "beta_down")
+    low = np.array([-16.0, 0.0, -16.0, 0.0])
+    high = np.array([1.0, 20.0, 1.0, 20.0])
+
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        up, down = max(-seen.up_slope, 0.05), max(seen.down_slope, 0.05)
+        return np.array([np.log(seen.up), min(up, 8.0), np.log(seen.down), min(down, 8.0)])
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        x = np.clip(x, -0.5, 1.5)
+        if up:
+            return np.exp(theta[0] - theta[1] * (x - 0.5))
+        return np.exp(theta[2] + theta[3] * (x - 0.5))
+
+
+class Bent(Family):
+    """s = e^a (1 + r (e^{γu} − 1)/(e^γ − 1)), u = x up and 1 − x down: aihwkit's ExpStep.
+
+    r is how much larger the far step is than the near one; with γ → 0 it is a line.
+    """
+
+    name = "ExpStep"
+    names = ("near_up", "far_up", "rate_up", "near_down", "far_down", "rate_down")
+    low = np.array([-16.0, -0.999, 0.3, -16.0, -0.999, 0.3])
+    high = np.array([1.0, 40.0, 12.0, 1.0, 40.0, 12.0])
+
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        out = []
+        for step, slope in ((seen.up, seen.up_slope), (seen.down, -seen.down_slope)):
+            slope = float(np.clip(slope, -1.9, 1.9))
+            near = step * (1 - slope / 2)
+            out += [np.log(near), float(np.clip(slope / (1 - slope / 2), -0.97, 10)), 1.5]
+        return np.array(out)
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        a, r, rate = theta[:3] if up else theta[3:]
+        u = np.clip(x if up else 1 - x, -0.5, 1.5)
+        return np.maximum(np.exp(a) * (1 + r * np.expm1(rate * u) / np.expm1(rate)), FLOOR)
+
+
+class Piecewise(Family):
+    """Steps on a few conductances from 0 to 1 each way, linear between, constant beyond."""
+
+    def __init__(self, nodes: int = 6) -> None:
+        self.name = "PiecewiseStep" if nodes == 6 else f"PiecewiseStep of {nodes} nodes"
+        self.at = np.linspace(0, 1, nodes)
+        self.names = tuple(f"log_{way}_{k}" for way in ("up", "down") for k in range(nodes))
+        self.low, self.high = np.full(2 * nodes, -16.0), np.full(2 * nodes, 1.0)
+
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        up = seen.up * np.maximum(1 + seen.up_slope * (self.at - 0.5), 0.05)
+        down = seen.down * np.maximum(1 + seen.down_slope * (self.at - 0.5), 0.05)
+        return np.log(np.r_[up, down])
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        return np.interp(x, self.at, np.exp(theta[: len(self.at)] if up else theta[len(self.at) :]))
+
+
+class Abrupt(Affine):
+    """A gradual SET, as `Affine`, and a RESET that ends at one level."""
+
+    name = "AbruptReset"
+
+    def __init__(self) -> None:
+        self.constant = False
+        self.names = ("log_up", "slope_up", "level")
+        self.low = np.array([-16.0, -25.0, -0.5])
+        self.high = np.array([1.0, 25.0, 0.5])
+
+    def start(self, seen: Seen) -> Array:  # noqa: D102
+        return np.array([np.log(seen.up), seen.up_slope, 0.0])
+
+    def tables(self, theta: Array) -> Any:  # noqa: D102
+        return self.line(theta, True), float(theta[2])
+
+    def advance(self, law: Any, up: bool, x: Array, n: Array) -> Array:  # noqa: D102
+        if up:
+            return super().advance(law, True, x, n)
+        return np.where(n > 0, law[1], x)
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        return super().size(theta, x, True) if up else np.maximum(x - theta[2], FLOOR)
+
+    def speed(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        return super().speed(theta, x, True) if up else np.full_like(x, FLOOR)
+
+
+CONSTANT = Affine("ConstantStep", constant=True)
+SHRINKING = Affine("shrinking", shrinking=True)
+ANY = Affine("affine")
+
+CURVES: tuple[Family, ...] = (
+    CONSTANT,
+    ANY,
+    Exponential(),
+    Power(),
+    Bent(),
+    Piecewise(),
+    Piecewise(16),
 )
-"""Every family that is compared where the caller names none, and what each law leaves out:
+"""The mean curves that are compared where the caller names no law, the simplest first."""
 
-the relative and the additive noise of a constant step cannot be told apart, so it has the relative
-one; the exponential step keeps its scale a and offset b (see `Exponential`) and has no additive and
-no state noise; the power step has no spread of its exponents.
-"""
+OF_LAW: dict[str, Family] = {
+    "ConstantStep": CONSTANT,
+    "LinearStep": SHRINKING,
+    "SoftBounds": SHRINKING,
+    "NeuroSim": ANY,
+    "PiecewiseStep": Piecewise(),
+    "PowStep": Power(),
+    "QuerliozStep": Exponential(),
+    "ExpStep": Bent(),
+    "AbruptReset": Abrupt(),
+}
+"""Law → its mean curve."""

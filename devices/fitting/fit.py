@@ -1,254 +1,369 @@
-"""`devices.fit`: which law, with which parameters, made these pulses."""
+"""`devices.fit`: which law, with which parameters and which noise, made these pulses."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
-from devices.device import Device
-from devices.fitting.compare import (
-    Candidate,
-    check_identified,
-    compare,
-    limited,
-    without_rest,
-)
-from devices.fitting.data import DOWN, UP, Blocks, PulseData, Unidentified
-from devices.fitting.engine import COARSE, Solution, solve
-from devices.fitting.families import FAMILIES, Family
-from devices.fitting.lookup import tabulated
-from devices.fitting.problem import Problem, begin
-from devices.fitting.result import Parameter, device, parameters
-from devices.fitting.start import Averages, averages
-from devices.lookup import LookupStep
+from devices.fitting.binary_fit import binary
+from devices.fitting.compare import Candidate, Trial, abrupt, as_good, compare, ends, fitted
+from devices.fitting.data import PulseData, Unidentified
+from devices.fitting.families import CURVES, OF_LAW, Family
+from devices.fitting.laws import FIELDS, Frame, named
+from devices.fitting.look import check, sizes, without_spikes
+from devices.fitting.lookup import lookup_device, table_error
+from devices.fitting.noise import Noise, taken_apart
+from devices.fitting.result import Fit, frame, made
+from devices.fitting.shooting import Pins, Shot, roughness
+from devices.fitting.switching import clusters
+from devices.fitting.traces import Array, Traces, traces_of
+from devices.fitting.words import sentences
 from devices.part import Update
+from devices.update.binary import StochasticSwitch
+from devices.update.lookup import LookupStep
 
+COMPARED = 5000
+"""Reads on which curves are compared at most."""
 
-@dataclass(frozen=True)
-class Fit:
-    """A device fitted to pulse data.
+FINAL = 12_000
+"""Reads that the chosen curve is fitted to at most."""
 
-    Where no family describes them as well as the measured steps themselves, `device` is the lookup
-    device, which has neither parameters with intervals nor a solution.
-    """
+CELLS = 12, 30
+"""Cells in the comparison and in the last fit at most."""
 
-    device: Device
-    parameters: dict[str, Parameter]  # every fitted field with its 95 % interval
-    candidates: tuple[Candidate, ...]  # the families that were compared, best first
-    reads: int
-    left_out: int  # outliers that were not used
-    log_likelihood: float | None  # conductances in siemens; an outlier counts as at the threshold
-    solution: Solution | None
-    scale: float  # [S] unit of the solution
+MISFIT = 3.0
+"""Times the white part of the residuals from which on they are the law's error."""
 
-    @property
-    def equivalent(self) -> tuple[str, ...]:
-        """Families that predict unseen data as well, within one standard error."""
-        return tuple(c.name for c in self.candidates if c.equivalent)
+SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
+
+LAWS = (*OF_LAW, StochasticSwitch.__name__, LookupStep.__name__)
+"""Names of the laws that can be asked for."""
 
 
 def fit(
     data: PulseData | str | Path,
     *,
-    families: Sequence[type[Update] | Family] | None = None,
+    families: Sequence[type[Update]] | None = None,
     fixed: Mapping[str, float] | None = None,
     proportional_read: bool = False,
 ) -> Fit:
     """Fit a device to measured pulses.
 
-    Each family's law is fitted by maximum likelihood to all reads between pulses: noise of the
-    pulses (which stays) is told from noise of the reads (which does not), and spread from cell to
-    cell from both. Where several families are given, each predicts cells (or, with fewer than six
-    cells, traces) that its fit did not see; of those within one standard error of the best the one
-    with the fewest parameters wins. Reads more than 4.5 standard deviations from their prediction
-    are left out. The lookup device (`lookup_device`) takes part, with all of its tables as its
-    parameters: it is chosen only where it predicts better than every law, because the data follow
-    none (a kink in the response, noise that depends on the conductance).
+    Each law's mean curve is fitted by least squares to whole traces (their starts, and steps and
+    bounds of every cell, with it), so that steps far below the read noise are found where ramps
+    show them. Laws are compared by ramps that their fit did not see, or by BIC where there are
+    fewer than three traces; of those as good as the best the one with the fewest parameters is
+    taken. What the reads do around the curve is then taken apart into white and coloured read
+    noise, noise of every pulse, variation from ramp to ramp and from cell to cell, by restricted
+    maximum likelihood of a linear model; intervals are those of profile likelihoods, of parameters
+    Student's with the noise passed on through the least squares. Reads that stand out from their
+    neighbours are left out. Cells with two levels are fitted as switches.
 
-    More than 40,000 reads are compared, and the fit begun, on as many of them; the chosen family
-    is then fitted to all.
-
-    The window is fitted for laws whose steps vanish at its ends (soft bounds, power steps). For the
-    others it is a convention: the range that the pulses explored, unless given by `fixed`, where
-    it is then a hard bound; the spread of the bounds is then taken to be zero.
+    The device has the curve that was fitted: a law that cannot hold it within the physical range is
+    replaced by a linear or piecewise step with the same curve, which `sentences` says.
 
     Args:
-        data: reads, or the path of a CSV file in the format of docs/pulse-data.md.
-        families: laws to try (classes); None: all of `devices.fitting.FAMILIES`, and `LookupStep`
-            unless `fixed` names more than the window.
-        fixed: fields of the law or the window that are known, e.g. {"g_min": 1e-6, "g_max": 50e-6}
-            [S] or {"sigma_d2d": 0.0}.
+        data: reads, or the path of a text file in a form of docs/pulse-data.md.
+        families: laws to try; None: all of them.
+        fixed: what is known: "g_min" and "g_max" [S] (hard ends of laws whose steps do not vanish
+            there), fields of the law, or spreads, e.g. {"sigma_d2d": 0.0}.
         proportional_read: whether the noise of a read is proportional to the conductance
             (`ProportionalRead`) instead of constant (`GaussianRead`).
 
     Raises:
         Unidentified: the data cannot tell a parameter; the message names it and what would help.
-        ValueError: data or settings that make no sense.
+        ValueError: data or settings that make no sense, such as exchanged polarities.
         FileNotFoundError: no such file.
-        RuntimeError: the fit of the law does not converge.
     """
     if not isinstance(data, PulseData):
         data = PulseData.read_csv(data)
     given = dict(fixed or {})
-    if families is None:
-        chosen, lookup = FAMILIES, not set(given) - {"g_min", "g_max"}
-    else:
-        chosen = tuple(_family(f) for f in families if f is not LookupStep)
-        lookup = LookupStep in families
-    if not chosen and not lookup:
+    wanted = None if families is None else [_name(law) for law in families]
+    if wanted is not None and not wanted:
         raise ValueError("families must name at least one law")
-    blocks, cells = data.blocks(), len(data.cells)
-    scale = _scale(blocks.y)
-    blocks = blocks._replace(y=blocks.y / scale)
-    seen = _check(blocks, given)
-    problems = []
-    for family in chosen:
-        if families is None and not _applies(family, given):
-            continue
-        known = _known(family, given, scale, seen, cells)
-        hard = not family.bounded and "g_min" in given and "g_max" in given
-        low, high = min(seen.low, known.get("g_min", 9e9)), max(seen.high, known.get("g_max", 0))
-        problems.append(Problem(family, blocks, cells, known, hard, proportional_read, low, high))
-    if not problems and not lookup:
-        raise ValueError(f"no family has all the fields of fixed={given!r}")
-    reads = int((~blocks.y.isnan()).sum())
-    candidates: tuple[Candidate, ...] = ()
-    begun: Solution | None = None
-    if len(problems) + lookup > 1:
-        moving = blocks
-        if "g_min" in given and "g_max" in given:
-            ends = (given["g_min"] / scale, given["g_max"] / scale)
-            moving = without_rest(blocks, ends, 4 * math.sqrt(seen.read_variance))
-        shown = [replace(problem, blocks=moving) for problem in problems]
-        candidates, begun = compare(shown, seen, lookup=lookup)
-    elif problems:
-        part = replace(problems[0], blocks=limited(blocks, cells))
-        begun = solve(part, begin(part, seen), small=COARSE)
-    if begun is None:
-        law, kept = tabulated(data.blocks(), data.cells)
-        window = [given.get("g_min", scale * seen.low), given.get("g_max", scale * seen.high)]
-        lost = reads - int((~kept.isnan()).sum())
-        own = Device(max(window[0], 0.0), window[1], update=law)
-        return Fit(own, {}, candidates, len(data), lost, None, None, scale)
-    whole = next(p for p in problems if p.family is begun.problem.family)
-    # what a part of the data says leads to the neighbourhood of what all of them say
-    if whole.blocks is begun.problem.blocks:
-        solution = solve(whole, begun.at, corrections=0, slope=begun.slope)
-    else:
-        solution = solve(whole, begun.at, corrections=1, slope=begun.slope, small=COARSE)
-    check_identified(solution)
-    fair = int((solution.screen.use >= 0.5).sum()) + int(solution.screen.restart.sum())
-    predicted = reads - blocks.y.shape[1]  # all but the first of every trace
+    traces = traces_of(data)
+    middle = clusters(traces)
+    if middle is not None:
+        if wanted is not None and StochasticSwitch.__name__ not in wanted:
+            raise Unidentified(
+                "the reads are of binary cells (two clusters and nothing between): a gradual law "
+                f"has no meaning for them, {StochasticSwitch.__name__} has; the scatter of their "
+                "states is the error of writing, not read noise"
+            )
+        return binary(data, traces, middle)
+    if wanted == [StochasticSwitch.__name__]:
+        raise Unidentified(
+            f"{StochasticSwitch.__name__}: the reads are not of two levels: conductances between "
+            "them are as frequent, or ramps have six reads and more"
+        )
+    check(traces)
+    traces, spikes = without_spikes(traces)
+    lost = int((~np.isfinite(data.g.numpy())).sum()) + spikes
+    notes = [*data.account, *traces.notes]
+    if spikes:
+        notes.append(f"{spikes} reads stand out from both neighbours and are left out")
+    if wanted == [LookupStep.__name__]:
+        return _table(data, (), tuple(notes), lost)
+    return _gradual(data, traces, wanted, given, notes, lost, proportional_read)
+
+
+def _name(law: type[Update]) -> str:
+    name = getattr(law, "__name__", repr(law))
+    if name not in LAWS:
+        raise ValueError(f"no family is declared for {name}; known: {', '.join(LAWS)}")
+    return name
+
+
+def _table(
+    data: PulseData, candidates: tuple[Candidate, ...], notes: tuple[str, ...], lost: int
+) -> Fit:
+    """The device of the measured steps themselves."""
+    said = (
+        "the device draws the measured steps themselves: noise of the reads is in them and counts "
+        "as noise of the pulses",
+    )
+    device = lookup_device(data)
+    return Fit(device, {}, {}, said, candidates, np.nan, len(data), lost, notes)
+
+
+def _gradual(
+    data: PulseData,
+    traces: Traces,
+    wanted: list[str] | None,
+    given: dict[str, float],
+    notes: list[str],
+    lost: int,
+    proportional: bool,
+) -> Fit:
+    """A law of steps, compared where several are possible."""
+    part = few_cells(traces, CELLS[0]).thinned(COMPARED)
+    seen = sizes(part)
+    window = _window(given, traces)
+    curves, labels = _curves(wanted, given, part)
+    hard = _known_ends(given, part, traces)
+    walls = hard if hard is not None else ends(part)
+    pins = {f.name: _pins(labels.get(f.name), f, given, part, window) for f in curves}
+    trials, reasons, held = compare(part, curves, seen, walls=walls, pins=pins)
+    if not trials:
+        raise Unidentified("; ".join(f"{k}: {v}" for k, v in reasons.items()))
+    best = trials[0]
+    name = labels.get(best.family.name) or named(
+        best.family, best.shot.theta, frame(best.shot, window)
+    )
+    candidates = _candidates(trials, labels, reasons, held, window, part)
+    if wanted is None or LookupStep.__name__ in wanted:
+        entry, wins = _lookup_candidate(part, trials[0], min(trials, key=lambda t: t.score), held)
+        if wins:
+            others = [replace(c, equivalent=False) for c in candidates]
+            return _table(data, (replace(entry, equivalent=True), *others), tuple(notes), lost)
+        candidates = (*candidates, entry)
+    whole = few_cells(traces, CELLS[1]).thinned(FINAL)
+    shot = best.shot
+    if len(whole.y) > len(part.y):
+        own = None
+        if best.hard:
+            own = _known_ends(given, whole, traces)
+            own = ends(whole) if own is None else own
+        shot = fitted(
+            best.family,
+            whole,
+            seen,
+            cells=whole.cells > 1,
+            walls=own,
+            pins=pins[best.family.name],
+            begin=best.shot.theta,
+        )
+    notes += [n for n in whole.notes if n not in notes]
+    _open(shot, name)
+    noise, said = noise_of(shot, additive=name == "NeuroSim")
+    device, parameters, split, more = made(
+        name, shot, noise, given, window, proportional=proportional
+    )
+    if best.hard and hard is None:
+        more.append("ramps end flat: every cell has hard ends, found from the reads there")
+    reach = float(np.ptp(shot.traces.y[shot.traces.seen]))
     return Fit(
-        device(solution, scale),
-        parameters(solution, scale),
+        device,
+        parameters,
+        split,
+        (*sentences(split, shot, noise.levels.tau), *said, *more),
         candidates,
+        shot.rmse / reach,
         len(data),
-        reads - fair,
-        float(solution.last.log_likelihood.sum()) - predicted * math.log(scale),
-        solution,
-        scale,
+        lost,
+        tuple(notes),
+        noise.log_likelihood,
+        shot,
     )
 
 
-def _family(law: type[Update] | Family) -> Family:
-    if isinstance(law, Family):
-        return law
-    for family in FAMILIES:
-        if family.law is law:
-            return family
-    known = ", ".join(f.name for f in FAMILIES)
-    raise ValueError(f"no family is declared for {law!r}; known: {known}")
+def few_cells(traces: Traces, most: int) -> Traces:
+    """At most so many cells, at random, numbered anew."""
+    if traces.cells <= most:
+        return traces
+    rng = np.random.default_rng(0)
+    cells = np.sort(rng.permutation(traces.cells)[:most])
+    own = traces.of(np.nonzero(np.isin(traces.cell, cells))[0])
+    said = f"{most} of {traces.cells} cells used"
+    return replace(own, cell=np.searchsorted(cells, own.cell), notes=(*own.notes, said))
 
 
-def _scale(y: Tensor) -> float:
-    reads = y[~y.isnan()]
-    return float(reads.abs().quantile(0.99)) if reads.numel() < 1e7 else float(reads.abs().max())
+def _curves(
+    wanted: list[str] | None, given: dict[str, float], traces: Traces
+) -> tuple[list[Family], dict[str, str]]:
+    """The curves to compare, and the law that each stands for where one was named."""
+    fields = {k for k in given if k not in ("g_min", "g_max", *SPREADS)}
+    if wanted is None and not fields:
+        steep = abrupt(traces)
+        return ([OF_LAW["AbruptReset"]] if steep else list(CURVES)), {}
+    names = [n for n in (wanted or OF_LAW) if n in OF_LAW]
+    if wanted is None:
+        names.remove("AbruptReset")
+    at = Frame(0.0, 1.0, 0.0, 1.0)
+    curves, labels = [], {}
+    for name in names:
+        family = OF_LAW[name]
+        unknown = fields - set(FIELDS[name](family, (family.low + family.high) / 2, at))
+        if unknown and wanted is not None:
+            raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}")
+        if not unknown and family.name not in labels:
+            curves.append(family)
+            labels[family.name] = name
+    if not curves:
+        raise ValueError(f"no law has the fields {', '.join(sorted(fields))}")
+    return curves, labels
 
 
-def _applies(family: Family, given: Mapping[str, float]) -> bool:
-    names = {m.name for m in family.means} | {s.name for s in family.spreads}
-    names |= {n for n in (family.cycle, family.add) if n}
-    return set(given) <= names
+def _window(given: dict[str, float], traces: Traces) -> tuple[float, float] | None:
+    """The known window [S]."""
+    if "g_min" not in given and "g_max" not in given:
+        return None
+    low = given.get("g_min", max(traces.low, 0.0))
+    high = given.get("g_max", traces.low + traces.span)
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"g_min and g_max must be 0 <= g_min < g_max <= 1 S, got {low}, {high}")
+    return low, high
 
 
-def _check(blocks: Blocks, given: Mapping[str, float]) -> Averages:
-    """Averages of the data, or the reason why no law can be fitted."""
-    for kind, word in ((UP, "up"), (DOWN, "down")):
-        count = int((blocks.kind == kind).sum())
-        if count < 8:
+def _known_ends(given: dict[str, float], part: Traces, whole: Traces) -> Array | None:
+    """Hard ends that were given, for every cell."""
+    if "g_min" not in given and "g_max" not in given:
+        return None
+    at = [
+        (given[k] - whole.low) / whole.span if k in given else side * np.inf
+        for k, side in (("g_min", -1), ("g_max", 1))
+    ]
+    return np.tile(at, (part.cells, 1))
+
+
+def _pins(
+    name: str | None,
+    family: Family,
+    given: dict[str, float],
+    traces: Traces,
+    window: tuple[float, float] | None,
+) -> Pins | None:
+    """What keeps known fields of a law at their values."""
+    if name is None:
+        return None
+    at = Frame(traces.low, traces.span, 0.0, 1.0)
+    if window is not None:
+        low, high = ((g - traces.low) / traces.span for g in window)
+        at = Frame(traces.low, traces.span, low, high)
+    make = FIELDS[name]
+    own = make(family, (family.low + family.high) / 2, at)
+    known = {k: v for k, v in given.items() if k in own and k not in SPREADS}
+    if not known:
+        return None
+
+    def apart(theta: Array) -> Array:
+        found = make(family, theta, at)
+        unit = {"g_min": traces.span, "g_max": traces.span}
+        return np.array(
+            [300 * (found[k] - v) / unit.get(k, abs(v) or 1.0) for k, v in known.items()]
+        )
+
+    return apart
+
+
+def _candidates(
+    trials: list[Trial],
+    labels: dict[str, str],
+    reasons: dict[str, str],
+    held: bool,
+    window: tuple[float, float] | None,
+    traces: Traces,
+) -> tuple[Candidate, ...]:
+    reach = float(np.ptp(traces.y[traces.seen]))
+    best = min(trials, key=lambda t: t.score)
+    out = []
+    for trial in trials:
+        name = labels.get(trial.family.name) or named(
+            trial.family, trial.shot.theta, frame(trial.shot, window)
+        )
+        error = float(np.sqrt(trial.squares.sum() / traces.seen.sum())) / reach
+        good = as_good(trial, best) if held else trial.score <= best.score + 2
+        also = "any affine step has this curve" if trial.family.name == "affine" else ""
+        if trial.hard:
+            also = "with hard ends" + (f"; {also}" if also else "")
+        out.append(Candidate(name, trial.parameters, error, held, good, also))
+    out += [Candidate(name, 0, np.inf, held, False, why) for name, why in reasons.items()]
+    return tuple(out)
+
+
+def _lookup_candidate(
+    traces: Traces, chosen: Trial, best: Trial, held: bool
+) -> tuple[Candidate, bool]:
+    """The table of measured steps beside the curves, and whether it is better than all."""
+    reach = float(np.ptp(traces.y[traces.seen]))
+    own = float(np.sqrt(best.squares.sum() / traces.seen.sum()))
+    try:
+        error, numbers = table_error(traces, held, best.shot.weight)
+    except Unidentified as why:
+        return Candidate(LookupStep.__name__, 0, np.inf, held, False, str(why)), False
+    wins = (
+        held
+        and 1.06 * error < own
+        and error < 0.8 * float(np.sqrt(chosen.squares.sum() / traces.seen.sum()))
+    )
+    name = LookupStep.__name__
+    return Candidate(name, numbers, error / reach, held, held and error < 1.06 * own), wins
+
+
+def _open(shot: Shot, name: str) -> None:
+    """Refuse a direction whose step the data leave open."""
+    up = shot.traces.up[shot.traces.n > 0]
+    for way, word in ((up, "up"), (~up, "down")):
+        if int(way.sum()) < 2 and name != "AbruptReset":
             raise Unidentified(
-                f"the steps of {word} pulses cannot be identified: the data hold {count} {word} "
-                "pulses between reads, at least 8 are needed"
+                f"the steps of {word} pulses cannot be identified: the data hold {int(way.sum())} "
+                f"reads after {word} pulses; give pulses of both polarities"
             )
-    reads = blocks.y[~blocks.y.isnan()]
-    if float(reads.max() - reads.min()) < 1e-9:
-        raise Unidentified(
-            "dg_min cannot be identified: every read has the same conductance, so no pulse moved "
-            "a cell"
-        )
-    seen = averages(blocks)
-    if float((seen.step / seen.error).abs().max()) < 4 and _still(blocks):
-        raise Unidentified(
-            "dg_min cannot be identified: the steps are not larger than their scatter; more "
-            "pulses or less read noise are needed"
-        )
-    return seen
 
 
-def _still(blocks: Blocks) -> bool:
-    """Whether up and down pulses move cells no differently, within four standard errors."""
-    d = blocks.y.diff(dim=0)
-    means = []
-    for kind in (UP, DOWN):
-        steps = d[(blocks.kind[1:] == kind) & ~d.isnan()]
-        middle = steps.median()
-        limit = 6 * (steps - middle).abs().median() + 1e-12
-        steps = steps[(steps - middle).abs() <= limit]
-        means.append((steps.mean(), steps.var() / len(steps)))
-    (up, var_up), (down, var_down) = means
-    return bool((up - down) <= 4 * (var_up + var_down).sqrt())
-
-
-def _known(
-    family: Family, given: Mapping[str, float], scale: float, seen: Averages, cells: int
-) -> dict[str, float]:
-    """Everything that is not fitted, in units of the fit."""
-    if not _applies(family, given):
-        raise ValueError(
-            f"{family.name} has no field of "
-            f"{sorted(k for k in given if not _applies(family, {k: 0.0}))}"
+def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
+    """The noise around a curve; under misfit the read noise is held to its direct value."""
+    white = roughness(shot)
+    said = []
+    bind = None
+    if shot.rmse > MISFIT * white:
+        bind = (0.75 * white, 1.33 * white)
+    noise = taken_apart(shot, additive=additive, bind=bind)
+    s = noise.levels
+    ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
+    long = s.tau > float(np.median(ramps[ramps > 0])) / 4
+    if noise.parts["colour"].value > s.read / 3 and long:
+        plain = taken_apart(shot, additive=additive, bind=bind, coloured=False, intervals=False)
+        top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
+        parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
+        noise = replace(noise, parts=parts)
+    if bind is not None:
+        said.append(
+            f"the curve leaves the reads by {shot.rmse / white:.0f} times the read noise: the law "
+            "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
+            "cannot be told from the law's error"
         )
-    known: dict[str, float] = {}
-    for mean in family.means:
-        if mean.name in given:
-            value = given[mean.name] / scale if mean.siemens else given[mean.name]
-            known[mean.name] = math.log(value) if mean.log else value
-    for spread in family.spreads:
-        if spread.name in given:
-            known[spread.name] = given[spread.name]
-    for noise, name in (("cycle", family.cycle), ("add", family.add)):
-        if name is None:
-            known[noise] = 0.0
-        elif name in given:
-            if given[name] != 0 and noise == "add":
-                raise ValueError(f"{name} can be fixed at 0 only, got {given[name]!r}")
-            known[noise] = given[name] ** 2
-    if not family.bounded:
-        margin = 1e-3 * (seen.high - seen.low)
-        known.setdefault("g_min", max(seen.low - margin, 0.0))
-        known.setdefault("g_max", seen.high + margin)
-        if any(s.name == "sigma_bounds" for s in family.spreads):
-            known.setdefault("sigma_bounds", 0.0)
-    unknown = [s.name for s in family.spreads if s.name not in known]
-    if cells < 2 and unknown:
-        zeros = ", ".join(f"{name!r}: 0.0" for name in unknown)
-        raise Unidentified(
-            f"{', '.join(unknown)} cannot be identified from one cell: measure several cells, or "
-            f"fit this cell alone with fixed={{{zeros}}}"
-        )
-    return known
+    return noise, [*said, *noise.left]

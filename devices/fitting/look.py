@@ -1,129 +1,104 @@
-"""What the data say at an estimate: the family's law in, score and information out."""
+"""What is checked before any law: polarity, whether there is a step, spikes, the steps' sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import numpy as np
 
-import torch
-from torch import Tensor
+from devices.fitting.data import Unidentified
+from devices.fitting.families import Seen
+from devices.fitting.traces import Array, Mask, Traces
 
-from devices.fitting.data import Blocks
-from devices.fitting.filter import Model, Screen, innovations, screened
-from devices.fitting.mixed import Evidence, evidence
-from devices.fitting.problem import NOISE, Estimate, Problem
-
-NODES = 129
-"""Conductances at which a law is tabulated."""
-
-OUTLIER = 4.5
-"""Standard deviations from its prediction beyond which a read is left out."""
-
-CHUNK = 1 << 21
-"""Numbers per array of one pass over a part of the cells."""
+PIECES = 8
+"""Parts of a ramp whose slopes start a fit."""
 
 
-def look(
-    problem: Problem,
-    at: Estimate,
-    *,
-    screen: Screen | None = None,
-    only: tuple[str, ...] | None = None,
-) -> tuple[Evidence, Screen]:
-    """What the data say at an estimate, and which reads say it.
+def slopes(traces: Traces, pieces: int) -> tuple[Array, Array, Array, Mask]:
+    """Slope per pulse of parts of every ramp: slope, its standard error, mean x, whether up."""
+    seen = traces.seen
+    count = np.cumsum(traces.n)
+    ramp = traces.ramp[seen]
+    y, n, up = traces.y[seen], count[seen], traces.up[seen]
+    first = np.searchsorted(ramp, ramp)
+    reads = np.bincount(ramp, minlength=int(ramp.max()) + 1)[ramp]
+    part = ((np.arange(len(ramp)) - first) * np.minimum(pieces, np.maximum(reads // 3, 1))) // reads
+    group = np.unique(ramp * pieces + part, return_inverse=True)[1]
+    k = np.bincount(group).astype(np.float64)
+    my, mn = np.bincount(group, y) / k, np.bincount(group, n) / k
+    dn, dy = n - mn[group], y - my[group]
+    snn = np.bincount(group, dn * dn)
+    good = (k >= 2) & (snn > 0)
+    slope = np.bincount(group, dn * dy) / np.where(good, snn, 1.0)
+    rest = np.bincount(group, (dy - slope[group] * dn) ** 2)
+    error = np.sqrt(rest / np.maximum(k - 2, 1) / np.where(good, snn, 1.0))
+    error[k < 3] = np.nan
+    ways = np.bincount(group, up) / k > 0.5
+    return slope[good], error[good], my[good], ways[good]
 
-    Args:
-        problem: the problem.
-        at: the estimate.
-        screen: the reads to use; None: those that agree with the estimate.
-        only: only these deviations of the cells are moved, no means; None: everything is.
+
+def check(traces: Traces) -> tuple[float, tuple[str, ...]]:
+    """The z-value of ramps that move as their polarity says, and notes.
+
+    Raises:
+        ValueError: up pulses lower the conductance: polarity.
+        Unidentified: no step at all, or no pulses of a direction.
     """
-    common = [] if only is not None else [*(m.name for m in problem.free), *problem.noises]
-    names = [*common, *problem.random]
-    means = {} if only is not None else {m.name: m for m in problem.free}
-    moves = [shift(name, at) for name in names]
-    moves = [
-        means[n].inside(at.values[n], m) if n in means else m
-        for n, m in zip(names, moves, strict=True)
-    ]
-    by = torch.tensor(moves, dtype=torch.float64)
-    y, kind, cell = problem.blocks
-    width = max(1, CHUNK // ((1 + len(names)) * y.shape[0]))
-    d = len(names)
-    score = torch.zeros(problem.cells, d, dtype=torch.float64)
-    total = Evidence(score, score.new_zeros(problem.cells, d, d), score.new_zeros(problem.cells))
-    screens: list[Screen] = []
-    for first in range(0, len(cell), width):
-        part = slice(first, first + width)
-        own, local = torch.unique_consecutive(cell[part], return_inverse=True)
-        blocks = Blocks(y[:, part], kind[:, part], local)
-        model = _model(problem, at, own, by.tolist(), common)
-        here = Screen(*(t[:, part] for t in screen)) if screen else screened(model, blocks, OUTLIER)
-        errors, variances = innovations(model, blocks, here)
-        seen = ~blocks.y.isnan()
-        found = evidence(errors, variances, here, seen, by, local, len(own), OUTLIER)
-        for into, what in zip(total, found, strict=True):
-            into.index_add_(0, own, what)
-        screens.append(here)
-    return total, Screen(*(torch.cat(t, 1) for t in zip(*screens, strict=True)))
-
-
-def shift(name: str, at: Estimate) -> float:
-    """The move of a finite difference."""
-    if name in NOISE:
-        return max(1e-4 * at.noise[name], 1e-10)
-    if name == "dg_min":
-        return 1e-5 * at.values["dg_min"]
-    return 1e-5 * max(abs(at.values.get(name, 1.0)), 0.1)
-
-
-def _model(
-    problem: Problem, at: Estimate, own: Tensor, moved: list[float], common: list[str]
-) -> Model:
-    """The model at the estimate, and with every parameter in `moved` moved by as much."""
-    family = problem.family
-    nodes = _nodes(problem)
-    random = problem.random
-    deviations = {q: at.delta[own, i, None] for i, q in enumerate(random)}
-    noise = {n: [at.noise[n]] * (1 + len(moved)) for n in NOISE}
-    zero = torch.zeros(1, 1, dtype=torch.float64)
-
-    def tabulated(
-        values: Mapping[str, float], cells: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps (3, C, nodes) and both bounds (C,)."""
-        steps = family.steps(values, cells, nodes).expand(2, len(own), -1)
-        low, high = (
-            (values[name] + cells.get(name, zero)).expand(len(own), 1)[:, 0]
-            for name in ("g_min", "g_max")
+    slope, error, _, up = slopes(traces, 1)
+    sign = np.where(up, 1.0, -1.0)
+    sure = np.isfinite(error) & (error > 0)
+    if sure.any():
+        t = np.clip(sign[sure] * slope[sure] / error[sure], -30, 30)
+        z = float(t.sum() / np.sqrt(len(t)))
+    else:  # ramps of two reads: the moves themselves
+        move = sign * slope
+        z = float(move.mean() / (move.std() / np.sqrt(len(move)) + 1e-12))
+    right = int((sign * slope > 0).sum())
+    if z < -4:
+        raise ValueError(
+            f"up pulses lower the conductance in {len(slope) - right} of {len(slope)} ramps "
+            f"(z = {z:.0f}): the polarity is swapped. Exchange up and down in the file (on many "
+            "stacks SET is the negative voltage)"
         )
-        return torch.cat([steps, torch.zeros_like(steps[:1])]), low, high
-
-    sets = [tabulated(at.values, deviations)]
-    for i, by in enumerate(moved):
-        if i >= len(common):
-            q = random[i - len(common)]
-            sets.append(tabulated(at.values, deviations | {q: deviations[q] + by}))
-        elif common[i] in NOISE:
-            noise[common[i]][i + 1] += by
-            sets.append(sets[0])
-        else:
-            changed = at.values | {common[i]: at.values[common[i]] + by}
-            sets.append(tabulated(changed, deviations))
-    steps, low, high = (torch.stack(t) for t in zip(*sets, strict=True))
-    cycle, add, read = (torch.tensor(noise[n], dtype=torch.float64) for n in NOISE)
-    return Model(
-        steps,
-        float(nodes[0]),
-        float(nodes[1] - nodes[0]),
-        cycle,
-        add,
-        read,
-        problem.proportional,
-        low if problem.walls else None,
-        high if problem.walls else None,
-    )
+    if z < 4:
+        raise Unidentified(
+            f"dg_min cannot be identified: over {len(slope)} ramps the reads move no more than "
+            f"they scatter (z = {z:.1f}); more pulses or less read noise are needed"
+        )
+    return z, ()
 
 
-def _nodes(problem: Problem) -> Tensor:
-    margin = 0.15 * (problem.high - problem.low)
-    return torch.linspace(problem.low - margin, problem.high + margin, NODES, dtype=torch.float64)
+def sizes(traces: Traces) -> Seen:
+    """Step at mid-range and relative slope of both directions, by least squares of slopes."""
+    slope, _, x, up = slopes(traces, PIECES)
+    out: list[float] = []
+    whole = float(np.abs(slope).mean()) + 1e-6
+    for way, sign in ((up, 1.0), (~up, -1.0)):
+        own, at = sign * slope[way], x[way]
+        if not len(own):
+            out += [whole, 0.0]
+            continue
+        middle = max(float(np.median(own)), 1e-6)
+        step, tilt = middle, 0.0
+        if len(own) > 3 and np.ptp(at) > 0.1:
+            keep = np.abs(own - middle) <= 8 * np.median(np.abs(own - middle)) + 1e-12
+            b, a = np.polyfit(at[keep] - 0.5, own[keep], 1)
+            if a > 0.1 * middle:
+                step, tilt = float(a), float(np.clip(b / a, -5, 5))
+        out += [step, tilt]
+    return Seen(*out)
+
+
+def without_spikes(traces: Traces) -> tuple[Traces, int]:
+    """Reads that stand out from both neighbours of one ramp, far beyond the others' scatter."""
+    y, ramp = traces.y, traces.ramp
+    if len(y) < 8:
+        return traces, 0
+    behind, ahead = y[1:-1] - y[:-2], y[1:-1] - y[2:]
+    inside = (ramp[2:] == ramp[:-2]) & np.isfinite(behind) & np.isfinite(ahead)
+    if inside.sum() < 8:
+        return traces, 0
+    bend = np.abs(behind + ahead)[inside]
+    limit = 6 * 1.4826 * float(np.median(bend)) + 1e-9
+    spike = np.zeros(len(y), dtype=bool)
+    spike[1:-1] = inside & (behind * ahead > 0)
+    spike[1:-1] &= np.minimum(np.abs(behind), np.abs(ahead)) > limit
+    return traces.without(spike), int(spike[traces.seen].sum())

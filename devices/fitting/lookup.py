@@ -1,18 +1,19 @@
-"""No law: a device of the measured steps themselves, and how well it predicts other cells."""
+"""No law: a device of the measured steps themselves, and how well their means predict ramps."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from devices.device import Device
-from devices.fitting.data import NOTHING, UP, Blocks, PulseData, Unidentified
-from devices.fitting.filter import FLOOR
-from devices.lookup import LookupStep
+from devices.fitting.data import PulseData, Unidentified
+from devices.fitting.families import Piecewise
+from devices.fitting.look import without_spikes
+from devices.fitting.shooting import begun
+from devices.fitting.traces import Array, Mask, Traces, traces_of
+from devices.update.lookup import LookupStep
 
 NODES, QUANTILES = 16, 21
 """Conductances at which a distribution of steps is tabulated, and numbers that describe it."""
@@ -30,8 +31,7 @@ def lookup_device(
     own jumps from both neighbours are left out.
 
     Args:
-        data: reads after single pulses, or the path of a CSV file in the format of
-            docs/pulse-data.md.
+        data: reads after single pulses, or the path of a text file in a form of docs/pulse-data.md.
         nodes: conductances at which the distribution is tabulated.
         quantiles: numbers that describe it.
 
@@ -40,85 +40,80 @@ def lookup_device(
     """
     if not isinstance(data, PulseData):
         data = PulseData.read_csv(data)
-    blocks = data.blocks()
-    law, y = tabulated(blocks, data.cells, nodes=nodes, quantiles=quantiles)
-    reads = y[~y.isnan()]
+    traces, _ = without_spikes(traces_of(data))
+    cells: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    before, after, single = _steps(traces)
+    owner = traces.cell[traces.trace]
+    g = traces.conductance
+    for index, label in enumerate(data.cells[: traces.cells]):
+        own = single & (owner == index)
+        up = traces.up[own]
+        if not up.any() or up.all():
+            raise Unidentified(
+                f"cell {label} has no {'up' if not up.any() else 'down'} pulse between two "
+                "reads: its steps cannot be tabulated"
+            )
+        cells.append((torch.tensor(g(before[own])), torch.tensor(g(after[own])), torch.tensor(up)))
+    law = LookupStep.from_pulses(cells, nodes=nodes, quantiles=quantiles)
+    reads = g(traces.y[traces.seen])
     return Device(max(float(reads.min()), 0.0), float(reads.max()), update=law)
 
 
-def tabulated(
-    blocks: Blocks, labels: Sequence[object], *, nodes: int = NODES, quantiles: int = QUANTILES
-) -> tuple[LookupStep, Tensor]:
-    """The law of the measured steps, and the reads without those that were left out.
+def _steps(traces: Traces) -> tuple[Array, Array, Mask]:
+    """Reads before and after every pulse, and which rows are one pulse between two reads."""
+    before = np.r_[np.nan, traces.y[:-1]]
+    same = np.r_[False, traces.trace[1:] == traces.trace[:-1]]
+    return before, traces.y, same & (traces.n == 1) & np.isfinite(before) & traces.seen
+
+
+class Table(Piecewise):
+    """The mean measured step at every node."""
+
+    def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
+        half = len(self.at)
+        return np.interp(x, self.at, np.maximum(theta[:half] if up else theta[half:], 1e-7))
+
+
+def means(traces: Traces) -> Array:
+    """Mean steps at the nodes, up then down; a node without reads takes its neighbours' mean.
 
     Raises:
-        Unidentified: a cell without up or without down pulses between reads.
+        Unidentified: fewer than eight single pulses of a direction.
     """
-    y, kind, cell = blocks
-    y = _without_spikes(y)
-    cells: list[tuple[Tensor, Tensor, Tensor]] = []
-    for index, label in enumerate(labels):
-        own, way = y[:, cell == index], kind[1:, cell == index]
-        before, after = own[:-1], own[1:]
-        keep = (way != NOTHING) & ~before.isnan() & ~after.isnan()
-        up = (way == UP)[keep]
-        if not bool(up.any()) or bool(up.all()):
+    before, after, single = _steps(traces)
+    at = np.linspace(0, 1, NODES)
+    out = []
+    for way, sign in ((True, 1.0), (False, -1.0)):
+        own = single & (traces.up == way)
+        if own.sum() < 8:
             raise Unidentified(
-                f"cell {label} has no {'up' if not bool(up.any()) else 'down'} pulse between two "
-                "reads: its steps cannot be tabulated"
+                f"{int(own.sum())} single {'up' if way else 'down'} pulses lie between two reads: "
+                "their steps cannot be tabulated"
             )
-        cells.append((before[keep], after[keep], up))
-    return LookupStep.from_pulses(cells, nodes=nodes, quantiles=quantiles), y
+        # around the middle of the step, so that read noise does not make it
+        node = np.abs(((before + after) / 2)[own, None] - at).argmin(1)
+        count = np.bincount(node, minlength=NODES)
+        total = np.bincount(node, weights=sign * (after - before)[own], minlength=NODES)
+        filled = count > 0
+        out.append(np.interp(at, at[filled], total[filled] / count[filled]))
+    return np.concatenate(out)
 
 
-def predicted(train: Blocks, test: Blocks, outlier: float) -> Tensor:
-    """Log-likelihood of every cell of `test` if it is a copy of one of `train` at random (cells,).
+def table_error(traces: Traces, held: bool, weight: float) -> tuple[float, int]:
+    """Root mean square error of whole ramps by mean measured steps, in units of x, and its size.
 
-    Each read is predicted from the read before it by mean and variance of the tabulated steps (the
-    normal with these moments, as for the laws; a read beyond `outlier` standard deviations counts
-    as one there), pulses without a read between them one after the other. The tables do not tell
-    the noise of reads from that of pulses, so neither does this. A node's variance is at least the
-    median of all cells' there: few steps in a node may agree by chance.
+    Of unseen ramps where `held`; `weight` is that of first reads.
 
     Raises:
-        Unidentified: a cell of `train` whose steps cannot be tabulated.
+        Unidentified: too few single pulses of a direction.
     """
-    law, _ = tabulated(train, range(int(train.cell.max()) + 1))
-    first, spacing = law.nodes[0], law.nodes[1] - law.nodes[0]
-    values = torch.tensor([law.up, law.down], dtype=torch.float64)  # (2, C, nodes, quantiles)
-    a, b = values[..., :-1], values[..., 1:]
-    mean = ((a + b) / 2).mean(-1)
-    variance = ((a * a + a * b + b * b) / 3).mean(-1) - mean.square()
-    variance = torch.maximum(variance, variance.median(1, keepdim=True).values)
-    still = train.y.diff(dim=0)[train.kind[1:] == NOTHING]
-    again = 2.2 * float(still.abs().nanmedian()) ** 2 if bool((~still.isnan()).any()) else 0.0
-    mean = torch.cat([mean, torch.zeros_like(mean[:1])]).flatten()
-    variance = torch.cat([variance, torch.full_like(variance[:1], again)]).flatten() + FLOOR**2
-
-    tables, last = values.shape[1], len(law.nodes) - 1
-    row = torch.arange(tables)[:, None] * (last + 1)
-    g = test.y[0].expand(tables, -1)
-    spread, score = torch.zeros_like(g), torch.zeros_like(g)
-    for y, kind in zip(test.y[1:], test.kind[1:], strict=True):
-        at = ((g - first) / spacing).clamp(0, last)
-        left = at.long().clamp(max=last - 1)
-        share, index = at - left, left + row + kind * (tables * (last + 1))
-        g = g + torch.lerp(mean[index], mean[index + 1], share)
-        spread = spread + torch.lerp(variance[index], variance[index + 1], share)
-        seen = ~y.isnan()
-        z2 = ((y - g).square() / spread).clamp(max=outlier**2)
-        score = score - 0.5 * torch.where(seen, z2 + torch.log(2 * math.pi * spread), 0.0)
-        g, spread = torch.where(seen, y, g), torch.where(seen, 0.0, spread)
-    cells = int(test.cell.max()) + 1
-    total = torch.zeros(tables, cells, dtype=torch.float64).index_add_(1, test.cell, score)
-    return total.logsumexp(0) - math.log(tables)
-
-
-def _without_spikes(y: Tensor) -> Tensor:
-    """Reads that stand out from both neighbours the same way, by ten typical jumps, as missing."""
-    ahead, behind = y[1:-1] - y[2:], y[1:-1] - y[:-2]
-    typical = y.diff(dim=0).abs().nanmedian()
-    spike = (ahead * behind > 0) & (torch.minimum(ahead.abs(), behind.abs()) > 10 * typical)
-    out = y.clone()
-    out[1:-1][spike] = torch.nan
-    return out
+    family = Table(NODES)
+    parts = [np.arange(k, traces.size, 4) for k in range(min(4, traces.size))] if held else []
+    total = 0.0
+    for left in parts or [np.arange(traces.size)]:
+        kept = traces.of(np.setdiff1d(np.arange(traces.size), left)) if parts else traces
+        test = traces.of(left)
+        start = test.y[test.first].copy()
+        _, mean, _ = begun(family, means(kept), test, start, None, None, weight)
+        total += float(np.sum((test.y[test.seen] - mean) ** 2))
+    return float(np.sqrt(total / traces.seen.sum())), 2 * traces.cells * NODES * QUANTILES

@@ -1,25 +1,38 @@
-"""What a fit found: parameters with their confidence intervals, and the device they make."""
+"""What a fit found: parameters with their intervals, noise in sentences, the device they make."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 
-import torch
-from scipy import optimize, stats
-from torch import Tensor
+import numpy as np
+from scipy.stats import chi2, t
 
 from devices.device import Device
-from devices.fitting.engine import Solution
-from devices.gaussian import GaussianRead, ProportionalRead
-from devices.part import Read
+from devices.fitting.compare import Candidate
+from devices.fitting.laws import FIELDS, Frame, built
+from devices.fitting.noise import Noise, Part, covariance
+from devices.fitting.shooting import EFFECTS, Shot
+from devices.fitting.traces import Array
+from devices.read.gaussian import GaussianRead, ProportionalRead
 
-CONFIDENCE = 0.95
+FEW = 8
+"""Cells from which on their mean is the device's nominal cell; of fewer it is their median."""
+
+SIEMENS = {"dg_min", "g_min", "g_max", "level"}
+
+RANGES = {
+    "gamma_up": (0.0, np.inf),
+    "gamma_down": (0.0, np.inf),
+    "beta_up": (0.0, np.inf),
+    "beta_down": (0.0, np.inf),
+    "up_down": (-2.0, 2.0),
+    "dg_min": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A fitted field of the device with its 95 % confidence interval."""
+    """A fitted number with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -31,122 +44,229 @@ class Parameter:
         return self.low <= truth <= self.high
 
 
-def parameters(solution: Solution, scale: float) -> dict[str, Parameter]:
-    """Every fitted field of law, window and read noise, with its interval.
+@dataclass(frozen=True)
+class Fit:
+    """A device fitted to pulse data."""
 
-    Means have Student's interval, whose degrees of freedom are those of the spread between cells as
-    far as that makes their error. Noises have the chi-square interval with the degrees of freedom
-    2 v²/var(v) of their variance v (Satterthwaite, Biometrics Bull. 2, 110 (1946),
-    doi:10.2307/3002019), spreads from cell to cell that of the likelihood ratio.
+    device: Device
+    parameters: dict[str, Parameter]
+    """Fields of the device with their 95 % intervals, those of its law first."""
+    noise: dict[str, Parameter]
+    """Every kind of noise: read, coloured read [S]; of a pulse, ramp to ramp, up against down, cell
+    to cell relative to the step."""
+    sentences: tuple[str, ...]
+    """What the noise is, and what these data cannot tell."""
+    candidates: tuple[Candidate, ...]  # the chosen law first
+    rmse: float
+    """Error of the fitted curve over all ramps, in parts of the range of the reads."""
+    reads: int
+    left_out: int  # reads that were not used
+    notes: tuple[str, ...]  # what was understood of the data
+    log_likelihood: float | None = None
+    shot: Shot | None = field(default=None, repr=False)
+
+    @property
+    def equivalent(self) -> tuple[str, ...]:
+        """Laws that predict as well as the best."""
+        return tuple(c.name for c in self.candidates if c.equivalent)
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """How cells differ: standard deviations with their intervals, relative to the step."""
+
+    size: Part  # of both steps alike
+    tilt: Part  # of half their imbalance
+    bounds: Part  # of the bounds, in units of x
+
+
+def frame(shot: Shot, window: tuple[float, float] | None = None) -> Frame:
+    """The window: hard ends where there are, else all that reads and curve explored."""
+    traces = shot.traces
+    low, span = traces.low, traces.span
+    if window is not None:
+        return Frame(low, span, (window[0] - low) / span, (window[1] - low) / span)
+    y, mean = traces.y[traces.seen], shot.mean
+    if shot.cell is not None:  # as the mean cell would have them
+        own = shot.cell[traces.cell[traces.trace]]
+        low_end, size = own[:, 2], 1 + own[:, 3] - own[:, 2]
+        y, mean = ((traces.y - low_end) / size)[traces.seen], (mean - low_end) / size
+    values = np.r_[y, mean]
+    x_min, x_max = float(values.min()), float(values.max())
+    if shot.walls is not None:
+        lows, highs = (e[np.isfinite(e)] for e in shot.walls.T)
+        x_min = float(lows.mean()) if len(lows) else x_min
+        x_max = float(highs.mean()) if len(highs) else x_max
+    return Frame(low, span, max(x_min, -low / span), x_max)
+
+
+def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
+    """The law of the median cell, the lower of two, in the place of the mean of few.
+
+    One odd cell of few moves their mean, and no cell may have it.
     """
-    problem, at = solution.problem, solution.at
-    family = problem.family
-    variance = dict(
-        zip(solution.names, torch.diagonal(solution.last.covariance).tolist(), strict=True)
-    )
-    total, _ = at.design(problem)
-    between = {q: float(total[i]) / problem.cells for i, q in enumerate(problem.random)}
-    found: dict[str, Parameter] = {}
-    for mean in problem.free:
-        value, error = at.values[mean.name], math.sqrt(variance[mean.name])
-        share = min(1.0, between.get(mean.name, 0.0) / variance[mean.name])
-        freedom = max(problem.cells - 1, 1) / max(share, 1e-6) ** 2
-        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-        ends = (max(value - reach, mean.low), min(value + reach, mean.high))
-        factor = scale if mean.siemens else 1.0
-        best, low, high = (mean.natural(x) * factor for x in (value, *ends))
-        found[mean.name] = Parameter(best, low, high, "S" if mean.siemens else "")
-    window = problem.family.window(at.values)
-    bounds = sum(variance.get(name, 0.0) for name in ("g_min", "g_max")) / window.span**2
-    step = variance.get("dg_min", 0.0) / at.values["dg_min"] ** 2 if "dg_min" in at.values else 0.0
-    for name, field, unit, extra in (
-        ("cycle", family.cycle, 1.0, 0.0),
-        ("add", family.add, family.add_unit(at.values), step or bounds),
-        ("read", "read", 1.0 if problem.proportional else window.span, bounds),
-    ):
-        if name in problem.noises and field is not None:
-            found[field] = _deviation(at.noise[name], variance[name], unit, extra)
-    for field in problem.spreads:
-        extra = {"sigma_d2d": step, "sigma_bounds": bounds}.get(field, 0.0)
-        found[field] = _spread(solution, field, extra)
-    return found
+    assert shot.cell is not None
+    middle = np.sort(shot.cell, axis=0)[(len(shot.cell) - 1) // 2]
+    theta = shot.theta.copy()
+    for i, label in enumerate(shot.family.names):
+        if label.startswith(("log_", "near_")):
+            theta[i] += middle[0 if "up" in label else 1]
+    low, size = middle[2], 1 + middle[3] - middle[2]
+    # in the coordinates of a cell the window stays; the coordinates are the median cell's
+    moved = Frame(at.low + at.span * low, at.span * size, at.x_min, at.x_max)
+    return replace(shot, theta=theta), moved
 
 
-def _spread(solution: Solution, field: str, extra: float) -> Parameter:
-    """A spread from cell to cell with its likelihood-ratio interval.
-
-    Few cells make the likelihood of a variance skewed, and often largest at zero, where neither a
-    normal nor a chi-square interval holds. The relative variance `extra` of the unit widens it.
-    """
-    fitted = solution.at.spread[field]
-    index = solution.problem.spreads.index(field)
-    error = math.sqrt(max(float(solution.last.spread_variance[index, index]), 1e-24))
-    drop = float(stats.chi2.ppf(CONFIDENCE, 1)) / 2
-
-    def loss(root: float) -> float:
-        return -solution.restricted(field, root * root)
-
-    near = math.sqrt(fitted + error)
-    best = optimize.minimize_scalar(loss, bounds=(0.0, near), method="bounded")
-    top, least = (float(best.x), float(best.fun))
-    if loss(0.0) <= least:
-        top, least = 0.0, loss(0.0)
-
-    def above(root: float) -> float:
-        return loss(root) - least - drop
-
-    low = float(optimize.brentq(above, 0.0, top)) if above(0.0) > 0 else 0.0
-    far = 2 * near
-    while above(far) < 0 and far < 1e3 * near:
-        far *= 2
-    high = float(optimize.brentq(above, top, far)) if above(far) > 0 else far
-    value = math.sqrt(fitted)
-    low, high = min(low, value), max(high, value)
-    if low > 0:  # the unit's own error adds to that of the logarithm
-        reach = 1.96 * math.sqrt(extra)
-        low = value * math.exp(-math.hypot(math.log(value / low), reach))
-        high = value * math.exp(math.hypot(math.log(high / value), reach))
-    return Parameter(value, low, high)
+def between_cells(shot: Shot, cov: Array) -> Spreads | None:
+    """The spread of cells, what their own errors make taken off; None for one cell."""
+    if shot.cell is None or len(shot.cell) < 2:
+        return None
+    p, cells = len(shot.theta), len(shot.cell)
+    error = np.diag(cov)[p:].reshape(cells, EFFECTS)
+    up, down = shot.cell[:, 0], shot.cell[:, 1]
+    own = {
+        "size": ((up + down) / 2, (error[:, 0] + error[:, 1]) / 4),
+        "tilt": ((up - down) / 2, (error[:, 0] + error[:, 1]) / 4),
+        "bounds": (
+            np.r_[
+                shot.cell[:, 2] - shot.cell[:, 2].mean(), shot.cell[:, 3] - shot.cell[:, 3].mean()
+            ],
+            np.r_[error[:, 2], error[:, 3]],
+        ),
+    }
+    parts = {}
+    for name, (values, err) in own.items():
+        freedom = len(values) - (2 if name == "bounds" else 1)
+        total = float(np.sum((values - values.mean()) ** 2)) / freedom
+        off = float(err.mean())
+        low, high = (total * freedom / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025))
+        parts[name] = Part(*(float(np.sqrt(max(v - off, 0.0))) for v in (total, low, high)))
+    return Spreads(**parts)
 
 
-def _deviation(value: float, variance: float, unit: float, extra: float) -> Parameter:
-    """A standard deviation in a unit, whose own relative variance `extra` widens the interval."""
-    alpha = (1 - CONFIDENCE) / 2
-    if value <= 0:
-        return Parameter(0.0, 0.0, math.sqrt(1.96 * math.sqrt(max(variance, 0.0))) / unit)
-    freedom = 2 / (variance / value**2 + 4 * extra)
-    if freedom < 1:  # as good as zero: the chi-square has no upper end there, the normal one has
-        low, high = 0.0, value + 1.96 * math.sqrt(variance)
+def law_parameters(
+    name: str, shot: Shot, at: Frame, cov: Array, spreads: Spreads | None
+) -> dict[str, Parameter]:
+    """Fields of the law with intervals by the delta method and Student's t."""
+    family, theta, p = shot.family, shot.theta, len(shot.theta)
+    own = FIELDS[name](family, theta, at)
+    inner = cov[:p, :p].copy()
+    freedom = float(shot.traces.size - 1) if shot.traces.size >= 3 else 6.0
+    if spreads is not None and shot.cell is not None:
+        cells = len(shot.cell)
+        for i, label in enumerate(family.names):
+            if label.startswith(("log_", "near_")):
+                own_up = shot.cell[:, 0 if "up" in label else 1]
+                share = float(own_up.var(ddof=1)) / cells
+                if share > inner[i, i]:
+                    freedom = min(freedom, cells - 1.0)
+                inner[i, i] += share
+    reach = float(t.ppf(0.975, max(freedom, 1.0)))
+    rows = []
+    for i in range(p):
+        by = 1e-5 if theta[i] + 1e-5 <= family.high[i] else -1e-5
+        moved = theta.copy()
+        moved[i] += by
+        after = FIELDS[name](family, moved, at)
+        rows.append([(after[k] - own[k]) / by for k in own])
+    slope = np.nan_to_num(np.array(rows))
+    errors = np.sqrt(np.maximum(np.einsum("ik,ij,jk->k", slope, inner, slope), 0.0))
+    out = {}
+    for (k, value), error in zip(own.items(), errors, strict=True):
+        floor, top = RANGES.get(k, (-np.inf, np.inf))
+        low, high = max(value - reach * error, floor), min(value + reach * error, top)
+        value, low, high = float(value), float(low), float(high)
+        out[k] = Parameter(value, low, high, "S" if k in SIEMENS else "")
+    return out
+
+
+def made(
+    name: str,
+    shot: Shot,
+    noise: Noise,
+    fixed: dict[str, float],
+    window: tuple[float, float] | None,
+    *,
+    proportional: bool,
+) -> tuple[Device, dict[str, Parameter], dict[str, Parameter], list[str]]:
+    """The device, its parameters, every noise, and sentences on them."""
+    cov = covariance(shot, noise, additive=name == "NeuroSim")
+    spreads = between_cells(shot, cov)
+    at, few = frame(shot, window), ""
+    if shot.cell is not None and 1 < len(shot.cell) < FEW:
+        shot, at = median_cell(shot, at)
+        cells = 0 if shot.cell is None else len(shot.cell)
+        few = f"the nominal cell is the median of {cells} cells, of two the lower"
+    parameters = law_parameters(name, shot, at, cov, spreads)
+    if name not in ("SoftBounds", "PowStep"):
+        for k, x in (("g_min", at.x_min), ("g_max", at.x_max)):
+            g = at.siemens(x)
+            parameters[k] = Parameter(g, g, g, "S")
+    own: dict[str, float] = {}
+    fields, said = _noise_fields(name, noise, spreads, at)
+    for k, part in fields.items():
+        if k in fixed:
+            part = Part(fixed[k], fixed[k], fixed[k])
+        own[k] = part.value
+        parameters[k] = scaled(part)
+    if name == "AbruptReset":
+        own["scatter"] = _reset_scatter(shot, noise.parts["read"].value)
+    law, ends, why = built(name, shot.family, shot.theta, at, own)
+    said += [words for words in (why, few) if words]
+    span = shot.traces.span
+    part = noise.parts["read"]
+    read: GaussianRead | ProportionalRead
+    if proportional:
+        reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
+        unit = float(np.sqrt(np.mean(np.square(reads))))
+        read = ProportionalRead(float(part.value * span / unit))
     else:
-        most, least = (float(stats.chi2.ppf(p, freedom)) for p in (1 - alpha, alpha))
-        low, high = value * freedom / most, value * freedom / least
-    return Parameter(math.sqrt(value) / unit, math.sqrt(low) / unit, math.sqrt(high) / unit)
+        unit = ends[1] - ends[0]
+        read = GaussianRead(float(part.value * span / unit))
+    parameters["read"] = scaled(part, span / unit)
+    split = {
+        "read": scaled(noise.parts["read"], span, "S"),
+        "coloured read": scaled(noise.parts["colour"], span, "S"),
+        "pulse": scaled(noise.parts["pulse"]),
+        "ramp to ramp": scaled(noise.parts["cycle"]),
+        "up against down": scaled(noise.parts["tilt"]),
+    }
+    if spreads is not None:
+        split["cell to cell"] = scaled(spreads.size)
+    return Device(*ends, update=law, read=read), parameters, split, said
 
 
-def device(solution: Solution, scale: float) -> Device:
-    """The device with the fitted values."""
-    problem, at = solution.problem, solution.at
-    family, values = problem.family, at.values
-    known = {field.name for field in fields(family.law)}  # type: ignore[arg-type]
-    own: dict[str, float | int] = {}
-    for mean in family.means:
-        if mean.name in known:
-            value = mean.natural(values[mean.name]) * (scale if mean.siemens else 1.0)
-            own[mean.name] = max(1, round(value)) if mean.whole else value
-    for name, variance in at.spread.items():
-        own[name] = math.sqrt(variance)
-    if family.cycle is not None:
-        own[family.cycle] = math.sqrt(at.noise["cycle"])
-    if family.add is not None:
-        own[family.add] = math.sqrt(at.noise["add"]) / family.add_unit(values)
-    window = family.window(values)
-    sigma = math.sqrt(at.noise["read"])
-    read: Read
-    read = ProportionalRead(sigma) if problem.proportional else GaussianRead(sigma / window.span)
-    law = family.law(**own)
-    return Device(max(window.g_min * scale, 0.0), window.g_max * scale, update=law, read=read)
+def _reset_scatter(shot: Shot, read: float) -> float:
+    """Standard deviation of the level after a RESET, without read noise, in units of x."""
+    traces = shot.traces
+    levels = traces.y[(traces.n > 0) & ~traces.up & traces.seen]
+    return float(np.sqrt(max(levels.var() - read**2, 0.0))) if len(levels) > 1 else 0.0
 
 
-def deviations(solution: Solution) -> dict[str, Tensor]:
-    """Best estimate of how every cell departs from the mean, by quantity (cells,)."""
-    return {q: solution.at.delta[:, i] for i, q in enumerate(solution.problem.random)}
+def scaled(part: Part, unit: float = 1.0, name: str = "") -> Parameter:
+    """A noise in another unit."""
+    value, low, high = (float(v * unit) for v in (part.value, part.low, part.high))
+    return Parameter(value, low, high, name)
+
+
+def _noise_fields(
+    name: str, noise: Noise, spreads: Spreads | None, at: Frame
+) -> tuple[dict[str, Part], list[str]]:
+    """Noise and spread in the law's own fields; those that data cannot show are 0 and named."""
+    pulse = noise.parts["pulse"]
+    if name == "NeuroSim":
+        return {"sigma_c2c": Part(*(v / at.width for v in (pulse.value, pulse.low, pulse.high)))}, (
+            [] if spreads is None else ["sigma_d2d, a spread of labels, is not fitted: 0"]
+        )
+    zero = Part(0.0, 0.0, 0.0)
+    fields = {"sigma_c2c": pulse}
+    said = []
+    if spreads is None:
+        said.append("one cell cannot show how cells differ: sigma_d2d and sigma_up_down are 0")
+        fields |= {"sigma_d2d": zero, "sigma_up_down": zero}
+    else:
+        fields |= {"sigma_d2d": spreads.size, "sigma_up_down": spreads.tilt}
+    if name in ("SoftBounds", "PowStep") and spreads is not None:
+        b = spreads.bounds
+        fields["sigma_bounds"] = Part(*(2 * v / at.width for v in (b.value, b.low, b.high)))
+    return fields, said

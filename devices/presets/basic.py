@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.device import Device
-from devices.stepped import ConstantStep
+from devices.update.stepped import ConstantStep
 
 
 def ideal() -> Device:

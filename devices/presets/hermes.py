@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.device import Device
-from devices.hermes import FITS, HermesDrift, HermesRead, HermesWrite
+from devices.technology.hermes import FITS, HermesDrift, HermesRead, HermesWrite
 
 
 def hermes_1() -> Device:

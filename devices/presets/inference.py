@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from devices.cmo import CMORead, CMOWrite
 from devices.device import Device
-from devices.milo import MiloIV, MiloWrite
-from devices.pcm import PCMDrift, PCMWrite
-from devices.pcm_read import PCMRead
-from devices.relaxation import LogRelaxation
-from devices.sonos import SONOSRead, SONOSWrite
-from devices.sonos_retention import SONOSRetention
-from devices.wan import WanWrite
+from devices.retention.relaxation import LogRelaxation
+from devices.technology.cmo import CMORead, CMOWrite
+from devices.technology.milo import MiloIV, MiloWrite
+from devices.technology.pcm import PCMDrift, PCMWrite
+from devices.technology.pcm_read import PCMRead
+from devices.technology.sonos import SONOSRead, SONOSWrite
+from devices.technology.sonos_retention import SONOSRetention
+from devices.technology.wan import WanWrite
 
 
 def pcm() -> Device:

@@ -8,7 +8,7 @@ x.
 from __future__ import annotations
 
 from devices.device import Device
-from devices.neurosim import NeuroSim
+from devices.update.neurosim import NeuroSim
 
 
 def _device(r_on: float, on_off: float, law: NeuroSim) -> Device:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from devices.binary import StochasticSwitch
 from devices.device import Device
-from devices.leak import Leak
-from devices.querlioz import QuerliozStep
-from devices.volatile import VolatileStep
-from devices.vteam import VTEAM
+from devices.retention.leak import Leak
+from devices.update.binary import StochasticSwitch
+from devices.update.querlioz import QuerliozStep
+from devices.update.volatile import VolatileStep
+from devices.update.vteam import VTEAM
 
 
 def querlioz() -> Device:

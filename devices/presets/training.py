@@ -8,13 +8,13 @@ gives none that could be confirmed, the preset says "assumed".
 
 from __future__ import annotations
 
-from devices.abrupt import AbruptReset
-from devices.apparent import ApparentWriteNoise
 from devices.device import Device
-from devices.exp_step import ExpStep
-from devices.leak import Leak
-from devices.soft_reference import SoftBoundsReference
-from devices.stepped import ConstantStep, LinearStep
+from devices.read.apparent import ApparentWriteNoise
+from devices.retention.leak import Leak
+from devices.update.abrupt import AbruptReset
+from devices.update.exp_step import ExpStep
+from devices.update.soft_reference import SoftBoundsReference
+from devices.update.stepped import ConstantStep, LinearStep
 
 
 def _constant(dw_min: float, g_min: float, g_max: float, sigma_up_down: float) -> ConstantStep:

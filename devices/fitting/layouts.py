@@ -1,0 +1,324 @@
+"""From the table in a file to reads of cells, with everything that is said on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from devices.fitting.reading import READS, Array, Reading, Reads, siemens
+from devices.fitting.text import MISSING, Sheet
+from devices.fitting.units import SERIES, Column
+
+UP = {"up", "+", "+1", "1", "1.0", "set", "p", "pot", "potentiation", "ltp", "increase", "inc"}
+UP |= {"pos", "positive", "u"}
+DOWN = {"down", "-", "-1", "-1.0", "reset", "d", "dep", "depression", "ltd", "decrease", "dec"}
+DOWN |= {"neg", "negative", "n"}
+NONE = {"0", "0.0", "none", "start", "read"} | MISSING
+
+
+def signs(sheet: Sheet, column: int, name: str) -> list[int]:
+    """Directions in a column: words, or the sign of a number or of a voltage.
+
+    Raises:
+        ValueError: another word, with its line.
+    """
+    out = []
+    for row in range(len(sheet.rows)):
+        word = sheet.rows[row][column].strip().lower()
+        if word in UP or word in DOWN or word in NONE:
+            out.append((word in UP) - (word in DOWN))
+            continue
+        try:
+            value = sheet.number(row, column)
+        except ValueError:
+            raise ValueError(
+                f"line {sheet.lines[row]}: {name} must be up or down (also set/reset, LTP/LTD, "
+                f"a sign or a write voltage), got {sheet.rows[row][column]!r}"
+            ) from None
+        out.append(int(np.sign(value)))
+    return out
+
+
+def whole_pulses(sheet: Sheet, column: int, name: str) -> list[int | None]:
+    """Pulse counts, None where the field is empty.
+
+    Raises:
+        ValueError: a count that is no whole number, with its line.
+    """
+    out: list[int | None] = []
+    for row, value in enumerate(sheet.column(column)):
+        if math.isnan(value):
+            out.append(None)
+            continue
+        if value != round(value):
+            raise ValueError(
+                f"line {sheet.lines[row]}: {name} must be a whole number of pulses, got {value:g}; "
+                "if it is a time or a dose, leave the column out: every row is then one pulse"
+            )
+        out.append(round(value))
+    return out
+
+
+def one_scheme(
+    sheet: Sheet, index: int, column: Column, sign: list[int], wanted: float | None
+) -> tuple[list[bool], str]:
+    """The rows given with the pulses that are used, and what to say of them.
+
+    Raises:
+        ValueError: amplitude or width varies and none is chosen, or none has the chosen one.
+    """
+    size = np.abs(np.array(sheet.column(index)))
+    given = [s != 0 and not math.isnan(v) for s, v in zip(sign, size, strict=True)]
+    name, unit_name = column.label, f" {column.unit}" if column.unit else ""
+    if wanted is not None:
+        near = np.isclose(size, abs(wanted), rtol=1e-3)
+        if not (near & np.array(given)).any():
+            raise ValueError(f"{column.role}: no pulse has {name} {wanted:g}{unit_name}")
+        keep = [bool(n) or not g for n, g in zip(near, given, strict=True)]
+        lost = keep.count(False)
+        return keep, f"{name} {wanted:g}{unit_name} alone used, {lost} reads of others left out"
+    shown = []
+    for way, word in ((1, "up"), (-1, "down")):
+        own = [v for v, s, g in zip(size, sign, given, strict=True) if g and s == way]
+        if not own:
+            continue
+        levels = np.unique(np.round(own, 12))
+        if levels[-1] > levels[0] * (1 + 1e-3):
+            raise ValueError(
+                f"{column.role} varies: column {name} goes from {levels[0]:g} to {levels[-1]:g}"
+                f"{unit_name} over {word} pulses. Choose the pulses of one with "
+                f"{column.role}={levels[0]:g} (--{column.role} {levels[0]:g})"
+            )
+        shown.append(f"{levels[0]:g}{unit_name} {word}")
+    return [True] * len(sign), f"{name}: {', '.join(shown) or 'no pulses'}"
+
+
+def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads, list[str]]:
+    """A row per read.
+
+    Raises:
+        ValueError: a column that is missing or cannot be understood.
+    """
+    at = {c.role: i for i, c in enumerate(columns) if c.role}
+    notes: list[str] = []
+    value = next((at[role] for role in READS if role in at), None)
+    if value is None:
+        value = next(i for i, c in enumerate(columns) if c.kind in READS)
+    sign = _direction(sheet, columns, at, notes)
+    voltage = _voltage(sheet, columns, at, how)
+    numbers = np.array(sheet.column(value))
+    g = siemens(numbers, columns[value], how, voltage, notes)
+    keep = [True] * len(sign)
+    for role, wanted in (("amplitude", how.amplitude), ("width", how.width)):
+        if role in at:
+            own, said = one_scheme(sheet, at[role], columns[at[role]], sign, wanted)
+            keep = [a and b for a, b in zip(keep, own, strict=True)]
+            notes.append(said)
+        elif wanted is not None:
+            raise ValueError(f"{role}={wanted:g} was given, but no column says {role}")
+    cells = [row[at["cell"]] for row in sheet.rows] if "cell" in at else ["0"] * len(sign)
+    if "cell" in at:
+        cells = [c.strip() or "0" for c in cells]
+    cycles = [0] * len(sign)
+    if "cycle" in at:
+        cycles = [0 if n is None else n for n in whole_pulses(sheet, at["cycle"], "cycle")]
+    pulses: list[int | None] = [None] * len(sign)
+    if "pulse" in at:
+        pulses = whole_pulses(sheet, at["pulse"], columns[at["pulse"]].label)
+    used = {value, *(at[r] for r in at if r not in ("time", "unused"))}
+    others = [c.label for i, c in enumerate(columns) if i not in used and c.label]
+    if others:
+        notes.append(f"columns not used: {', '.join(others)}")
+    return _counted(cells, cycles, pulses, sign, g, keep, notes), notes
+
+
+def _direction(
+    sheet: Sheet, columns: list[Column], at: Mapping[str, int], notes: list[str]
+) -> list[int]:
+    if "polarity" in at:
+        return signs(sheet, at["polarity"], columns[at["polarity"]].label)
+    for role in ("amplitude", "voltage"):
+        if role in at:
+            values = np.array(sheet.column(at[role]))
+            if (values > 0).any() and (values < 0).any():
+                notes.append(f"polarity: the sign of {columns[at[role]].label}")
+                return [int(s) for s in np.sign(np.nan_to_num(values))]
+    raise ValueError(
+        f"no column says the polarity of the pulses (columns: "
+        f"{', '.join(c.label for c in columns)}): add one with up or down, a signed write voltage, "
+        "or give the ramps as columns LTP and LTD"
+    )
+
+
+def _voltage(
+    sheet: Sheet, columns: list[Column], at: Mapping[str, int], how: Reading
+) -> Array | None:
+    """Read voltage of every row [V]."""
+    if how.read_voltage is not None:
+        return np.full(len(sheet.rows), how.read_voltage)
+    if "voltage" not in at:
+        return None
+    volt = columns[at["voltage"]]
+    values = np.array(sheet.column(at["voltage"])) * volt.factor
+    if "polarity" not in at and (values > 0).any() and (values < 0).any():
+        raise ValueError(
+            f"column {volt.label} has both signs, so it is the voltage of the pulses: give that "
+            "of the reads, read_voltage=0.1 (--read-voltage 0.1)"
+        )
+    return values
+
+
+def _counted(
+    cells: list[str],
+    cycles: list[int],
+    pulses: list[int | None],
+    sign: list[int],
+    g: Array,
+    keep: list[bool],
+    notes: list[str],
+) -> Reads:
+    """Reads with pulses that ascend in every trace; restarts of the count are said."""
+    out = Reads.none()
+    # of each cell and cycle as written: trace number, last count as written, offset, last sign
+    state: dict[tuple[str, int], list[int]] = {}
+    number: dict[str, int] = {}
+    turned = restarted = 0
+    broken: set[tuple[str, int]] = set()
+    for cell, cycle, count, way, value, used in zip(
+        cells, cycles, pulses, sign, g.tolist(), keep, strict=True
+    ):
+        key = (cell, cycle)
+        if not used:
+            broken.add(key)
+            continue
+        if key in broken:  # what other pulses did in between is not known
+            state.pop(key, None)
+            broken.discard(key)
+        if key not in state:
+            number[cell] = number.get(cell, -1) + 1
+            state[key] = [number[cell], count or 0, 0, 0]
+            out.add(cell, number[cell], count or 0, way, value)
+            state[key][3] = way
+            continue
+        own = state[key]
+        if count is None:
+            count = own[1] + abs(way)
+        if count < own[1]:
+            if way and own[3] and way != own[3]:
+                own[2] += own[1]
+                turned += 1
+            else:
+                number[cell] += 1
+                own[0], own[2] = number[cell], 0
+                restarted += 1
+        own[1] = count
+        if way:
+            own[3] = way
+        out.add(cell, own[0], count + own[2], way, value)
+    if turned:
+        notes.append(f"the pulse count restarts at {turned} changes of polarity: taken as going on")
+    if restarted:
+        notes.append(f"the pulse count restarts {restarted} times within a cycle: a new trace each")
+    return out
+
+
+def side_by_side(
+    sheets: list[tuple[Sheet, list[Column], int]], how: Reading
+) -> tuple[Reads, list[str]]:
+    """A column per ramp, cell or cycle; the int is the direction of a whole sheet, or 0.
+
+    Raises:
+        ValueError: columns whose cell, cycle or direction cannot be told.
+    """
+    notes: list[str] = []
+    out = Reads.none()
+    order: dict[str, int] = {}
+    for sheet, columns, whole in sheets:
+        at = {c.role: i for i, c in enumerate(columns) if c.role}
+        shared = signs(sheet, at["polarity"], "polarity") if "polarity" in at else None
+        counts = whole_pulses(sheet, at["pulse"], "pulse") if "pulse" in at else None
+        ramps = [i for i, c in enumerate(columns) if _is_ramp(c)]
+        across = _across([columns[i] for i in ramps], how, bool(whole))
+        notes.append(_said(columns, ramps, across, whole))
+        for rank, i in enumerate(ramps):
+            column = columns[i]
+            way = {"up": 1, "down": -1}.get(column.role, whole)
+            label = column.number or str(rank)
+            if not way and shared is None:
+                raise ValueError(
+                    f"no column says the polarity of the pulses, and {label} is no ramp up or "
+                    "down: add a column polarity, or give the ramps down as a second file "
+                    "(down=..., --down)"
+                )
+            cell = (column.number or column.label) if across == "cells" else "0"
+            quiet: list[str] = [] if rank else notes
+            volt = None
+            if how.read_voltage is not None:
+                volt = np.full(len(sheet.rows), how.read_voltage)
+            given = column._replace(role="") if column.role in ("up", "down") else column
+            g = siemens(np.array(sheet.column(i)), given, how, volt, quiet)
+            if way:  # where the ramp begins is its own first read
+                cycle = order[cell] = order.get(cell, -1) + 1
+                last = int(np.nonzero(np.isfinite(g))[0][-1]) + 1
+                for k in range(last):
+                    count = k if counts is None else counts[k]
+                    if count is not None:
+                        out.add(cell, cycle, count, way if k else 0, float(g[k]))
+                continue
+            cycle = order[cell] = order.get(cell, -1) + 1
+            total = -1
+            for k, way in enumerate(shared or []):
+                total = total + (abs(way) if k else 1)
+                count = total if counts is None else counts[k]
+                if count is not None:
+                    out.add(cell, cycle, count, way, float(g[k]))
+    if not out.cell:
+        raise ValueError("no column of reads")
+    if "polarity" not in {c.role for _, columns, _ in sheets for c in columns}:
+        notes.append("every ramp starts from its own first read: where it began is not given")
+    return out, notes
+
+
+def _is_ramp(column: Column) -> bool:
+    return column.role in ("up", "down", "", *READS) and bool(
+        column.role or column.label or column.unit
+    )
+
+
+def _across(ramps: list[Column], how: Reading, whole: bool) -> str:
+    """Whether columns side by side are cells or cycles."""
+    if how.across is not None:
+        return how.across
+    words = {w for c in ramps for w in SERIES if c.label.lower().strip().startswith(w)}
+    if words and words <= set(SERIES[:4]):
+        return "cells"
+    if words and not words & set(SERIES[:4]):
+        return "cycles"
+    ways = [c.role for c in ramps]
+    if len(ramps) == 1 or (ways.count("up") <= 1 and ways.count("down") <= 1 and any(ways)):
+        return "cycles"
+    raise ValueError(
+        f"columns {', '.join(c.label for c in ramps[:4])}…: are they cells, or cycles of one "
+        "cell? Say across='cells' or across='cycles' (--across cells)"
+    )
+
+
+def _said(columns: list[Column], ramps: list[int], across: str, whole: int) -> str:
+    ways = [columns[i].role for i in ramps]
+    if whole:
+        return f"{len(ramps)} ramps {'up' if whole > 0 else 'down'}, one a column ({across})"
+    if "up" in ways or "down" in ways:
+        return f"{ways.count('up')} ramps up and {ways.count('down')} down, one a column ({across})"
+    return f"{len(ramps)} columns of reads: {across}"
+
+
+def is_long(columns: list[Column]) -> bool:
+    """Whether a row is a read: one column of reads, and none that is a ramp."""
+    roles = [c.role for c in columns]
+    if "up" in roles or "down" in roles:
+        return False
+    values = [c for c in columns if c.role in READS or (not c.role and c.kind in READS)]
+    numbered = [c for c in columns if not c.role and any(w in c.label.lower() for w in SERIES)]
+    return len(values) == 1 and not numbered

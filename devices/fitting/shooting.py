@@ -1,0 +1,264 @@
+"""The mean curve of whole traces and its least squares: shooting from every trace's start.
+
+What differs from trace to trace (its start) is solved inside, for every trace on its own; what
+`scipy.optimize.least_squares` sees are the law's parameters and what differs from cell to cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from devices.fitting.families import Family
+from devices.fitting.traces import Array, Mask, Traces
+
+STEP = 1e-5
+"""Of the finite differences, in units of x and of parameters of order 1."""
+
+EFFECTS = 4
+"""What a cell may have of its own: log factors of both steps, shifts of both bounds."""
+
+PRIOR = np.array([1.0, 1.0, 0.1, 0.1])
+"""Size of what cells differ by; its weight is what one read in a hundred weighs."""
+
+
+def curve(
+    family: Family,
+    theta: Array,
+    traces: Traces,
+    start: Array,  # (traces,)
+    cell: Array | None = None,  # (cells, EFFECTS)
+    walls: Array | None = None,  # (cells, 2)
+) -> Array:
+    """Conductance of every row, without noise; in units of x."""
+    law = family.tables(theta)
+    own = None if cell is None else cell[traces.cell]
+    if own is not None:
+        low, size = own[:, 2], 1 + own[:, 3] - own[:, 2]
+        g = (start - low) / size
+    else:
+        g = start.copy()
+    ends = None if walls is None else walls[traces.cell]
+    out = np.empty(len(traces.y))
+    for up, leg in traces.legs:
+        n = leg.n
+        if own is not None:
+            n = n * np.exp(own[leg.owner, 0 if up else 1])
+        x = family.advance(law, up, g[leg.owner], n)
+        if ends is not None:  # a start outside stays outside until it comes in
+            begun = g[leg.owner]
+            x = (
+                np.minimum(x, np.maximum(ends[leg.owner, 1], begun))
+                if up
+                else np.maximum(x, np.minimum(ends[leg.owner, 0], begun))
+            )
+        out[leg.rows] = x
+        g[leg.owner[leg.last]] = x[leg.last]
+    if own is not None:
+        out = out * size[traces.trace] + low[traces.trace]
+    return out
+
+
+Pins = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A law fitted to traces."""
+
+    family: Family
+    traces: Traces
+    theta: Array
+    start: Array
+    cell: Array | None
+    walls: Array | None
+    mean: Array  # (rows,)
+    jacobian: Array  # (reads + starts + ridge, parameters + cells' own), starts projected out
+    weight: float  # of the first read of a trace
+
+    @property
+    def residual(self) -> Array:
+        """Read − curve, of rows with a read."""
+        return (self.traces.y - self.mean)[self.traces.seen]
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of the residuals, in units of x."""
+        return float(np.sqrt(np.mean(self.residual**2)))
+
+
+def shoot(
+    family: Family,
+    traces: Traces,
+    begin: Array,
+    *,
+    weight: float = 0.0,
+    cells: bool = False,
+    walls: Array | None = None,
+    pins: Pins | None = None,
+    rounds: int = 60,
+) -> Shot:
+    """Least squares of the curve on all reads.
+
+    Args:
+        family: the law.
+        traces: the reads.
+        begin: parameters to begin with.
+        weight: of the first read of a trace beside its others.
+        cells: whether cells have steps and bounds of their own.
+        walls: hard ends of every cell.
+        pins: what must vanish, as a function of the parameters: fields that are known.
+        rounds: evaluations at most.
+    """
+    p = len(begin)
+    many = traces.cells if cells else 0
+    seen, trace = traces.seen, traces.trace[traces.seen]
+    y, first = traces.y[seen], traces.y[traces.first]
+    start = first.copy()
+    ridge = 0.01 / PRIOR
+
+    def unpack(u: Array) -> tuple[Array, Array | None]:
+        return u[:p], u[p:].reshape(many, EFFECTS) if many else None
+
+    def by_trace(values: Array) -> Array:
+        return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
+
+    def model(theta: Array, cell: Array | None, s: Array) -> Array:
+        return curve(family, theta, traces, s, cell, walls)[seen]
+
+    def settled(theta: Array, cell: Array | None) -> tuple[Array, Array]:
+        nonlocal start
+        start, m, slope = begun(family, theta, traces, start, cell, walls, weight)
+        return m, slope
+
+    def residual(u: Array) -> Array:
+        theta, cell = unpack(u)
+        m, _ = settled(theta, cell)
+        parts = [m - y, weight * (start - first)]
+        if cell is not None:
+            parts.append((cell * ridge).ravel())
+        if pins is not None:
+            parts.append(pins(theta))
+        out = np.concatenate(parts)
+        return np.where(np.isfinite(out), np.clip(out, -1e3, 1e3), 1e3)
+
+    def jacobian(u: Array) -> Array:
+        theta, cell = unpack(u)
+        m, slope = settled(theta, cell)
+        size = by_trace(slope * slope) + weight**2 + 1e-9
+        held = 0 if pins is None else len(pins(theta))
+        out = np.zeros((len(y) + traces.size + many * EFFECTS + held, p + many * EFFECTS))
+
+        def fill(column: int, d: Array, own: Mask | None = None) -> None:
+            back = by_trace(slope * d) / size
+            d, w = d - slope * back[trace], -weight * back
+            if own is not None:
+                d, w = d * own[trace], w * own
+            out[: len(y), column], out[len(y) : len(y) + traces.size, column] = d, w
+
+        for i in range(p):
+            moved = theta.copy()
+            by = STEP if theta[i] + STEP <= family.high[i] else -STEP
+            moved[i] += by
+            fill(i, (model(moved, cell, start) - m) / by)
+            if pins is not None:
+                out[-held:, i] = (pins(moved) - pins(theta)) / by
+        for e in range(EFFECTS if many else 0):
+            assert cell is not None
+            shifted = cell.copy()
+            shifted[:, e] += STEP
+            d = (model(theta, shifted, start) - m) / STEP
+            for c in range(many):
+                fill(p + c * EFFECTS + e, d, traces.cell == c)
+        if many:
+            rows = len(y) + traces.size + np.arange(many * EFFECTS)
+            out[rows, p + np.arange(many * EFFECTS)] = np.tile(ridge, many)
+        return np.where(np.isfinite(out), out, 0.0)
+
+    wide = np.tile([2.0, 2.0, 0.5, 0.5], many)
+    low, high = np.r_[family.low, -wide], np.r_[family.high, wide]
+    at = np.r_[np.clip(begin, low[:p] + 1e-6, high[:p] - 1e-6), 0 * wide]
+    found = least_squares(
+        residual,
+        at,
+        jac=jacobian,
+        bounds=(low, high),
+        method="trf",
+        x_scale="jac",
+        ftol=1e-8,
+        xtol=1e-8,
+        max_nfev=rounds,
+    )
+    theta, cell = unpack(found.x)
+    m, _ = settled(theta, cell)
+    mean = curve(family, theta, traces, start, cell, walls)
+    jac = jacobian(found.x)
+    return Shot(family, traces, theta, start.copy(), cell, walls, mean, jac, weight)
+
+
+def begun(
+    family: Family,
+    theta: Array,
+    traces: Traces,
+    start: Array,
+    cell: Array | None,
+    walls: Array | None,
+    weight: float,
+) -> tuple[Array, Array, Array]:
+    """The best start of every trace, the curve of the reads from there, its slope against it."""
+    seen, trace = traces.seen, traces.trace[traces.seen]
+    y, first = traces.y[seen], traces.y[traces.first]
+
+    def model(s: Array) -> Array:
+        return curve(family, theta, traces, s, cell, walls)[seen]
+
+    def by_trace(values: Array) -> Array:
+        return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
+
+    for _ in range(8):
+        m = model(start)
+        slope = (model(start + STEP) - m) / STEP
+        gain = by_trace(slope * (y - m)) + weight**2 * (first - start)
+        move = gain / (by_trace(slope * slope) + weight**2 + 1e-9)
+        start = start + np.clip(move, -0.1, 0.1)
+        if np.abs(move).max() < 1e-7:
+            break
+    return start, model(start), slope
+
+
+def roughness(shot: Shot) -> float:
+    """Standard deviation of the white part of the residuals, from their second differences."""
+    r, ramp = shot.residual, shot.traces.ramp[shot.traces.seen]
+    if len(r) < 5:
+        return shot.rmse
+    second = r[2:] - 2 * r[1:-1] + r[:-2]
+    second = second[ramp[2:] == ramp[:-2]]
+    if len(second) < 4:
+        return shot.rmse
+    return float(1.4826 * np.median(np.abs(second - np.median(second))) / np.sqrt(6)) + 1e-9
+
+
+def correlation(shot: Shot) -> float:
+    """Integrated autocorrelation time of the residuals, in reads."""
+    r, trace = shot.residual, shot.traces.trace[shot.traces.seen]
+    power, total = float(np.mean(r * r)), 1.0
+    for lag in range(1, len(r) // 2):
+        pair = trace[lag:] == trace[:-lag]
+        if pair.sum() < 5:
+            break
+        rho = float(np.mean((r[lag:] * r[:-lag])[pair])) / (power + 1e-30)
+        if rho < 0.05:
+            break
+        total += 2 * rho
+    return total
+
+
+def first_weight(shot: Shot) -> float:
+    """How much more than others the first read of a trace weighs under pulse noise or misfit."""
+    ratio = shot.rmse / roughness(shot)
+    if ratio < 1.3:
+        return 0.0
+    return float(np.sqrt(max(0.0, ratio**2 * correlation(shot) - 1)))

@@ -1,0 +1,170 @@
+"""Base of the memristors that are an equation of motion of one state variable under a voltage."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from devices._check import at_least, finite, positive
+from devices.draw import Draw
+from devices.part import Pulses, Update, Window
+from devices.update.integrate import integrate
+from devices.update.rounds import drawn_counts
+
+DRIVEN, PULSED = 1e-9, 1e-6
+"""Error allowed in one step of the integration, as a part of the range of x."""
+
+MOST_HALVES = 20
+"""Parts a long mixed train is cut into, each half of what is left, so that noise fades in it."""
+
+
+class Pace(NamedTuple):
+    """How fast every cell moves, relative to the nominal one."""
+
+    rate: Tensor  # (..., rows, cols) or ()
+
+
+@dataclass(frozen=True)
+class Driven(Update):
+    """A cell whose state x in 0 … 1 moves with a speed dx/dt that its voltage and x decide.
+
+    `drive` integrates it over a held voltage. `pulse` holds v_set and v_reset for `width`; many
+    pulses are the integral of their evenly interleaved speeds, exact for pulses of one direction. A
+    pulse's time is noisy: log-normal of mean 1 and standard deviation σ_c2c, one draw per pulse
+    or call of `drive`. Counts that travel as moments are drawn (`devices.update.rounds`).
+
+    A law states `_speed`, and `_state` and `_conductance` where x is not linear in g.
+    """
+
+    v_set: float = 1.0
+    v_reset: float = -1.0
+    width: float = 1e-6
+    sigma_c2c: float = 0.0
+    sigma_d2d: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive("v_set", self.v_set, "V")
+        finite("v_reset", self.v_reset)
+        positive("-v_reset", -self.v_reset, "V")
+        positive("width", self.width, "s")
+        at_least("sigma_c2c", self.sigma_c2c, 0)
+        at_least("sigma_d2d", self.sigma_d2d, 0)
+
+    @abstractmethod
+    def _speed(
+        self,
+        window: Window,
+        x: Tensor,  # (..., rows, cols) in 0 … 1
+        v: Tensor,  # (..., rows, cols) or () [V]
+    ) -> Tensor:
+        """dx/dt of the nominal cell [1/s]."""
+
+    def _state(self, window: Window, g: Tensor) -> Tensor:
+        """x of a conductance inside the window."""
+        return (g - window.g_min) / window.span
+
+    def _conductance(self, window: Window, x: Tensor) -> Tensor:
+        """Conductance of a state [S]."""
+        return window.g_min + x * window.span
+
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Pace:
+        """Draw the pace of every cell."""
+        return Pace(draw.factor(shape, self.sigma_d2d).clamp(min=0))
+
+    def step(self, window: Window) -> float:
+        """Mean conductance change of one pulse from mid-window, of both directions [S]."""
+        middle = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
+        one = torch.ones_like(middle)
+        up, down = (
+            self._moved(window, middle, one, self._mix(window, *given), DRIVEN)
+            for given in ((one, 0 * one), (0 * one, one))
+        )
+        return float(up - down) / 2
+
+    def _at(self, window: Window, x: Tensor, v: float) -> Tensor:
+        """What a pulse of v does to x per width."""
+        return self._speed(window, x, x.new_tensor(v)) * self.width
+
+    def _moved(
+        self,
+        window: Window,
+        g: Tensor,
+        rate: Tensor,
+        speed: Callable[[Tensor], Tensor],
+        tolerance: float,
+    ) -> Tensor:
+        """Conductance after moving with speed(x)·rate for unit time; where x stays, g stays."""
+        x = self._state(window, g.double().clamp(window.g_min, window.g_max)).clamp(0, 1)
+        rate = rate.double()
+        moved = integrate(lambda y: speed(y) * rate, x, tolerance)
+        return torch.where(moved == x, g, self._conductance(window, moved).to(g.dtype))
+
+    def drive(
+        self, window: Window, g: Tensor, p: Pace, v: Tensor, dt: float, draw: Draw
+    ) -> tuple[Tensor, Pace]:
+        """The state after v was held for dt."""
+        rate = p.rate * dt
+        if self.sigma_c2c:
+            rate = rate * _random(g.new_ones(()), self.sigma_c2c**2, draw.normal(g.shape))
+        v = v.double().expand_as(g)
+        return self._moved(window, g, rate, lambda x: self._speed(window, x, v), DRIVEN), p
+
+    def pulse(
+        self,
+        window: Window,
+        g: Tensor,
+        p: Pace,
+        pulses: Pulses,
+        draw: Draw,
+        at: Tensor | None = None,
+    ) -> tuple[Tensor, Pace]:
+        """Pulses of v_set and v_reset for their width, evenly interleaved."""
+        if not g.numel():
+            return g, p
+        up, down = pulses.up, pulses.down
+        if pulses.up_var is not None or pulses.down_var is not None:
+            up, down, rest = drawn_counts(pulses, draw)
+            up, down = up + rest.up, down + rest.down
+        parts = 1
+        if self.sigma_c2c and bool(((up > 0) & (down > 0)).any()):
+            parts = min(MOST_HALVES, 1 + int((up + down).max()).bit_length())
+        left = 1.0
+        for k in range(parts):
+            share = left if k == parts - 1 else left / 2
+            left -= share
+            rising, falling = (self._time(n * share, draw) for n in (up, down))
+            speed = self._mix(window, rising.double(), falling.double())
+            g = self._moved(window, g, p.rate, speed, PULSED)
+        return g, p
+
+    def _mix(self, window: Window, up: Tensor, down: Tensor) -> Callable[[Tensor], Tensor]:
+        """Speed of x under so many pulses of each direction in unit time."""
+        rises, falls = bool((up > 0).any()), bool((down > 0).any())
+
+        def speed(x: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            if rises:
+                out = out + up * self._at(window, x, self.v_set)
+            if falls:
+                out = out + down * self._at(window, x, self.v_reset)
+            return out
+
+        return speed
+
+    def _time(self, count: Tensor, draw: Draw) -> Tensor:
+        """How long so many pulses last, in widths."""
+        if not self.sigma_c2c:
+            return count
+        return _random(count, self.sigma_c2c**2 * count, draw.normal(count.shape))
+
+
+def _random(mean: Tensor, var: Tensor | float, z: Tensor) -> Tensor:
+    """Log-normal of this mean and variance, from standard normals; zero where the mean is."""
+    ratio = torch.as_tensor(var, dtype=mean.dtype) / mean.square().clamp(min=1e-30)
+    log_var = torch.log1p(ratio)
+    return mean * torch.exp(log_var.sqrt() * z.to(mean.dtype) - log_var / 2)

@@ -1,0 +1,214 @@
+"""Linear equations on arrays, against theory, SciPy and NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse.linalg
+import torch
+
+import crossbar as xb
+from crossbar.solve import correction
+from devices import Device, GaussianRead, GaussianWrite, SoftBounds, presets
+
+N = 96
+
+
+def system(n=N, scale=0.3, seed=0):
+    """A = I + scale G/√n: condition number about 2.4 at 0.3."""
+    generator = torch.Generator().manual_seed(seed)
+    g = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    b = torch.randn(n, generator=generator, dtype=torch.float64)
+    return torch.eye(n, dtype=torch.float64) + scale * g / math.sqrt(n), b
+
+
+def array(a, *, write=0.0, read=0.0, seed=0, **settings):
+    cell = Device(
+        0.0,
+        1e-4,
+        update=SoftBounds(1e-7),
+        write=GaussianWrite(write) if write else None,
+        read=GaussianRead(read) if read else None,
+    )
+    return xb.matrix(a, xb.Chip(cell, xb.Differential(route=xb.Reference()), **settings), seed=seed)
+
+
+def held(matrix):
+    return matrix.written.weight.mT
+
+
+def radius(m):
+    return float(np.abs(np.linalg.eigvals(m.numpy())).max())
+
+
+@pytest.mark.parametrize("terms", [None, 1, 3, 6])
+def test_refinement_falls_by_the_spectral_radius(terms):
+    """Over 300 rescaled steps the rate is ρ(I − A P) within 5 %, P built here from the cells."""
+    a, b = system()
+    matrix = array(a, write=0.02)
+    tilde, eye = held(matrix), torch.eye(N, dtype=torch.float64)
+    if terms is None:
+        p = torch.linalg.inv(tilde)
+    else:
+        p = sum(torch.linalg.matrix_power(eye - tilde, k) for k in range(terms))
+    z, r, total = correction(matrix, terms), b / b.norm(), 0.0
+    for step in range(400):
+        r = r - a @ z(r)
+        if step >= 100:
+            total += math.log(float(r.norm()))
+        r = r / r.norm()
+    assert math.exp(total / 300) == pytest.approx(radius(eye - a @ p), rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["refinement", "gmres"])
+def test_noisy_arrays_solve_to_float64(method):
+    """1 % read noise and 8-bit converters; NumPy's answer, iterations beside GMRES."""
+    a, b = system()
+    converters = xb.Periphery(xb.DAC(8), xb.ADC(8))
+    matrix = array(a, write=0.003, read=0.01, forward=converters)
+    found = matrix.solve(b, method=method, terms=6, rtol=1e-10, most=400)
+    assert found.verdict == "converged" and found.residual <= 1e-10
+    want = np.linalg.solve(a.numpy(), b.numpy())
+    assert np.linalg.norm(found.x.numpy() - want) / np.linalg.norm(want) < 1e-9
+    assert found.residuals[0] == 1.0 and found.residuals[-1] == found.residual
+    iterations = []
+    scipy.sparse.linalg.gmres(
+        a.numpy(), b.numpy(), rtol=1e-10, callback=iterations.append, callback_type="pr_norm"
+    )
+    if method == "gmres":  # never more than twice those of digital GMRES
+        assert len(found.residuals) - 1 <= 2 * len(iterations)
+
+
+def test_divergence_is_named_and_the_best_is_kept():
+    a, b = system(scale=1.6)  # ρ(I − A) is about 1.6
+    wide = array(a).solve(b, method="refinement", terms=1)
+    assert wide.verdict == "radius" and len(wide.residuals) - 1 <= 8
+    a, b = system(scale=0.1)
+    noisy = array(a, read=0.3).solve(b, method="refinement", terms=2)
+    assert noisy.verdict == "noise"
+    for found, of in ((wide, system(scale=1.6)), (noisy, (a, b))):
+        assert found.residual == min(found.residuals)
+        assert float((of[1] - of[0] @ found.x).norm() / of[1].norm()) == pytest.approx(
+            found.residual, rel=1e-9
+        )
+    short = array(a).solve(b, method="refinement", terms=1, most=2)
+    assert short.verdict == "iterations" and len(short.residuals) == 3
+
+
+def test_an_array_that_holds_the_matrix_solves_at_once():
+    a, b = system()
+    matrix = xb.matrix(a, seed=0)
+    for method in ("refinement", "gmres"):
+        found = matrix.solve(b, method=method, terms=None)
+        assert len(found.residuals) == 2 and found.residual < 1e-12
+    assert matrix.solve(torch.zeros(N).double()).residual == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, b: m.solve(b[:-1]), "b must be real and"),
+        (lambda m, b: m.solve(b * math.nan), "b must be finite"),
+        (lambda m, b: m.solve(b, method="cg"), "method must be"),
+        (lambda m, b: m.solve(b, terms=0), "terms must be"),
+        (lambda m, b: m.solve(b, exact=torch.eye(3)), "only square matrices"),
+    ],
+)
+def test_what_cannot_be_solved_is_refused(call, message):
+    a, b = system(8)
+    with pytest.raises(ValueError, match=message):
+        call(array(a), b)
+
+
+def test_a_matrix_that_was_pulsed_needs_the_digital_one():
+    a, b = system(8)
+    matrix = array(a)
+    matrix.update(torch.ones(1, 8).double(), torch.ones(1, 8).double(), 0.1, xb.Expected())
+    with pytest.raises(ValueError, match="solve needs exact="):
+        matrix.solve(b)
+    assert matrix.solve(b, exact=held(matrix)).verdict == "converged"
+
+
+def test_scipy_takes_an_array():
+    """Singular values by SciPy's Lanczos equal NumPy's; products of blocks, and the adjoint."""
+    torch.manual_seed(0)
+    w = torch.randn(20, 12, dtype=torch.float64)
+    operator = xb.linear_operator(xb.matrix(w, xb.Chip(presets.ideal()), seed=0))
+    assert operator.shape == (20, 12)
+    x, y = np.random.default_rng(0).normal(size=(12, 3)), np.ones(20)
+    np.testing.assert_allclose(operator @ x, w.numpy() @ x, atol=1e-12)
+    np.testing.assert_allclose(operator @ x[:, 0], w.numpy() @ x[:, 0], atol=1e-12)
+    np.testing.assert_allclose(operator.T @ y, w.numpy().T @ y, atol=1e-12)
+    found = scipy.sparse.linalg.svds(operator, k=3, return_singular_vectors=False)
+    np.testing.assert_allclose(np.sort(found), np.linalg.svd(w)[1][2::-1], rtol=1e-9)
+
+
+def test_a_bit_is_six_decibels_until_another_limit():
+    """6.02 dB a bit of the output converter at full use, until read noise ends it."""
+    torch.manual_seed(0)
+    w = torch.rand(64, 64, dtype=torch.float64) - 0.5
+    x = torch.rand(64, 400, dtype=torch.float64) - 0.5
+    exact = w @ x
+    cell = presets.ideal()
+    top = float((exact / w.abs().amax()).abs().amax()) * cell.window.span
+    found = {}
+    for bits in range(4, 13):
+        adc = xb.ADC(bits, range=xb.Fixed(top))
+        found[bits] = xb.figures(
+            xb.matrix(w, xb.Chip(cell, forward=xb.Periphery(adc=adc))) @ x, exact
+        )
+    steps = np.diff([found[b].snr_db for b in range(4, 13)])
+    np.testing.assert_allclose(steps, 6.02, atol=0.7)  # 2^b − 1 levels, not 2^b: 6.6 at first
+    peak = 20 * math.log10(float(exact.abs().amax() / exact.square().mean().sqrt()))
+    crest = peak - 20 * math.log10(math.sqrt(2))  # a sine fills a converter better
+    assert found[10].effective_bits == pytest.approx(10 - crest / 6.02, abs=0.1)
+    noisy = array(w, read=0.01)
+    # both cells are read; beside a reference in mid-window w_max is half the window
+    error = 0.02 * math.sqrt(2) * float(w.abs().amax()) * float(x.norm()) * math.sqrt(64)
+    assert xb.figures(noisy @ x, exact).relative_error == pytest.approx(
+        error / float(exact.norm()), rel=0.05
+    )
+
+
+def test_figures_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="not zero"):
+        xb.figures(torch.ones(3), torch.zeros(3))
+    with pytest.raises(ValueError, match="one shape"):
+        xb.figures(torch.ones(3), torch.zeros(4))
+    assert xb.figures(torch.ones(3), torch.ones(3)).snr_db == math.inf
+
+
+def test_weights_read_back_are_those_that_cells_hold():
+    torch.manual_seed(0)
+    w = torch.randn(5, 7, dtype=torch.float64)
+    matrix = array(w, write=0.05)
+    assert torch.allclose(xb.read_back(matrix), held(matrix), atol=1e-12)
+    coarse = array(w, forward=xb.Periphery(xb.DAC(8), xb.ADC(4)))
+    levels = xb.read_back(coarse).unique()
+    assert len(levels) <= 15 and float((xb.read_back(coarse) - w).abs().max()) < 0.2 * w.abs().max()
+
+
+def test_complex_matrices_are_two_arrays():
+    """Against torch's complex products; one scale for both parts; each part its own chip."""
+    torch.manual_seed(0)
+    w = torch.randn(4, 6, dtype=torch.complex128)
+    x, y = torch.randn(6, 3, dtype=torch.complex128), torch.randn(4, dtype=torch.complex128)
+    matrix = xb.complex_matrix(w, xb.Chip(presets.ideal()), seed=0)
+    for got, want in (
+        (matrix @ x, w @ x),
+        (matrix @ x.real, w @ x.real.to(w.dtype)),
+        (matrix.T @ y, w.T @ y),
+        (matrix.H @ y, w.conj().T @ y),
+        (matrix.H @ y.real, w.conj().T @ y.real.to(w.dtype)),
+    ):
+        assert torch.allclose(got, want, atol=1e-12)
+    assert matrix.real.written.w_max == matrix.imag.written.w_max
+    spread = Device(0.0, 1e-4, update=SoftBounds(1e-7, sigma_d2d=0.3))
+    drawn = xb.complex_matrix(w, xb.Chip(spread), seed=0)
+    assert not torch.equal(drawn.real.written.update_k, drawn.imag.written.update_k)
+    with pytest.raises(TypeError, match="complex_matrix"):
+        xb.matrix(w)
+    with pytest.raises(TypeError, match="must be a complex tensor"):
+        xb.complex_matrix(w.real)
