@@ -13,6 +13,8 @@ def sharded(value: Tensor, analog: AnalogWeight, frame: FrameType) -> Tensor:
     """A Parameter in parts on several processes, which only what gathers them may ask for.
 
     Args:
+        value: the DTensor.
+        analog: its weight.
         frame: of the code that asks.
 
     Raises:
