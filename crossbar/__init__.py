@@ -9,6 +9,7 @@ from crossbar.arrays import matrix as matrix
 from crossbar.arrays import read_back as read_back
 from crossbar.carried import Analog as Analog
 from crossbar.chip import Chip as Chip
+from crossbar.clipping import Clip as Clip
 from crossbar.compensation import calibrate_columns as calibrate_columns
 from crossbar.compensation import predistort as predistort
 from crossbar.compensation import reorder as reorder
@@ -25,6 +26,13 @@ from crossbar.converters import MeasuredADC as MeasuredADC
 from crossbar.converters import Pipeline as Pipeline
 from crossbar.converters import Ramp as Ramp
 from crossbar.converters import SerialDAC as SerialDAC
+from crossbar.drift import Aged as Aged
+from crossbar.drift import ColumnCompensation as ColumnCompensation
+from crossbar.drift import Compensation as Compensation
+from crossbar.drift import GlobalCompensation as GlobalCompensation
+from crossbar.drift import NormRecalibration as NormRecalibration
+from crossbar.drift import TileCompensation as TileCompensation
+from crossbar.drift import over_time as over_time
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Devices as Devices
@@ -49,6 +57,11 @@ from crossbar.modes import HardwareAware as HardwareAware
 from crossbar.modes import InSitu as InSitu
 from crossbar.modes import Mode as Mode
 from crossbar.modes import Programmed as Programmed
+from crossbar.modifiers import AdditiveNoise as AdditiveNoise
+from crossbar.modifiers import DropConnect as DropConnect
+from crossbar.modifiers import Modifier as Modifier
+from crossbar.modifiers import MultiplicativeNoise as MultiplicativeNoise
+from crossbar.modifiers import PolynomialNoise as PolynomialNoise
 from crossbar.nn import AnalogAdaptiveLogSoftmaxWithLoss as AnalogAdaptiveLogSoftmaxWithLoss
 from crossbar.nn import AnalogBilinear as AnalogBilinear
 from crossbar.nn import AnalogConv1d as AnalogConv1d

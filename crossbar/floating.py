@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from crossbar.modifiers import Modifier
 from crossbar.planes import Planes
 from crossbar.port import wide_of
 from crossbar.read import Call, read
+from crossbar.regions import Form
 from crossbar.uses import scaled_read, wanted
 
 
@@ -72,6 +74,25 @@ def _forward(
         m = m + bias * (gauge if gauge.dim() == 0 else gauge.unsqueeze(-2))
     y = read(x, Planes(m.unsqueeze(0), variance), call, gauge)
     return (y if slope == 1 else y * slope).to(x.dtype)
+
+
+def trained(
+    w: Tensor, scale: Tensor, call: Call, modifiers: Sequence[Modifier], form: Form | None = None
+) -> Tensor:
+    """A weight as a training read changes it, straight through.
+
+    `form`: it is the whole weight, that lies so; None: what the operation multiplies by.
+    """
+    m = (form or call.op.form).matrix(w.detach())
+    if scale.dim() and form is None:
+        columns = call.columns(scale)
+        scale = columns.unsqueeze(-1 if call.transposed else -2)
+    with torch.no_grad():
+        changed = m
+        for modifier in modifiers:
+            changed = modifier.changed(changed, scale.to(m.dtype), call.drawn)
+        change = (form or call.op.form).weight(changed - m, tuple(w.shape))
+    return w + change
 
 
 class FloatRead(torch.autograd.Function):

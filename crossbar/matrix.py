@@ -24,7 +24,7 @@ from crossbar.transposed import Transposed, columns_of
 from crossbar.uses import physical
 from devices import Pulses
 
-COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order")
+COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
 
 
 class Matrix(nn.Module):
@@ -38,6 +38,7 @@ class Matrix(nn.Module):
 
     column_gain: Tensor | None  # (..., cols) digital factor of each output
     column_offset: Tensor | None  # (..., cols) added to it
+    tile_gain: Tensor | None  # (..., down, across) digital factor of what each tile gives
     row_order: Tensor | None  # (rows,) and (cols,), see `Order`
     col_order: Tensor | None
 

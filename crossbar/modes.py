@@ -8,6 +8,7 @@ from typing import Any
 
 from crossbar.chip import Chip
 from crossbar.mappings.base import HEADROOM
+from crossbar.modifiers import Modifier
 from crossbar.pulses import Aggregated, Scheme
 from crossbar.rules import Pulsed, Rule, Slot
 from devices._check import at_least, flag, instance
@@ -41,13 +42,21 @@ class HardwareAware(Mode):
     Args:
         headroom: the window over the largest weight, >= 1, which `program` keeps: more leaves room
             to go on in situ, at the price of noise and resolution.
+        modifiers: what is done to the weight of a training model at every read, one after another.
+
+    Raises:
+        TypeError, ValueError: no modifiers; headroom out of range.
     """
 
     written = False
     headroom: float = 1.0
+    modifiers: tuple[Modifier, ...] = ()
 
     def __post_init__(self) -> None:
         at_least("headroom", self.headroom, 1)
+        object.__setattr__(self, "modifiers", tuple(self.modifiers))
+        for modifier in self.modifiers:
+            instance("modifiers", modifier, Modifier, optional=False)
 
 
 @dataclass(frozen=True, init=False)

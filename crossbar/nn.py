@@ -25,7 +25,8 @@ class Drop(Owner):
 
     Args:
         chip: the hardware; None is ideal.
-        mode: `HardwareAware()` (default), `InSitu(scheme)` or `Programmed()`.
+        mode: `HardwareAware()` (default), `InSitu(scheme)` or `Programmed()`; a string is torch's
+            argument of that name (of `EmbeddingBag`, which takes it by position too).
         seed: of the layer's random streams; None draws one from torch's default generator.
 
     Conductances are float64 for float64, float32 otherwise. The bias is digital.
@@ -47,6 +48,8 @@ class Drop(Owner):
         **kwargs: Any,
     ) -> None:
         kind: Any = type(self)
+        if isinstance(mode, str):  # torch's own argument of that name
+            kwargs["mode"], mode = mode, None
         self.__class__ = kind._analog_base
         kind._analog_base.__init__(self, *args, **kwargs)
         names = (*(products_of(self) or ()), *tables_of(self))  # type: ignore[arg-type]

@@ -24,6 +24,10 @@ class Operation(ABC):
     along: ClassVar[int] = 0
     """Dimension of x and d in which uses lie one after another."""
 
+    def key(self) -> bytes:
+        """Equal for operations that are, on other machines too."""
+        return repr(self).encode()
+
     @property
     @abstractmethod
     def forward(self) -> Direction:
@@ -125,6 +129,10 @@ class Lookup(Flat):
 
     at: Tensor
     count: int
+
+    def key(self) -> bytes:
+        """With every index; `repr` leaves most of many out."""
+        return self.at.cpu().numpy().tobytes()
 
     def extent(self, x: Tensor, d: Tensor) -> tuple[int, ...]:
         """(columns, rows)."""

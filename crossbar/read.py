@@ -17,7 +17,7 @@ from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
 from crossbar.regions import EVERYWHERE, WHOLE, Region
-from crossbar.streams import CONVERTER, EVALUATION, READ
+from crossbar.streams import CONVERTER, EVALUATION, READ, WRITE
 from crossbar.windows import Size
 from devices import Pulses
 
@@ -137,6 +137,27 @@ class Call:
             return found[0]
         return found.unsqueeze(0) if groups is not None and found.dim() == 1 else found
 
+    def drawn(self, like: Tensor) -> Tensor:
+        """Standard normals of what weights are written with."""
+        found: Tensor = self.matrix.streams.normal(like, WRITE)
+        return found
+
+    def gain(self, tile: int) -> Tensor | None:
+        """Digital factor of what a tile gives, a factor of a product; None: 1."""
+        gain: Tensor | None = self.matrix.tile_gain
+        if gain is None:
+            return None
+        across = self.matrix.chip.tiles(self.matrix.lines, not self.transposed)
+        own = gain[..., tile] if self.transposed else gain[..., tile, :]
+        sizes = torch.tensor([b - a for a, b in across], device=own.device)
+        found = self.sensed(own.repeat_interleave(sizes, -1))
+        form = self.op.form
+        if form.groups is None and not form.stack and found.dim() == 2:
+            found = found[0]
+        elif form.groups is not None and found.dim() == 1:
+            found = found.unsqueeze(0)
+        return self.direction.entry(found)
+
 
 def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> Tensor:
     """DAC, Ohm and Kirchhoff, read noise, an ADC per tile and column, digital sum.
@@ -165,6 +186,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
         or matrix.probe is not None
         or planes.variance is not None
         or planes.tiles is not None
+        or matrix.tile_gain is not None
         or shift != 0
         or any(column.shared is not None for column in layout.columns)
     )
@@ -231,6 +253,8 @@ def _column(
             matrix.probe.converted(matrix, port, tile, c, told, scale)
         if full is not None:
             i = port.convert(i, full, tile, c, call.sensed, direction, normal)
+        if (gain := call.gain(tile)) is not None:
+            i = i * gain.to(i.dtype)
         total = i if total is None else total + i
     assert total is not None
     return total

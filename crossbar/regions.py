@@ -118,37 +118,38 @@ class Form:
         channels = scale.unflatten(-1, (-1, self.area))
         return channels.amax(-1, keepdim=True).expand(channels.shape).flatten(-2)
 
-    def region(self, view: Tensor, root: Tensor) -> Region | None:
+    def region(self, view: Tensor, root: Tensor, start: int | None = None) -> Region | None:
         """The region that a two-dimensional view of the weight's memory shows; None: none.
 
         The view is read as torch reads a weight, out × in: y = x @ viewᵀ; one of three dimensions
-        is a stack of such.
+        is a stack of such. It begins `start` numbers into the weight's; None: as it says itself,
+        which tracers do not hear.
         """
         if not root.is_contiguous() or (self.groups or 1) != 1:
             return None
+        if start is None:
+            start = 0  # of a view of all of it
+            if view.numel() != root.numel():
+                start = int(view.storage_offset()) - int(root.storage_offset())
         if self.stack:
-            return self._stacked(view, root)
+            return self._stacked(view, root, start)
         if view.dim() != 2:
             return None
         if self.groups is None and root.dim() > 2:
             root = root.flatten(0, -2)
-        start = 0
-        if view.numel() != root.numel():  # else it begins where the weight does; tracers lack this
-            start = int(view.storage_offset()) - int(root.storage_offset())
         return self._flat(view, root, start)
 
-    def _stacked(self, view: Tensor, root: Tensor) -> Region | None:
+    def _stacked(self, view: Tensor, root: Tensor, start: int) -> Region | None:
         root = root.flatten(0, -3)
         count, each = root.shape[0], root.shape[-2] * root.shape[-1]
         if view.dim() not in (2, 3) or not view.numel():
             return None
-        start = 0
-        if view.numel() != root.numel():
-            start = int(view.storage_offset()) - int(root.storage_offset())
-        first, rest = divmod(start, each)
+        first, rest = start // each, start % each
         lead: int | slice = first
         if view.dim() == 3:
-            step, odd = divmod(view.stride(0), each) if view.shape[0] > 1 else (1, 0)
+            step, odd = 1, 0
+            if view.shape[0] > 1:
+                step, odd = view.stride(0) // each, view.stride(0) % each
             if odd or step < 1:
                 return None
             lead = _whole(slice(first, first + (view.shape[0] - 1) * step + 1, step), count)
@@ -164,7 +165,7 @@ class Form:
         width = root[0].numel() if root.shape[0] else 0
         if not width or not view.numel() or start < 0:
             return None
-        first, last = divmod(start, width)
+        first, last = start // width, start % width
         by_first, by_last = _steps(view.shape, view.stride(), width, first, last)
         if by_first is None or by_last is None:
             return None
@@ -174,6 +175,13 @@ class Form:
         along_cols = not self.rows_first  # the weight's first dimension are columns
         cols, rows = (a, b) if along_cols else (b, a)
         return Region(rows, cols, transposed=(dim == 0) != along_cols)
+
+
+def flattens(view: Tensor) -> bool:
+    """Whether all dimensions but the first are one in its memory."""
+    dims = [k for k in range(1, view.dim()) if view.shape[k] != 1]
+    pairs = zip(dims, dims[1:], strict=False)
+    return all(view.stride(a) == view.stride(b) * view.shape[b] for a, b in pairs)
 
 
 def _whole(lines: slice, n: int) -> slice:
@@ -187,7 +195,7 @@ def _steps(
     for dim in (0, 1):
         n, m = shape[dim], shape[1 - dim]
         s, t = strides[dim], strides[1 - dim]
-        step, rest = divmod(s, width) if n > 1 else (1, 0)
+        step, rest = (s // width, s % width) if n > 1 else (1, 0)
         jump = t if m > 1 else 1
         if rest or step < 1 or not 1 <= jump < width or last + (m - 1) * jump >= width:
             if not (width == 1 and rest == 0 and step >= 1 and m == 1):

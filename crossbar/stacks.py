@@ -162,6 +162,10 @@ class Routed(_Stack):
 
     to: Routes
 
+    def key(self) -> bytes:
+        """With every index."""
+        return self.to.at.cpu().numpy().tobytes()
+
     @property
     def forward(self) -> Direction:
         """Each to its own matrix."""

@@ -51,6 +51,26 @@ class Entry(NamedTuple):
         return self.op.backward.weighted(d, self.op.forward.dot(x, part))
 
 
+def joined(entries: list[Entry]) -> list[Entry]:
+    """Entries of one operation and region as one, where their vectors have one shape."""
+    found: list[Entry] = []
+    for entry in entries:
+        op, x, d, region, made, _ = entry
+        last = found[-1] if found else None
+        if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
+            k = op.along
+            if _but(last.x, k) == _but(x, k) and _but(last.d, k) == _but(d, k):
+                x, d = torch.cat((last.x, x), k), torch.cat((last.d, d), k)
+                found[-1] = Entry(op, x, d, region, made)
+                continue
+        found.append(entry)
+    return found
+
+
+def _but(t: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(n for k, n in enumerate(t.shape) if k != dim)
+
+
 def judge(
     grad: Tensor, form: Form, old: Sequence[Entry], new: Sequence[Entry] = ()
 ) -> float | None:

@@ -146,7 +146,9 @@ class Traced(AnalogWeight):
         super().__init__(*args)
         self.forms: list[Form] = []
 
-    def region(self, cells: Tensor, root: Tensor, op: Operation) -> Region:
+    def region(
+        self, cells: Tensor, root: Tensor, op: Operation, start: int | None = None
+    ) -> Region:
         """See the class."""
         self.forms.append(wanted(cells, root, op))
         return EVERYWHERE

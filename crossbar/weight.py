@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossbar.floating import cell_read, float_read
+from crossbar.floating import cell_read, float_read, trained
 from crossbar.handles import handle_of, held_by
 from crossbar.matrix import Matrix
-from crossbar.modes import InSitu
+from crossbar.modes import HardwareAware, InSitu
+from crossbar.modifiers import Modifier
 from crossbar.operations import Lookup, Matmul, Numbers, Operation
 from crossbar.placed import Placed
 from crossbar.read import Call
-from crossbar.regions import EVERYWHERE, Region
+from crossbar.regions import EVERYWHERE, Region, flattens
 from crossbar.rules import Job, Rule
 from crossbar.spelling import read_back, spelled
-from crossbar.tape import Entry
+from crossbar.tape import Entry, joined
 from crossbar.uses import physical
 from crossbar.windows import Size
 
@@ -43,13 +44,16 @@ class AnalogWeight(Placed):
 
     # ---- reads -------------------------------------------------------------------------------
 
-    def region(self, cells: Tensor, root: Tensor, op: Operation) -> Region:
+    def region(
+        self, cells: Tensor, root: Tensor, op: Operation, start: int | None = None
+    ) -> Region:
         """The part of the matrix that a view shows to an operation.
 
         Args:
             cells: the view, of the memory of
             root: which has the weight's shape.
             op: the operation that multiplies by it.
+            start: where the view begins in that memory; None: as it says itself.
 
         Raises:
             TypeError: no range of rows and columns.
@@ -67,11 +71,11 @@ class AnalogWeight(Placed):
         found = None
         if self.form.stack or op.form.stack:
             if self.form.stack and op.form.groups is None:
-                found = self.form.region(cells, root)
+                found = self.form.region(cells, root, start)
         elif groups == own == 1:
-            flat = cells if cells.dim() == 2 else cells.flatten(1)
-            if flat is cells or flat.data_ptr() == cells.data_ptr():
-                found = self.form.region(flat.mT if op.form.rows_first else flat, root)
+            if flattens(cells):
+                flat = cells if cells.dim() == 2 else cells.flatten(1)
+                found = self.form.region(flat.mT if op.form.rows_first else flat, root, start)
         if found is None:
             raise TypeError(
                 f"{self.name}: a view of shape {tuple(cells.shape)} is no range of the rows and "
@@ -85,9 +89,15 @@ class AnalogWeight(Placed):
         """Whether nothing happens to a float weight, its input or its output on the way."""
         if self.digital:
             return True
-        if not self.rehearsal.bare or self.mode.written:
+        if not self.rehearsal.bare or self.mode.written or self.modifiers:
             return False
         return self.matrix.column_gain is None and self.matrix.probe is None
+
+    @property
+    def modifiers(self) -> Sequence[Modifier]:
+        """What changes the float weight at each read of a training model."""
+        mode = self.mode
+        return mode.modifiers if self.training and isinstance(mode, HardwareAware) else ()
 
     def read(
         self, x: Tensor, w: Tensor, root: Tensor, region: Region, op: Operation, size: Size = ()
@@ -157,9 +167,14 @@ class AnalogWeight(Placed):
 
     def _float(self, x: Tensor, w: Tensor, root: Tensor, call: Call) -> Tensor:
         rehearsal, matrix = self.rehearsal, self.matrix
+        modifiers = self.modifiers
         if rehearsal.direct:
+            if modifiers:
+                w = trained(w, self.scale(root), call, modifiers)
             return float_read(x, w, lambda: self.scale(root), rehearsal.variance, call)
         scale = self.scale(root)
+        if modifiers:
+            root = trained(root, scale, call, modifiers, self.form)
         m = self.form.matrix(root)
         m = m.float() if m.dtype in (torch.float16, torch.bfloat16) else m
         g, planes = rehearsal.cells(m, scale, matrix.order, call.quiet)
@@ -279,7 +294,7 @@ class AnalogWeight(Placed):
         tape.entries = gather(tape.entries)
         grad = None if parameter.grad is None else parameter.grad.detach()
         found, numbers = tape.take(grad, without=not mode.gradient)
-        found = _together(found)
+        found = joined(found)
         if numbers is not None:
             m = self.form.matrix(numbers).to(self.matrix.written.g.dtype)
             found.append(Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype))
@@ -333,26 +348,6 @@ def outer(x: Tensor, d: Tensor, w: Tensor, op: Operation) -> Tensor:
         if x.dtype != w.dtype:
             x, d = x.to(w.dtype), d.to(w.dtype)
         return op.form.weight(op.outer(x, d), tuple(w.shape))
-
-
-def _together(entries: list[Entry]) -> list[Entry]:
-    """Entries of one operation and region as one, where their vectors have one shape."""
-    found: list[Entry] = []
-    for entry in entries:
-        op, x, d, region, made, _ = entry
-        last = found[-1] if found else None
-        if last is not None and (last.op, last.region) == (op, region) and x.dim() > 1:
-            k = op.along
-            if _but(last.x, k) == _but(x, k) and _but(last.d, k) == _but(d, k):
-                x, d = torch.cat((last.x, x), k), torch.cat((last.d, d), k)
-                found[-1] = Entry(op, x, d, region, made)
-                continue
-        found.append(entry)
-    return found
-
-
-def _but(t: Tensor, dim: int) -> tuple[int, ...]:
-    return tuple(n for k, n in enumerate(t.shape) if k != dim)
 
 
 @torch.library.custom_op("crossbar::synced", mutates_args=("matrix", "variance"))

@@ -124,3 +124,18 @@ def test_every_file_of_the_floor_is_on_the_page():
     there = [path.stem for path in floor.glob("*.py") if path.stem != "__init__"]
     there += [f"{path.parent.name}/" for path in floor.glob("*/__init__.py")]
     assert sorted(named) == sorted(there)
+
+
+MODELS = ROOT / "docs" / "models.md"
+
+
+def test_the_page_on_models_runs_as_it_stands(capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", MODELS.read_text(), re.S | re.M)
+    assert len(blocks) == 3
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(MODELS), "exec"), space)
+    printed = capsys.readouterr().out
+    assert "100.00% of the weights" in printed and "2.592e+06" in printed
+    assert {line.state for line in space["receipt"]} == {"analog", "table", "digital"}

@@ -141,3 +141,39 @@ def test_noise_and_converters_are_met(name):
             wanted = net(*inputs)
             far = (model(*inputs) - wanted).abs().max() / wanted.abs().max()
         assert 1e-4 < far < 1
+
+
+UNCOMPILED = {"linear_cross_entropy of several"}
+"""Compiled, it is refused by the tracer: torch's body is bound anew to each weight."""
+FAST = ("chunks of packed columns", "gathered", "grouped_mm", "linear_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in PRODUCTS
+        if name not in UNCOMPILED
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_products_under_gains(name, mode):
+    """In one graph, with the eager gradients."""
+    shape, use = PRODUCTS[name]
+    inputs = (X, Y) if "bilinear" in name else (X,)
+    torch.manual_seed(0)
+    net = Uses(use, shape)
+    both = pair(net, xb.InSitu(xb.Expected()) if mode == "in situ" else MODES[mode])
+    torch._dynamo.reset()
+    model = torch.compile(both.analog, backend="aot_eager", fullgraph=True)
+    bound = 1e-5 if name == "a cast" else 1e-10
+    for factor in (1, 2):
+        given = tuple(x * factor for x in inputs)
+        got, want = model(*given), both.digital(*given)
+        assert float((got - want).detach().abs().max()) < bound * float(want.detach().abs().max())
+    if mode != "programmed":
+        got.square().sum().backward()
+        want.square().sum().backward()
+        wanted = both.digital.weight.grad * both.factors["weight"]
+        assert float((both.analog.weight.grad - wanted).abs().max()) < bound * wanted.abs().max()

@@ -45,13 +45,14 @@ ROOMS = {
         *("planes", "states", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
-        *("rules", "modes", "identity"),
+        *("rules", "modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
         *("nn", "optim"),
         *("watching", "receipt"),
-        *("model", "conversion", "probes", "tally", "maps", "spice", "compensation"),
+        *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
+        "clipping",
     ),
 }
 

@@ -202,3 +202,24 @@ def test_the_most_rewarding_layer_comes_first():
     assert error(model) > 1e-6  # all are analog again
     with pytest.raises(ValueError, match="no analog layers"):
         xb.sensitivity(net, error)
+
+
+@pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.Programmed()], ids=["float", "cells"])
+@pytest.mark.parametrize("example", [None, IDS], ids=["head first", "table first"])
+def test_a_tied_weight_is_loaded_by_its_first_owner(mode, example):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(5, 6), nn.Linear(6, 5, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids):
+            return self.head(self.table(ids))
+
+    models = [xb.convert(Tied(), xb.Chip(), mode=mode, seed=0, example=example) for _ in range(2)]
+    net = Tied()
+    assert not torch.allclose(models[0](IDS), models[1](IDS))
+    models[1].load_state_dict(models[0].state_dict())
+    assert torch.equal(models[0](IDS), models[1](IDS))
+    models[1].load_state_dict(net.state_dict())
+    assert torch.allclose(models[1](IDS), net(IDS), atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from _zoo import language, seeded, vision
 from torch import nn
 
 import crossbar as xb
+from devices import presets
 
 LANGUAGE = (
     *("GPT2", "BERT", "Llama", "Mixtral eager", "Mixtral batched_mm", "Mixtral grouped_mm"),
@@ -97,3 +99,48 @@ def test_generation_equals_the_digital_model(name):
     with torch.no_grad(), xb.observe(model, tally):
         assert torch.equal(said, model.generate(**prompt, **options))
     assert all(counted.reads for counted in tally.values())
+
+
+ONE_GRAPH = tuple(n for n in LANGUAGE if n != "Mixtral eager")  # which torch itself cannot trace
+TRACER = "ignore:.*should not be instantiated:DeprecationWarning"
+
+
+@names(slow=("ResNet18", "MobileNetV2", *ONE_GRAPH))
+@pytest.mark.filterwarnings("ignore::FutureWarning", TRACER, "ignore:.*lru_cache:UserWarning")
+def test_one_graph_of_twenty_calls(name):
+    counter = importlib.import_module("torch._dynamo.testing").CompileCounterWithBackend(
+        "aot_eager"
+    )
+    example, eager = entry(name).example, "grouped" in name
+    both = pair(built(name), MODES["hardware-aware"], example=None if eager else example)
+    if eager:
+        both.digital.net.config._experts_implementation = "eager"
+    torch._dynamo.reset()
+    model = torch.compile(both.analog, backend=counter, fullgraph=True)
+    with torch.no_grad():
+        want = both.digital(**example)
+        for _ in range(20):
+            assert float((model(**example) - want).abs().max()) < 1e-10 * float(want.abs().max())
+    assert counter.frame_count == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", TRACER, "ignore:.*lru_cache:UserWarning")
+def test_time_passes_without_a_new_graph():
+    counter = importlib.import_module("torch._dynamo.testing").CompileCounterWithBackend(
+        "aot_eager"
+    )
+    chip = xb.Chip(presets.pcm(), forward=xb.Periphery(xb.DAC(bits=8), xb.ADC(bits=8)))
+    example = entry("GPT2").example
+    net = built("GPT2").float()
+    chip_ = xb.program(xb.convert(net, chip, seed=0, example=example)).eval()
+    torch._dynamo.reset()
+    model = torch.compile(chip_, backend=counter, fullgraph=True)
+    with torch.no_grad():
+        said = []
+        for _ in range(4):
+            said.append(model(**example))
+            xb.advance(chip_, 86_400.0)
+    assert counter.frame_count == 1
+    sizes = [float(y.norm()) for y in said]
+    assert all(later != first for later, first in zip(sizes[1:], sizes, strict=False))

@@ -10,6 +10,7 @@ from crossbar.carried import experts as experts
 from crossbar.carried import products as products
 from crossbar.carried import recurrent as recurrent
 from crossbar.carried import sums as sums
+from crossbar.carried import views as views
 from crossbar.carried.analog import Analog as Analog
 from crossbar.carried.analog import carry as carry
 from crossbar.carried.owner import owner as owner

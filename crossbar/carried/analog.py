@@ -12,11 +12,6 @@ from torch import Tensor
 from torch._C._dynamo import eval_frame as _eval_frame
 
 from crossbar.carried.tables import (
-    CASTS,
-    FREES,
-    MAY_COPY,
-    TURNS,
-    VIEWS,
     gathers,
     optimiser,
     qualified_name,
@@ -24,11 +19,15 @@ from crossbar.carried.tables import (
     writes,
 )
 from crossbar.operations import Operation
+from crossbar.regions import Region
 from crossbar.weight import AnalogWeight
 from crossbar.windows import Size
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {}
 """Functions that multiply by a weight, and how they read it; filled by the rooms beside this."""
+
+VIEWED: dict[Any, Callable[..., Any]] = {}
+"""Functions that give views of a weight, and how handles on those are made."""
 
 plain = torch._C.DisableTorchFunctionSubclass
 
@@ -71,11 +70,13 @@ class Analog(Tensor):
                 if found is not NotImplemented:
                     return found if out is None else out.copy_(found)
                 kwargs = kwargs if out is None else {**kwargs, "out": out}
-            elif func in VIEWS:
-                return _viewed(func, args, kwargs)
+            elif func in VIEWED:
+                return VIEWED[func](func, args, kwargs)
             elif writes(func, args, kwargs):
                 _written(args, kwargs)
-            elif unreadable(func) and not written_by_a_compiler:
+            elif written_by_a_compiler:
+                return func(*args, **kwargs)
+            elif unreadable(func):
                 if any(not is_copy(w) for w in handles(args, kwargs)):
                     raise unread(operator or getattr(func, "__name__", str(func)))
             return _computed(func, func(*args, **kwargs), args, kwargs)
@@ -115,6 +116,7 @@ class AnalogView(Analog):
     free: bool  # detached: what is computed of it are plain numbers
     root: Tensor  # the whole weight, as torch sees it
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
+    start: int | None  # where the view begins in root's memory, counted while tracing; None: ?
     taken: tuple[Tensor, Any] | None  # of a copy w[index] of a stack's matrices: index and w
 
 
@@ -230,14 +232,20 @@ def uncarry(parameter: Any) -> None:
         parameter.__class__ = torch.nn.Parameter
 
 
-def wrapped(value: Tensor, analog: AnalogWeight, root: Any = None, cells: Any = None) -> Any:
+def wrapped(
+    value: Tensor,
+    analog: AnalogWeight,
+    root: Any = None,
+    cells: Any = None,
+    start: int | None = 0,
+) -> Any:
     """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`.
 
     Without `root` it is the whole weight; with `root` and no `cells` a copy of some of its numbers.
     """
     with plain():
         found: Any = value.as_subclass(AnalogView)
-        found.analog, found.free, found.taken = analog, False, None
+        found.analog, found.free, found.taken, found.start = analog, False, None, start
         found.root = value if root is None else root
         found.cells = value if root is None else cells
         return found
@@ -264,105 +272,14 @@ def parts(w: Any) -> tuple[AnalogWeight, Tensor, Tensor]:
 def read(x: Tensor, w: Any, op: Operation, size: Size = (), cells: Tensor | None = None) -> Tensor:
     """The product of x with a handle; `cells`: the view in the shape that `op` multiplies by."""
     analog, root, own = parts(w)
-    seen = own if cells is None else cells
-    region = analog.region(seen, root, op)
-    return analog.read(x, w, root, region, op, size)
+    return analog.read(x, w, root, part(w, own if cells is None else cells, op), op, size)
 
 
-def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if func is Tensor.__iter__:
-        return iter(_viewed(Tensor.unbind, args, kwargs))
-    w = args[0] if args else kwargs.get("input")
-    if func is Tensor.detach and not torch.compiler.is_compiling():
-        if sys._getframe(2).f_code is torch.nn.Parameter.__new__.__code__:
-            return _parameter(w)
-    if func in TURNS and args[0].dim() == 2:
-        func, args = Tensor.transpose, (w, 0, 1)
-    out = func(*args, **kwargs)
-    if not isinstance(w, Analog) or out is w:
-        return out
-    if type(w) is AnalogView and w.cells is None:
-        made = _wrapped_all(out, out, w.analog, w.root, copied=True)
-        return _turned(made, w, func, args, kwargs)
-    analog, root, cells = parts(w)
-    free = func in FREES or (type(w) is AnalogView and w.free)
-    if func in CASTS:
-        if isinstance(out, Tensor) and out.shape == cells.shape:
-            return _freed(wrapped(out, analog, root, cells), free)
-        return out
-    with torch.no_grad():
-        again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
-    made = _wrapped_all(out, again, analog, root, _copies(func, args, cells, again))
-    if func is Tensor.__getitem__ and analog.form.stack and w.dim() == 3:
-        index = args[1]
-        if isinstance(index, Tensor) and index.dim() == 1 and not index.is_floating_point():
-            if index.dtype != torch.bool:
-                made.taken = (index, w)
-    return _freed(made, free)
-
-
-def _turned(made: Any, w: AnalogView, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A view of w[index], as that of every matrix of the stack it was taken from."""
-    if w.taken is None or not isinstance(made, AnalogView):
-        return made
-    index, stack = w.taken
-    again = _viewed(func, (stack, *args[1:]), kwargs)
-    before, after = parts(stack)[2], again.cells if type(again) is AnalogView else None
-    same = after is not None and after.dim() == 3 and after.stride(0) == before.stride(0)
-    if same and len(stack) == len(again) and made.shape[1:] == again.shape[1:]:
-        made.taken = (index, again)
-    return made
-
-
-def _freed(out: Any, free: bool) -> Any:
-    if free:
-        for view in out if isinstance(out, (tuple, list)) else (out,):
-            if type(view) is AnalogView:
-                view.free = True
-    return out
-
-
-def _parameter(w: Any) -> Tensor:
-    """What nn.Parameter(w) detaches: numbers computed of a weight become a plain Parameter.
-
-    It asks for the type of what it was given, which therefore is none of ours any more.
-    """
-    if type(w) is Analog or w.cells is not None and w.cells is not w.root:
-        raise TypeError(
-            f"{w.analog.name} is on an array, which another Parameter cannot share: give "
-            "nn.Parameter weight.detach().clone(), and register parametrizations before "
-            "convert(model, chip)"
-        )
-    values = w.detach().as_subclass(Tensor)
-    w.__class__ = torch.nn.Parameter
-    return torch.nn.Parameter(values, False)
-
-
-def _copies(func: Any, args: tuple[Any, ...], cells: Tensor, out: Any) -> bool:
-    """Whether a function that may give a view gave a copy."""
-    if func is Tensor.__getitem__:
-        index = args[1] if isinstance(args[1], tuple) else args[1:]
-        return any(_gathers(i) for i in index)
-    if func in MAY_COPY:
-        return not cells.is_contiguous() and bool(out.is_contiguous())
-    return False
-
-
-def _gathers(index: Any) -> bool:
-    if isinstance(index, Tensor):
-        return index.dim() > 0 or index.dtype == torch.bool
-    return index is not None and index is not ... and not isinstance(index, (int, slice))
-
-
-def _wrapped_all(
-    out: Any, cells: Any, analog: AnalogWeight, root: Any, copied: bool = False
-) -> Any:
-    if isinstance(out, (tuple, list)):
-        pairs = zip(out, cells, strict=True)
-        return type(out)([_wrapped_all(a, b, analog, root, copied) for a, b in pairs])
-    if not isinstance(out, Tensor) or not out.is_floating_point():
-        return out
-    return wrapped(out, analog, root, None if copied else cells)
+def part(w: Any, cells: Tensor, op: Operation) -> Region:
+    """The part of the matrix that a handle is; `cells`: it in the shape that `op` multiplies by."""
+    analog, root, _ = parts(w)
+    start = w.start if type(w) is AnalogView and torch.compiler.is_compiling() else None
+    return analog.region(cells, root, op, start)
 
 
 def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

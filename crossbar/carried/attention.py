@@ -44,7 +44,8 @@ def bound(function: Any, **names: Any) -> Any:
     """A function of torch's with other things under some of its global names."""
     return types.FunctionType(
         function.__code__,
-        {**function.__globals__, **names},
+        # a tracer takes globals from the module of this name, but for those of named tuples
+        {**function.__globals__, **names, "__name__": "namedtuple_of_crossbar"},
         function.__name__,
         function.__defaults__,
         function.__closure__,

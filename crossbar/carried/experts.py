@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import get_overridable_functions
 
-from crossbar.carried.analog import Analog, parts, product, unread
+from crossbar.carried.analog import Analog, part, parts, product, unread
 from crossbar.stacks import Batch, Routed, routes
 
 BATCH = Batch()
@@ -24,7 +26,7 @@ def stacked(x: Tensor, w: Any, left: bool = False) -> Tensor:
     view, own = (w, cells) if left else (w.mT, cells.mT)
     shape = torch.broadcast_shapes(x.shape[:-2], w.shape[:1])
     v = x.expand(*shape, *x.shape[-2:]).movedim(-3, 0)
-    y = analog.read(v.flatten(1, -2), view, root, analog.region(own, root, BATCH), BATCH)
+    y = analog.read(v.flatten(1, -2), view, root, part(w, own, BATCH), BATCH)
     return y.unflatten(1, v.shape[1:-1]).movedim(0, -3)
 
 
@@ -42,7 +44,7 @@ def routed(x: Tensor, w: Any, at: Tensor, left: bool = False) -> Tensor:
     """x (S, in) by the matrices w[at] of a handle (E, in, out); `left`: (E, out, in)."""
     analog, root, cells = parts(w)
     view, own = (w, cells) if left else (w.mT, cells.mT)
-    region = analog.region(own, root, BATCH)
+    region = part(w, own, BATCH)
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     if torch.compiler.is_compiling() or wrapped(at) or wrapped(x):
         # how many vectors each matrix has is not known: all of them meet all
@@ -80,3 +82,17 @@ def _grouped(
 @product("transformers::grouped_mm_fallback")
 def _grouped_fallback(input: Any, weight: Any, offs: Tensor) -> Any:  # noqa: A002
     return _grouped(input, weight, offs)
+
+
+def _heard() -> None:
+    """Let tracers hand grouped_mm to weights, as they do torch's other functions."""
+    function = getattr(torch, "_grouped_mm", None)
+    listed = get_overridable_functions().get(torch, [])
+    if function is not None and function not in listed:
+        listed.append(function)
+        tracer: Any = sys.modules.get("torch._dynamo.variables.torch")
+        if tracer is not None:  # it has taken its copy
+            tracer.get_overridable_functions().add(function)
+
+
+_heard()

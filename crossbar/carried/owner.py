@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.carried.analog import carry, is_analog, listen, plain, wrapped
+from crossbar.carried.sharded import sharded
 from crossbar.weight import AnalogWeight
 
 
@@ -141,6 +142,10 @@ class Owner(metaclass=OwnerType):
             analog = held(self, name)
             assert analog is not None
             lies, key = f"{prefix}{CHILD}.{name}.", f"{prefix}{name}"
+            if name in self.analog.tied:  # its first owner loads it
+                if analog.mode.written and key in missing:
+                    missing.remove(key)
+                continue
             cells = any(k.startswith(lies) and ".cells." in k[len(lies) :] for k in state_dict)
             if cells and not analog.mode.written:
                 error_msgs.append(
@@ -226,6 +231,8 @@ def _property(name: str) -> property:
                     if value.__dict__.get("committed") is not analog:
                         listen(value)
             return value
+        if type(value).__name__ == "DTensor":
+            return sharded(value, analog, sys._getframe(1))
         return stand_in(value, analog) if isinstance(value, Tensor) else value
 
     def put(module: Any, value: Any) -> None:
@@ -303,6 +310,8 @@ def made(base: type, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _as_read(module: Any) -> list[Any]:
     """What a recurrent forward hands its kernel: its weights by name, as they are read."""
+    if not torch.compiler.is_compiling() and _called_by("__setattr__"):  # torch notes a new one
+        return [module._parameters.get(name) for name in module._flat_weights_names]
     return [getattr(module, name, None) for name in module._flat_weights_names]
 
 

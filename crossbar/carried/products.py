@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossbar.carried.analog import Analog, is_copy, parts, product, read, unread
+from crossbar.carried.analog import Analog, is_copy, part, parts, product, read, unread
 from crossbar.carried.experts import stacked, taken
 from crossbar.operations import Matmul
 
@@ -46,7 +46,7 @@ def _rows(x: Tensor, w: Any, cells: Tensor | None = None) -> Tensor:
     """x (..., in) by a handle read as torch reads a weight, out × in."""
     if cells is not None and cells.dim() != w.dim():
         analog, root, _ = parts(w)
-        return analog.read(x, w.unsqueeze(0), root, analog.region(cells, root, MATMUL), MATMUL)
+        return analog.read(x, w.unsqueeze(0), root, part(w, cells, MATMUL), MATMUL)
     return read(x, w, MATMUL, cells=cells)
 
 
@@ -54,10 +54,10 @@ def _by(x: Tensor, w: Any) -> Any:
     """x @ w for a handle w on the right."""
     if is_copy(w) and w.taken is not None:
         return taken(x, w)
-    analog, root, cells = parts(w)
+    handle, (analog, root, cells) = w, parts(w)
     if w.dim() == 1:  # a sum with one row or column of the weight
         view, own = w.unsqueeze(0), cells.unsqueeze(0)
-        region = analog.region(own, root, MATMUL)
+        region = part(handle, own, MATMUL)
         return analog.read(x, view, root, region, MATMUL).squeeze(-1)
     lead = [n for n in range(w.dim() - 2) if w.shape[n] != 1 and cells.stride(n) != 0]
     if lead:
@@ -67,7 +67,7 @@ def _by(x: Tensor, w: Any) -> Any:
         shape = torch.broadcast_shapes(x.shape[:-2], w.shape[:-2]) if x.dim() > 1 else w.shape[:-2]
         x = x.expand(*shape, *x.shape[-2:]) if x.dim() > 1 else x.expand(*shape, *x.shape)
         w, cells = w[first], cells[first]
-    region = analog.region(cells.mT, root, MATMUL)
+    region = part(handle, cells.mT, MATMUL)
     return analog.read(x, w.mT, root, region, MATMUL)
 
 
@@ -78,13 +78,13 @@ def _matmul(a: Any, b: Any) -> Any:
         return taken(digital(b).mT, a, left=True).mT
     if not isinstance(a, Analog) or is_copy(a):  # of looked-up rows: vectors, not a weight
         return NotImplemented
-    analog, root, cells = parts(a)
+    handle, (analog, root, cells) = a, parts(a)
     if b.dim() == 1:
         if a.dim() == 1:
             return _by(digital(b), a)
         if a.dim() != 2:
             return stacked(digital(b), a, left=True)
-        region = analog.region(cells, root, MATMUL)
+        region = part(handle, cells, MATMUL)
         return analog.read(digital(b), a, root, region, MATMUL)
     if a.dim() == 1:
         return _by(digital(b).mT, a)
@@ -95,7 +95,7 @@ def _matmul(a: Any, b: Any) -> Any:
         shape = torch.broadcast_shapes(b.shape[:-2], a.shape[:-2])
         b = b.expand(*shape, *b.shape[-2:])
         a, cells = a[first], cells[first]
-    region = analog.region(cells, root, MATMUL)
+    region = part(handle, cells, MATMUL)
     return analog.read(digital(b).mT, a, root, region, MATMUL).mT
 
 
@@ -214,7 +214,7 @@ def _einsum(equation: Any, *operands: Any) -> Any:
 def _turned(x: Tensor, w: Any, as_linear: bool) -> Tensor:
     analog, root, cells = parts(w)
     view, own = (w, cells) if as_linear else (w.mT, cells.mT)
-    return analog.read(x, view, root, analog.region(own, root, MATMUL), MATMUL)
+    return analog.read(x, view, root, part(w, own, MATMUL), MATMUL)
 
 
 @product(torch.tensordot)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossbar.carried.analog import Analog, is_copy, parts, product, unread
+from crossbar.carried.analog import Analog, is_copy, part, parts, product, unread
 from crossbar.carried.attention import bound, linear
 from crossbar.carried.experts import stacked
 from crossbar.carried.products import MATMUL, _embedding, digital
@@ -20,7 +20,7 @@ def _all_rows(x: Tensor, w: Any) -> Tensor:
     if w.dim() > 2 and analog.form.stack:
         return stacked(x, w, left=True).movedim(0, 1).flatten(1)
     flat, own = (w, cells) if w.dim() == 2 else (w.flatten(0, -2), cells.flatten(0, -2))
-    return analog.read(x, flat, root, analog.region(own, root, MATMUL), MATMUL)
+    return analog.read(x, flat, root, part(w, own, MATMUL), MATMUL)
 
 
 @product(F.bilinear, torch.bilinear, "aten::bilinear")
@@ -76,7 +76,12 @@ def _embedding_bag(
     )
 
 
+def _declined(*_: Any) -> bool:
+    return False
+
+
 _loss: Any = getattr(F, "linear_cross_entropy", None)
+_body: Any = _loss and bound(_loss, has_torch_function_variadic=_declined, linear=linear)
 
 
 @product(_loss)
@@ -91,13 +96,12 @@ def _linear_cross_entropy(
     """torch's own body; its chunked path, which saves memory, would use the numbers."""
     if not isinstance(linear_weight, Analog):
         return NotImplemented
-    several = linear_weight.dim() > 2
+    body = _body
+    if linear_weight.dim() > 2:  # which torch lays out flat
 
-    def product_of(x: Tensor, w: Any, b: Tensor | None = None) -> Tensor:
-        if not several:
-            return linear(x, w, b)
-        y = _all_rows(x, linear_weight)  # torch has flattened it
-        return y if b is None else y + b
+        def flat(x: Tensor, w: Any, b: Tensor | None = None) -> Tensor:
+            y = _all_rows(x, linear_weight)
+            return y if b is None else y + b
 
-    body = bound(_loss, has_torch_function_variadic=lambda *_: False, linear=product_of)
+        body = bound(_loss, has_torch_function_variadic=_declined, linear=flat)
     return body(digital(input), linear_weight, target, options=None, **others)

@@ -147,6 +147,9 @@ def qualified_name(func: Any) -> str:
     return name.split(".")[0] if isinstance(name, str) and "::" in name else ""
 
 
+qualified_name._dynamo_marked_constant = True  # type: ignore[attr-defined]  # tracers ask it
+
+
 _IN_PLACE = {
     Tensor.__setitem__,
     _accessor("data", "set"),
