@@ -151,7 +151,8 @@ def test_steps_finer_than_the_grid_keep_their_mean():
     weak = tuple(table(0.1e-6, 0.0) for _ in range(5))
     device, state, generator = start(LookupStep(NODES, (weak,), (DOWN,)), 0.5, n)
     moved = device.pulse(state, counts(n, 50, 0), generator=generator).g - state.g
-    assert abs(moved.mean() - 50 * 0.1e-6) < 4 * moved.std() / n**0.5
+    # and, quiet as they are, add no noise
+    assert abs(moved.mean() - 50 * 0.1e-6) < 1e-12 and moved.std() < 1e-12
 
 
 def test_tables_from_raw_pulses_reproduce_their_device():
