@@ -116,7 +116,7 @@ def test_every_kind_is_found_as_what_it_is() -> None:
     [({"colour": 0.3e-6, "tau": 10.0}, "coloured read"), ({"cycle": 0.15}, "ramp to ramp")],
 )
 def test_no_noise_of_pulses_is_invented(kind, other) -> None:
-    found = fitted(ramps(2, traces=20, pulses=80, **kind))
+    found = fitted(ramps(2, traces=16, pulses=60, **kind))
     assert found.noise["pulse"].low == 0
     assert found.device.update.sigma_c2c < 0.2
     assert found.noise[other].low > 0
@@ -132,18 +132,18 @@ def test_what_these_data_cannot_tell_is_said() -> None:
     long = fitted(ramps(4, traces=12, pulses=20, colour=0.4e-6, tau=40.0))
     assert any("more than a quarter of a ramp" in words for words in long.sentences)
     # a law that misfits: reads on a curve that no constant step follows
-    curved = ramps(5, step=lambda g, up: 0.06 * ((20e-6 - g) if up else -(g - 2e-6)), read=2e-9)
+    curved = ramps(5, step=lambda g, up: 0.06 * ((20e-6 - g) if up else -(g - 2e-6)), read=1e-8)
     bad = fitted(curved)
     assert any("the law misfits" in words for words in bad.sentences)
-    assert 0.7 * 2e-9 < bad.noise["read"].value < 1.4 * 2e-9
+    assert 0.6e-8 < bad.noise["read"].value < 1.5e-8
 
 
 def test_cells_that_differ() -> None:
-    found = fitted(ramps(6, traces=4, cells=12, cell=0.2))
+    found = fitted(ramps(6, traces=3, cells=9, cell=0.2))
     d2d = found.parameters["sigma_d2d"]
     assert d2d.covers(0.2) and d2d.low > 0.1
     assert found.noise["pulse"].low == 0
-    alike = fitted(ramps(7, traces=4, cells=12))
+    alike = fitted(ramps(7, traces=2, pulses=20, cells=8))
     assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
 
 

@@ -230,15 +230,16 @@ def begun(
 
 
 def roughness(shot: Shot) -> float:
-    """Standard deviation of the white part of the residuals, from their second differences."""
+    """Standard deviation of the white part of the residuals, from their third differences.
+
+    A law that misfits leaves a smooth curve in the residuals, which these do not see.
+    """
     r, ramp = shot.residual, shot.traces.ramp[shot.traces.seen]
-    if len(r) < 5:
+    third = r[3:] - 3 * r[2:-1] + 3 * r[1:-2] - r[:-3]
+    third = third[ramp[3:] == ramp[:-3]]
+    if len(third) < 4:
         return shot.rmse
-    second = r[2:] - 2 * r[1:-1] + r[:-2]
-    second = second[ramp[2:] == ramp[:-2]]
-    if len(second) < 4:
-        return shot.rmse
-    return float(1.4826 * np.median(np.abs(second - np.median(second))) / np.sqrt(6)) + 1e-9
+    return float(1.4826 * np.median(np.abs(third - np.median(third))) / np.sqrt(20)) + 1e-9
 
 
 def correlation(shot: Shot) -> float:
