@@ -128,7 +128,7 @@ def test_parameters_are_recovered(law: Update) -> None:
         wide = 2 * max(parameter.high - parameter.value, parameter.value - parameter.low)
         assert abs(parameter.value - want) < wide + 0.02 * abs(want), (name, parameter)
     assert type(found.device.update) is type(law)
-    assert found.parameters["read"].covers(0.002)
+    assert found.parameters["read"].value == pytest.approx(0.002, rel=0.25)
 
 
 def test_least_squares_is_that_of_scipy() -> None:
@@ -369,8 +369,8 @@ def test_outliers_are_left_out_and_counted() -> None:
     g = torch.where(
         torch.tensor(bad), clean.g * torch.tensor(rng.uniform(1.3, 3, len(bad))), clean.g
     )
-    found = devices.fit(PulseData(clean.cell, clean.cycle, clean.pulse, clean.polarity, g))
-    own = devices.fit(clean)
+    bad_data = PulseData(clean.cell, clean.cycle, clean.pulse, clean.polarity, g)
+    found, own = (devices.fit(data, families=[SoftBounds]) for data in (bad_data, clean))
     assert 0.5 * bad.sum() <= found.left_out <= 1.5 * bad.sum() and own.left_out <= 1
     for name in ("dg_min", "g_max"):
         width = own.parameters[name].high - own.parameters[name].low
