@@ -201,7 +201,7 @@ class Port(nn.Module):
         leaf = self.leaf
         if leaf is not None:
             leaf = type(leaf)(*(own(getattr(self, part)) for part in self.parts))
-        return adc.convert(i, full, leaf, normal)
+        return adc.drawn(i, full, leaf, normal)
 
 
 def wide_of(v: Tensor) -> Tensor:

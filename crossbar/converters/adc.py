@@ -48,10 +48,16 @@ class ADC(Converter):
         """Whether currents below zero are cut."""
         return not self.signed
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
-        """Rounded to the nearest code, or by chance to a neighbour, and clipped."""
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
+        """Rounded to the nearest code and clipped."""
         if self.bits is None:
             low = -full if self.signed else full * 0
             return torch.clamp(i, low, full)  # type: ignore[arg-type]
-        dither = torch.erf(normal(i) / math.sqrt(2)) / 2 if self.stochastic else None
+        return quantize(i, self.bits, full, signed=self.signed)
+
+    def drawn(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+        """Stochastic rounding: to a neighbour by chance."""
+        if not self.stochastic or self.bits is None:
+            return self.convert(i, full, leaf)
+        dither = torch.erf(normal(i) / math.sqrt(2)) / 2
         return quantize(i, self.bits, full, signed=self.signed, dither=dither)

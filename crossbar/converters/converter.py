@@ -72,9 +72,12 @@ class Converter(ABC):
         return None
 
     @abstractmethod
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """Codes of currents i at full scale `full`, as currents; both in one unit.
 
-        `leaf` holds the converters of these columns, broadcastable to i; None: all alike. `normal`
-        draws what differs from conversion to conversion.
+        `leaf` holds the converters of these columns, broadcastable to i; None: all alike.
         """
+
+    def drawn(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+        """The same where conversions of one current differ: `normal` draws in what."""
+        return self.convert(i, full, leaf)

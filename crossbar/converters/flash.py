@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.converters.converter import Converter, Normal
+from crossbar.converters.converter import Converter
 from crossbar.quantise import levels
 from devices._check import at_least, whole
 
@@ -55,7 +55,7 @@ class Flash(Converter):
         made = (k + 0.5 - n + self.sigma_comparator * z for k, z in enumerate(drawn))
         return _per_threshold(2 * n)(*made)
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """The comparators that are set, counted."""
         n = levels(self.bits)
         steps = i * (n / full)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.converters.converter import Converter, Normal
+from crossbar.converters.converter import Converter
 from crossbar.converters.sar import per_bit
 from crossbar.quantise import levels
 from devices._check import at_least, whole
@@ -58,7 +58,7 @@ class Pipeline(Converter):
         gain: Tensor = getattr(leaf, f"bit{k}")
         return gain
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """Stage by stage."""
         n, stages = levels(self.bits), self.bits - 1
         left = (i * (n / full)).clamp(-n, n) / 2.0**stages

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.converters.converter import Converter, Normal
+from crossbar.converters.converter import Converter
 from crossbar.quantise import levels
 from devices._check import between, whole
 
@@ -44,7 +44,7 @@ class Ramp(Converter):
         between("slope", self.slope, -0.49, 0.49)
         between("bow", self.bow, -0.24, 0.49)
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """The nearest count."""
         n = levels(self.bits)
         y = i * (n / full)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossbar.converters.converter import Converter, Normal
+from crossbar.converters.converter import Converter
 from crossbar.quantise import levels
 from devices._check import at_least, whole
 
@@ -59,7 +59,7 @@ class SAR(Converter):
         made = (w + spread * w**0.5 * n for w, n in zip(sizes, drawn, strict=True))
         return per_bit("Capacitors", self.bits - 1)(*made)
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """Bit by bit."""
         n = levels(self.bits)
         left = (i * (n / full)).abs() + 0.5

@@ -79,13 +79,20 @@ class LevelNoise(Converter):
     def _columns(self) -> Table:
         return tuple(zip(*cast(Table, self.table), strict=True))
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
+        """The mean output of the nearest level."""
+        return self._out(i, full, None)
+
+    def drawn(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
         """A draw of the nearest level's output."""
+        return self._out(i, full, normal)
+
+    def _out(self, i: Tensor, full: Tensor | float, normal: Normal | None) -> Tensor:
         level, mean, std = self._columns
         unit = full / max(abs(level[0]), abs(level[-1]))
         at = (torch.round(i / unit) - level[0]).clamp(0, len(level) - 1).nan_to_num(0.0).long()
         out = i.new_tensor(mean)[at]
-        if any(std):
+        if normal is not None and any(std):
             out = out.addcmul(i.new_tensor(std)[at], normal(i))
         return torch.where(i.isnan(), i, out * unit)
 
@@ -118,7 +125,7 @@ class MeasuredADC(Converter):
         """Whether currents below zero are cut."""
         return cast(Table, self.table)[0][0] >= 0
 
-    def convert(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:
+    def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """The code whose transition the current has passed; a missing code is passed over."""
         codes, inl = zip(*cast(Table, self.table), strict=True)
         at = [k - 0.5 + off for k, off in zip(codes[1:], inl[1:], strict=True)]
