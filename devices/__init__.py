@@ -11,6 +11,12 @@ from devices.fitting import Fit as Fit
 from devices.fitting import PulseData as PulseData
 from devices.fitting import Unidentified as Unidentified
 from devices.fitting import fit as fit
+from devices.fitting import fit_endurance as fit_endurance
+from devices.fitting import fit_iv as fit_iv
+from devices.fitting import fit_read as fit_read
+from devices.fitting import fit_retention as fit_retention
+from devices.fitting import fit_stuck as fit_stuck
+from devices.fitting import fit_write as fit_write
 from devices.fitting import lookup_device as lookup_device
 from devices.iv.cubic import CubicIV as CubicIV
 from devices.iv.sinh import SinhIV as SinhIV

@@ -20,8 +20,6 @@ COPIES = 100
 ROWS = 20_000
 """Reads that are shown at most."""
 
-BINS = 16
-
 
 @dataclass(frozen=True)
 class Both:
@@ -34,7 +32,7 @@ class Both:
     mean: Array  # of the copies, without read noise
     low: Array  # central 90 % of what copies read
     high: Array
-    step: dict[str, tuple[Array, Array]]  # measured and simulated: scatter of a step, up and down
+    scatter: dict[str, tuple[float, float]]  # of measured and simulated reads, up and down
 
     @property
     def reach(self) -> float:
@@ -66,7 +64,7 @@ def both(found: Fit, data: PulseData, *, seed: int = 0) -> Both:
     count = np.cumsum(traces.n)
     pulse = count - count[traces.first][traces.trace]
     low, high = np.quantile(1e6 * reads, [0.05, 0.95], axis=1)
-    steps = {
+    scattered = {
         "measured": scatter(traces, y[:, None]),
         "simulated": scatter(traces, 1e6 * reads),
     }
@@ -78,7 +76,7 @@ def both(found: Fit, data: PulseData, *, seed: int = 0) -> Both:
         1e6 * mean[seen],
         low[seen],
         high[seen],
-        steps,
+        scattered,
     )
 
 
@@ -117,19 +115,14 @@ def simulated(device: Device, traces: Traces, *, seed: int = 0) -> tuple[Array, 
     return mean, reads
 
 
-def scatter(traces: Traces, y: Array) -> tuple[Array, Array]:
-    """Scatter of the difference of neighbouring reads of a ramp, up and down, robust."""
+def scatter(traces: Traces, y: Array) -> tuple[float, float]:
+    """Robust scatter of a read about the mean of its neighbours in the ramp, up and down [µS]."""
     out = []
-    same = traces.ramp[1:] == traces.ramp[:-1]
-    seen = traces.seen[1:] & traces.seen[:-1]
+    same = traces.ramp[2:] == traces.ramp[:-2]
+    seen = traces.seen[2:] & traces.seen[1:-1] & traces.seen[:-2]
     for way in (True, False):
-        rows = np.nonzero(same & seen & (traces.up[1:] == way) & (traces.n[1:] > 0))[0]
-        step = y[rows + 1] - y[rows]
-        place = y[rows].mean(1) if len(rows) else np.zeros(0)
-        parts = []
-        for part in np.array_split(np.argsort(place), BINS):
-            if len(part) >= 4:
-                own = step[part] - np.median(step[part])
-                parts.append(1.4826 * float(np.median(np.abs(own))))
-        out.append(np.array(parts))
+        rows = np.nonzero(same & seen & (traces.up[2:] == way))[0] + 1
+        away = y[rows] - (y[rows - 1] + y[rows + 1]) / 2
+        own = np.abs(away - np.median(away)) if len(rows) else np.full(1, np.nan)
+        out.append(1.4826 * float(np.median(own)))
     return out[0], out[1]

@@ -11,13 +11,13 @@ import numpy as np
 from devices.fitting.binary_fit import binary
 from devices.fitting.compare import Candidate, Trial, abrupt, as_good, compare, ends, fitted
 from devices.fitting.data import PulseData, Unidentified
-from devices.fitting.families import CURVES, OF_LAW, Family
+from devices.fitting.families import ANY, CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
 from devices.fitting.noise import Noise, taken_apart
 from devices.fitting.result import Fit, frame, made
-from devices.fitting.shooting import Pins, Shot, roughness
+from devices.fitting.shooting import Pins, Shot, roughness, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -141,6 +141,8 @@ def _gradual(
     """A law of steps, compared where several are possible."""
     part = few_cells(traces, CELLS[0]).thinned(COMPARED)
     seen = sizes(part)
+    # a read that no smooth curve passes by is left out before curves are compared
+    part = part.without(strays(fitted(ANY, part, seen, cells=part.cells > 1)))
     window = _window(given, traces)
     curves, labels = _curves(wanted, given, part)
     hard = _known_ends(given, part, traces)
@@ -162,7 +164,7 @@ def _gradual(
         candidates = (*candidates, entry)
     whole = few_cells(traces, CELLS[1]).thinned(FINAL)
     shot = best.shot
-    if len(whole.y) > len(part.y):
+    if len(whole.y) > len(part.y) or int(whole.seen.sum()) > int(part.seen.sum()):
         own = None
         if best.hard:
             own = _known_ends(given, whole, traces)
@@ -175,6 +177,19 @@ def _gradual(
             walls=own,
             pins=pins[best.family.name],
             begin=best.shot.theta,
+        )
+    odd = strays(shot)
+    if odd.any():
+        lost += int(odd.sum())
+        notes.append(f"{int(odd.sum())} reads stand out from those around them and are left out")
+        shot = fitted(
+            best.family,
+            shot.traces.without(odd),
+            seen,
+            cells=shot.cell is not None,
+            walls=shot.walls,
+            pins=pins[best.family.name],
+            begin=shot.theta,
         )
     notes += [n for n in whole.notes if n not in notes]
     _open(shot, name)

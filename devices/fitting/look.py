@@ -101,4 +101,5 @@ def without_spikes(traces: Traces) -> tuple[Traces, int]:
     spike = np.zeros(len(y), dtype=bool)
     spike[1:-1] = inside & (behind * ahead > 0)
     spike[1:-1] &= np.minimum(np.abs(behind), np.abs(ahead)) > limit
-    return traces.without(spike), int(spike[traces.seen].sum())
+    count = int(spike[traces.seen].sum())
+    return (traces.without(spike).rescaled() if count else traces), count

@@ -140,7 +140,9 @@ def between_cells(shot: Shot, cov: Array) -> Spreads | None:
         total = float(np.sum((values - values.mean()) ** 2)) / freedom
         off = float(err.mean())
         low, high = (total * freedom / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025))
-        parts[name] = Part(*(float(np.sqrt(max(v - off, 0.0))) for v in (total, low, high)))
+        # the errors are estimates too: what they may hide is no spread
+        ends = (total - off, low - 2 * off, high - off)
+        parts[name] = Part(*(float(np.sqrt(max(v, 0.0))) for v in ends))
     return Spreads(**parts)
 
 

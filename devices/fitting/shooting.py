@@ -18,6 +18,9 @@ from devices.fitting.traces import Array, Mask, Traces
 STEP = 1e-5
 """Of the finite differences, in units of x and of parameters of order 1."""
 
+STRAY = 7.0
+"""Standard deviations beyond which a read is left out: by chance one in 10¹¹."""
+
 EFFECTS = 4
 """What a cell may have of its own: log factors of both steps, shifts of both bounds."""
 
@@ -230,15 +233,34 @@ def begun(
 
 
 def roughness(shot: Shot) -> float:
-    """Standard deviation of the white part of the residuals, from their second differences."""
+    """Standard deviation of the white part of the residuals, from their third differences.
+
+    A law that misfits leaves a smooth curve in the residuals, which these do not see.
+    """
     r, ramp = shot.residual, shot.traces.ramp[shot.traces.seen]
-    if len(r) < 5:
+    third = r[3:] - 3 * r[2:-1] + 3 * r[1:-2] - r[:-3]
+    third = third[ramp[3:] == ramp[:-3]]
+    if len(third) < 4:
         return shot.rmse
-    second = r[2:] - 2 * r[1:-1] + r[:-2]
-    second = second[ramp[2:] == ramp[:-2]]
-    if len(second) < 4:
-        return shot.rmse
-    return float(1.4826 * np.median(np.abs(second - np.median(second))) / np.sqrt(6)) + 1e-9
+    return float(1.4826 * np.median(np.abs(third - np.median(third))) / np.sqrt(20)) + 1e-9
+
+
+def strays(shot: Shot) -> Mask:
+    """Rows whose read stands out from the residuals around it, far beyond their scatter."""
+    out = np.zeros(len(shot.traces.y), dtype=bool)
+    r, trace = shot.residual, shot.traces.trace[shot.traces.seen]
+    if len(r) < 8:
+        return out
+    at = np.arange(len(r))
+    first, last = np.searchsorted(trace, trace), np.searchsorted(trace, trace, side="right") - 1
+    # the nearest reads of the trace: two before and two after, or what there is at its ends
+    low = np.clip(at - 2, first, np.maximum(last - 4, first))
+    near = np.minimum(low[:, None] + np.arange(5), last[:, None])
+    away = r - np.median(r[near], axis=1)
+    limit = max(STRAY * 1.4826 * float(np.median(np.abs(away))), STRAY * roughness(shot))
+    out[np.nonzero(shot.traces.seen)[0]] = np.abs(away) > limit
+    out[shot.traces.first] = False
+    return out
 
 
 def correlation(shot: Shot) -> float:

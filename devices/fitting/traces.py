@@ -86,6 +86,18 @@ class Traces:
                     out.append((up, Leg(rows, self.trace[rows], count[rows], last)))
         return tuple(out)
 
+    def rescaled(self) -> Traces:
+        """The same with x from 0 to 1 over the reads that are left."""
+        low, high = (float(q) for q in np.quantile(self.y[self.seen], [0.005, 0.995]))
+        if not high > low:
+            return self
+        return replace(
+            self,
+            y=(self.y - low) / (high - low),
+            low=self.low + low * self.span,
+            span=self.span * (high - low),
+        )
+
     def conductance(self, x: Array | float) -> Array:
         """x in siemens."""
         return np.asarray(self.low + self.span * np.asarray(x))

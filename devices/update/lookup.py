@@ -14,10 +14,7 @@ from devices._check import finite
 from devices.draw import Draw
 from devices.part import Pulses, Update, Window, whole_counts
 from devices.update.clip import clip_move
-from devices.update.kernel import Kernel
-
-FEW = 2
-"""Counts up to this sum are drawn pulse by pulse, from the continuous tables."""
+from devices.update.powers import MOST, Powers, between_nodes, shared
 
 SHOWN = 64
 """Numbers of a table up to which they are all in its repr."""
@@ -40,11 +37,10 @@ class LookupStep(Update):
 
     with F⁻¹ linear between its quantiles and between the nodes of G, constant beyond them. Mean and
     noise both depend on G and keep their shape. Every cell of an array is a copy of one measured
-    cell at random: that is the device-to-device spread. Up to two pulses are drawn one by one.
-    More, (U, D) evenly interleaved, are one draw from the product of transition kernels between the
-    states of a grid (`devices.update.kernel`), its powers by squaring, whatever the counts;
-    rounding to the grid keeps the mean and, where the noise of a pulse exceeds half a grid
-    distance, the variance of every pulse. Needs whole counts.
+    cell at random: that is the device-to-device spread. A single pulse is drawn from the table
+    itself; (U, D) of more, evenly interleaved, are one draw from a table of their own, which is
+    made once for each pair of counts and keeps mean and variance (`devices.update.powers`): the
+    first call with new counts takes longer. Needs whole counts.
 
     Args:
         nodes: increasing conductances [S] at which the quantiles are given, at least two.
@@ -154,15 +150,15 @@ class LookupStep(Update):
         return nodes, values, inner.mean(-1)
 
     @cached_property
-    def _kernels(self) -> dict[Window, Kernel]:
-        """Kernels made so far, one for every window the tables were used on."""
+    def _powers(self) -> dict[Window, Powers]:
+        """Tables of many pulses, for every window the law was used on."""
         return {}
 
-    def _kernel(self, window: Window) -> Kernel:
-        if window not in self._kernels:
+    def _many(self, window: Window) -> Powers:
+        if window not in self._powers:
             nodes, values, _ = self._tables
-            self._kernels[window] = Kernel.of(window, nodes, values)
-        return self._kernels[window]
+            self._powers[window] = Powers(window, nodes, values)
+        return self._powers[window]
 
     def step(self, window: Window) -> float:
         """Mean |ΔG| over nodes, cells and directions [S]."""
@@ -183,27 +179,25 @@ class LookupStep(Update):
         draw: Draw,
         at: Tensor | None = None,
     ) -> tuple[Tensor, Chosen]:
-        """Few pulses from the tables, many as one draw from their kernel."""
+        """One draw for every cell, of one pulse or of any number."""
         up, down = whole_counts(self, pulses)
         table = p.table.expand(g.shape)
-        few = up + down <= FEW
-        for k in range(FEW):
-            rising, falling = few & (k < up), few & (k >= up) & (k < up + down)
-            if bool((rising | falling).any()):
-                moved = g + self._draw(g, table, falling.long(), draw)
-                moved = clip_move(g, moved, window.g_min, window.g_max)
-                g = torch.where(rising | falling, moved, g)
-        if not bool(few.all()):
-            many = ~few
-            g = g.clone()
-            g[many] = self._jump(window, g[many], table[many], up[many], down[many], draw)
+        most = int(torch.maximum(up, down).max()) if up.numel() else 0
+        if most <= 1 and not bool(((up > 0) & (down > 0)).any()):
+            moved = g + self._draw(g, table, (down > 0).long(), draw)
+            return torch.where(up + down > 0, clip_move(g, moved, *window), g), p
+        powers, parts = self._many(window), -(-most // MOST)
+        for part in range(parts):
+            ups, downs = shared(up, part, parts), shared(down, part, parts)
+            moved = g + powers.move(g, table, ups, downs, draw)
+            g = torch.where(ups + downs > 0, clip_move(g, moved, *window), g)
         return g, p
 
     def _draw(self, g: Tensor, table: Tensor, way: Tensor, draw: Draw) -> Tensor:
         """ΔG of one pulse, in the dtype of g [S]."""
         nodes, values, _ = (t.to(g.device) for t in self._tables)
         u = draw.to(torch.float64).uniform(g.shape)
-        left, share = _between(nodes, g.double())
+        left, share = between_nodes(nodes, g.double())
         place = u * (values.shape[-1] - 1)
         low = place.floor().long().clamp(max=values.shape[-1] - 2)
         part = place - low
@@ -214,30 +208,3 @@ class LookupStep(Update):
             return torch.lerp(ends[..., 0], ends[..., 1], part)
 
         return torch.lerp(quantile(left), quantile(left + 1), share).to(g.dtype)
-
-    def _jump(
-        self,
-        window: Window,
-        g: Tensor,  # (cells,) [S]
-        table: Tensor,
-        up: Tensor,
-        down: Tensor,
-        draw: Draw,
-    ) -> Tensor:
-        """Many pulses of every cell: one draw from the kernel of its counts."""
-        kernel = self._kernel(window).to(g.device)
-        pairs, member = torch.unique(torch.stack([up, down]).long(), dim=1, return_inverse=True)
-        u = draw.to(torch.float64).uniform(g.shape)
-        out = torch.empty_like(g)
-        for index, (ups, downs) in enumerate(pairs.t().tolist()):
-            own = member == index
-            product = kernel.interleaved(ups, downs)
-            out[own] = kernel.jump(product, g[own], table[own], u[own])
-        return out
-
-
-def _between(nodes: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the node to the left of every g, and the share of the way to the next."""
-    left = torch.searchsorted(nodes, g.contiguous(), right=True).sub(1).clamp(0, len(nodes) - 2)
-    share = (g - nodes[left]) / (nodes[left + 1] - nodes[left])
-    return left, share.clamp(0, 1)

@@ -1,0 +1,221 @@
+"""Noise taken apart: what made the reads, from whole ramps, with intervals that hold."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+import devices
+from devices import ConstantStep, PulseData, SoftBounds
+from devices.fitting.families import CONSTANT
+from devices.fitting.likelihood import Levels, Likelihood, around
+from devices.fitting.look import sizes
+from devices.fitting.shooting import shoot
+from devices.fitting.traces import traces_of
+
+STEP, READ = 0.2e-6, 0.1e-6
+
+
+def ramps(
+    seed,
+    *,
+    traces=10,
+    pulses=30,
+    step=lambda g, up: STEP if up else -STEP,
+    read=READ,
+    colour=0.0,
+    tau=8.0,
+    pulse=0.0,
+    cycle=0.0,
+    tilt=0.0,
+    cells=1,
+    cell=0.0,
+) -> PulseData:
+    """One cell or several, pulse by pulse: every kind of noise by its own definition."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for c in range(cells):
+        own = 1 + cell * rng.standard_normal()
+        for t in range(traces):
+            common, apart = cycle * rng.standard_normal(), tilt * rng.standard_normal()
+            g, slow = 5e-6, colour * rng.standard_normal()
+            for k in range(2 * pulses + 1):
+                if k:
+                    up = k <= pulses
+                    size = own * (1 + common + (apart if up else -apart))
+                    g += step(g, up) * size * (1 + pulse * rng.standard_normal())
+                    slow = np.exp(-1 / tau) * slow
+                    slow += colour * np.sqrt(1 - np.exp(-2 / tau)) * rng.standard_normal()
+                way = 0 if k == 0 else 1 if k <= pulses else -1
+                rows.append((str(c), t, k, way, g + slow + read * rng.standard_normal()))
+    label, *columns = zip(*rows, strict=True)
+    cycle_, pulse_, way_, g_ = (torch.tensor(x) for x in columns)
+    return PulseData(label, cycle_, pulse_, way_, g_.double())
+
+
+def fitted(data, **options):
+    return devices.fit(data, families=[ConstantStep], **options)
+
+
+def test_likelihood_is_that_of_the_dense_normal() -> None:
+    # oracle: covariance written out read by read, and scipy's normal density
+    traces = traces_of(ramps(0, traces=3, pulses=4))
+    shot = shoot(CONSTANT, traces, CONSTANT.start(sizes(traces)))
+    at = around(shot)
+    s = Levels(read=0.02, pulse=0.3, colour=0.05, tau=5.0, cycle=0.1, tilt=0.07)
+    model = Likelihood(at)
+    model.x = model.x[:, :0]  # the density of the reads, no parameter estimated
+
+    n = len(at.r)
+    trace = np.cumsum(at.first) - 1
+    total = np.cumsum(at.n)
+    cov = np.zeros((n, n))
+    for a in range(n):
+        for b in range(n):
+            if trace[a] != trace[b]:
+                continue
+            cov[a, b] += 25.0  # where a trace starts is not known
+            cov[a, b] += s.colour**2 * np.exp(-abs(total[a] - total[b]) / s.tau)
+            until = slice(int(np.flatnonzero(at.first)[trace[a]]) + 1, min(a, b) + 1)
+            cov[a, b] += s.pulse**2 * np.sum(at.n[until] * at.v[until] ** 2)
+
+            def drive(i, sign):
+                run = slice(int(np.flatnonzero(at.first)[trace[i]]) + 1, i + 1)
+                return np.sum(at.n[run] * at.v[run] * (np.where(at.up[run], 1, -1) if sign else 1))
+
+            cov[a, b] += s.cycle**2 * drive(a, 0) * drive(b, 0)
+            cov[a, b] += s.tilt**2 * drive(a, 1) * drive(b, 1)
+    cov += s.read**2 * np.eye(n)
+    want = multivariate_normal(np.zeros(n), cov).logpdf(at.r) + n / 2 * np.log(2 * np.pi)
+    assert model(s) == pytest.approx(want, abs=0.02)
+
+
+def test_every_kind_is_found_as_what_it_is() -> None:
+    found = fitted(ramps(1, colour=0.15e-6, pulse=0.3, cycle=0.05, tilt=0.03, traces=20))
+    noise = found.noise
+    truth = {
+        "read": READ,
+        "coloured read": 0.15e-6,
+        "pulse": 0.3,
+        "ramp to ramp": 0.05,
+        "up against down": 0.03,
+    }
+    for name, want in truth.items():
+        assert noise[name].low <= want <= noise[name].high, (name, noise[name])
+    assert found.parameters["dg_min"].covers(STEP)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [({"colour": 0.3e-6, "tau": 10.0}, "coloured read"), ({"cycle": 0.15}, "ramp to ramp")],
+)
+def test_no_noise_of_pulses_is_invented(kind, other) -> None:
+    found = fitted(ramps(2, traces=16, pulses=60, **kind))
+    assert found.noise["pulse"].low == 0
+    assert found.device.update.sigma_c2c < 0.2
+    assert found.noise[other].low > 0
+    assert found.noise["read"].covers(READ)
+    assert any("not in the device" in words and other in words for words in found.sentences)
+
+
+def test_what_these_data_cannot_tell_is_said() -> None:
+    one = " ".join(fitted(ramps(3, traces=1)).sentences)
+    assert "if ramps share their step" in one and "one cell" in one
+    five = " ".join(fitted(ramps(3, traces=5)).sentences)
+    assert "5 traces" in five and "factor 2" in five
+    long = fitted(ramps(4, traces=12, pulses=20, colour=0.4e-6, tau=40.0))
+    assert any("more than a quarter of a ramp" in words for words in long.sentences)
+    # a law that misfits: reads on a curve that no constant step follows
+    curved = ramps(5, step=lambda g, up: 0.06 * ((20e-6 - g) if up else -(g - 2e-6)), read=1e-8)
+    bad = fitted(curved)
+    assert any("the law misfits" in words for words in bad.sentences)
+    assert 0.6e-8 < bad.noise["read"].value < 1.5e-8
+
+
+def test_cells_that_differ() -> None:
+    found = fitted(ramps(6, traces=3, cells=9, cell=0.2))
+    d2d = found.parameters["sigma_d2d"]
+    assert d2d.covers(0.2) and d2d.low > 0.1
+    assert found.noise["pulse"].low == 0
+    alike = fitted(ramps(7, traces=2, pulses=20, cells=8))
+    assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
+
+
+TRIALS = 200
+NOISE = {"read": 0.01, "colour": 0.015, "tau": 8.0, "pulse": 0.3, "cycle": 0.05, "tilt": 0.03}
+CURVES = {
+    "constant": lambda x, up: 0.02 if up else -0.02,
+    "linear": lambda x, up: 0.02 * (1.3 - x) if up else -0.02 * (x + 0.4),
+    "soft": lambda x, up: 0.04 * (1.0 - x) if up else -0.04 * (x + 0.1),
+    "growing": lambda x, up: 0.012 * (1 + 1.5 * x) if up else -0.02,
+}
+
+
+def trial(which: tuple[str, int]) -> list[tuple[str, bool, bool]]:
+    """Whether every interval of one simulated file holds the truth: name, inside, noise."""
+    name, seed = which
+    torch.set_num_threads(1)
+    unit, law = 20e-6, CURVES[name]
+    kinds = NOISE | {"read": 0.01 * unit, "colour": 0.015 * unit}
+    if seed % 2:
+        kinds["pulse"] = 0.0
+    data = ramps(seed, traces=10, step=lambda g, up: unit * law((g - 5e-6) / unit, up), **kinds)
+    wanted = {"constant": ConstantStep, "linear": devices.LinearStep, "soft": SoftBounds}
+    family = wanted.get(name, devices.NeuroSim)
+    # the curve's own parameters, whatever law they become: steps at two conductances
+    traces = traces_of(data)
+    found = devices.fit(data, families=[family])
+    out = []
+    truth = {
+        "read": kinds["read"],
+        "coloured read": kinds["colour"],
+        "ramp to ramp": 0.05,
+        "up against down": 0.03,
+    }
+    if family is not devices.NeuroSim:
+        truth["pulse"] = kinds["pulse"]
+        middle = {
+            "constant": (0.02, 0.02),
+            "linear": _at_middle(law, found),
+            "soft": _at_middle(law, found),
+        }[name]
+        out.append(("dg_min", found.parameters["dg_min"].covers(unit * sum(middle) / 2), False))
+        u = (middle[0] - middle[1]) / (sum(middle) / 2)
+        out.append(("up_down", found.parameters["up_down"].covers(u), False))
+    if name == "soft":
+        out.append(("g_max", found.parameters["g_max"].covers(5e-6 + 1.0 * unit), False))
+        out.append(("g_min", found.parameters["g_min"].covers(5e-6 - 0.1 * unit), False))
+    assert traces.size == 10
+    for kind, want in truth.items():
+        part = found.noise[kind]
+        out.append((kind if want else f"no {kind}", part.low <= want <= part.high, True))
+    return out
+
+
+def _at_middle(law, found) -> tuple[float, float]:
+    window = found.device
+    if type(window.update) is SoftBounds:
+        x = 0.45  # of the true bounds −0.1 and 1.0
+    else:
+        x = ((window.g_min + window.g_max) / 2 - 5e-6) / 20e-6
+    return law(x, True), -law(x, False)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_truth() -> None:
+    inside: dict[str, list[bool]] = {}
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        jobs = [(name, seed) for name in CURVES for seed in range(TRIALS)]
+        for found in pool.map(trial, jobs, chunksize=4):
+            for name, held, noise in found:
+                inside.setdefault(name if noise else "law", []).append(held)
+    share = {name: float(np.mean(held)) for name, held in inside.items()}
+    assert 0.92 <= share.pop("law") <= 0.985, share
+    assert share.pop("no pulse") == 1
+    assert all(0.90 <= part <= 0.99 for part in share.values()), share
