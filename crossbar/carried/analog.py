@@ -130,7 +130,7 @@ def traceable() -> None:
     """
     if torch.compiler.is_dynamo_compiling():
         return
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None:
         raise TypeError(
             "torch.jit.trace, and torch.export without strict=True, cannot follow the cells of "
             "analog weights: torch.export.export(model, args, strict=True) does"
