@@ -48,7 +48,9 @@ class LevelNoise(Converter):
     """What comes out at each output level: mean and standard deviation, normal.
 
     The current is rounded to the nearest level; what is handed on is mean + std N(0, 1), anew at
-    every conversion. The level of the largest magnitude is full scale.
+    every conversion. The level of the largest magnitude is full scale. Errors that belong to a
+    column, as those of wires, are the same at every read and become noise here: a network suffers
+    less of noise, so such a table is too kind where they cost more than a point or so.
 
     Args:
         table: rows (level, mean, std) of consecutive whole levels, all in steps, or the path of a
