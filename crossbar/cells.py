@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 from crossbar import states
 from crossbar.chip import Chip
 from crossbar.planes import Order, Planes, planes_of, reach_of
+from crossbar.programming import programmed
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired
-from devices import Device, Pulses, State
+from devices import Pulses, State
 from devices.device import STATEFUL
 from devices.draw import seeded
 from devices.trees import mapped
@@ -213,15 +213,9 @@ class Cells(nn.Module):
         with writing():
             if not bool(torch.isfinite(weight).all()):
                 raise ValueError("weight must be finite to be programmed, got NaN or infinity")
-            device = self.chip.device
-            targets = self.chip.mapping.targets(weight.to(self.g.dtype) / self.w_max, device)
+            w = weight.to(self.g.dtype) / self.w_max
             generator = self.streams.generator(WRITE, self.g.device)
-            write: Any = Device.program if writer is None else writer
-            if mask is not None:
-                write = functools.partial(write, mask=mask.expand_as(self.g))
-            reached = write(device, self.state, targets, generator=generator)
-            # a write-and-verify also says which cells failed
-            self.state = getattr(reached, "state", reached)
+            self.state, targets = programmed(self.chip, self.state, w, writer, mask, generator)
             self.sized()
         return targets
 

@@ -313,7 +313,8 @@ class Placed(nn.Module):
             if isinstance(rest, Tensor):
                 w = w - rest.to(w.dtype)
             cells = self.matrix.written
-            if self.chip.mapping.w_max is None and bool((w.abs() > cells.w_max).any()):
+            mapping = self.chip.mapping
+            if mapping.w_max is None and bool((mapping.largest(w) > cells.w_max).any()):
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 cells.w_max.copy_(scale.expand_as(cells.w_max))
                 changed = None

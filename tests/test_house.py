@@ -42,7 +42,7 @@ ROOMS = {
         *("ranges", "converters", "port"),
         "wires",
         *("pulses", "chip"),
-        *("planes", "states", "cells"),
+        *("planes", "states", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
