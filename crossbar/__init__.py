@@ -111,6 +111,7 @@ from crossbar.rules import Pulsed as Pulsed
 from crossbar.rules import Rule as Rule
 from crossbar.rules import Slot as Slot
 from crossbar.rules import TikiTaka as TikiTaka
+from crossbar.spares import Spares as Spares
 from crossbar.tally import Tally as Tally
 from crossbar.weight import AnalogWeight as AnalogWeight
 from crossbar.wires import Approximate as Approximate

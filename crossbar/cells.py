@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from crossbar import states
 from crossbar.chip import Chip
+from crossbar.placing import fabricated
 from crossbar.planes import Order, Planes, planes_of, reach_of
 from crossbar.programming import programmed
 from crossbar.regions import Form
@@ -55,6 +56,7 @@ class Cells(nn.Module):
         *,
         dtype: torch.dtype,
         device: torch.device,
+        wanted: Tensor | None = None,  # the weight that is about to be written
     ) -> None:
         super().__init__()
         self.chip, self.form, self.streams = chip, form, streams
@@ -69,7 +71,8 @@ class Cells(nn.Module):
         if device.type == "meta":  # nothing to draw yet
             state = states.empty(chip.device.fabricate((1,), generator=first, dtype=dtype), cells)
         else:
-            state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
+            w = None if wanted is None else wanted.to(dtype) / w_max.to(dtype)
+            state = fabricated(chip, shape, w, first, dtype, device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
         self.register_buffer("g", state.g)

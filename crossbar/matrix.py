@@ -193,10 +193,17 @@ class Matrix(nn.Module):
 
     # ---- verbs -----------------------------------------------------------------------------
 
-    def fabricate(self, w_max: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-        """Make the cells, at the bottom of the window."""
+    def fabricate(
+        self,
+        w_max: Tensor,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Tensor | None = None,
+    ) -> None:
+        """Make the cells, at the bottom of the window; `wanted` is about to be written."""
+        chip, form, lines, streams = self.chip, self.form, self.lines, self.streams
         self.cells = Cells(
-            self.chip, self.form, self.lines, w_max, self.streams, dtype=dtype, device=device
+            chip, form, lines, w_max, streams, dtype=dtype, device=device, wanted=wanted
         )
         self.cells.order = self.order
         self.near(device)

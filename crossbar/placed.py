@@ -178,9 +178,10 @@ class Placed(nn.Module):
             if scale is None:
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             for _, matrix in self.all():
-                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device)
+                own = matrix is self.matrix
+                wanted = w if own and not w.is_meta else None
+                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device, wanted)
                 if not w.is_meta:
-                    own = matrix is self.matrix
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
             self._start_rule()

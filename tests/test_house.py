@@ -41,8 +41,8 @@ ROOMS = {
         *("layout", "mappings"),
         *("ranges", "converters", "port"),
         "wires",
-        *("pulses", "chip"),
-        *("planes", "states", "programming", "cells"),
+        *("pulses", "spares", "chip"),
+        *("planes", "states", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
