@@ -35,6 +35,7 @@ from crossbar.drift import TileCompensation as TileCompensation
 from crossbar.drift import over_time as over_time
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
+from crossbar.mappings import Arbitrated as Arbitrated
 from crossbar.mappings import Devices as Devices
 from crossbar.mappings import Differential as Differential
 from crossbar.mappings import Mapping as Mapping
@@ -42,6 +43,7 @@ from crossbar.mappings import OffsetColumn as OffsetColumn
 from crossbar.mappings import OneSided as OneSided
 from crossbar.mappings import PushPull as PushPull
 from crossbar.mappings import Reference as Reference
+from crossbar.mappings import Significance as Significance
 from crossbar.mappings import SingleCell as SingleCell
 from crossbar.mappings import Slices as Slices
 from crossbar.maps import load_maps as load_maps

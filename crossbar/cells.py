@@ -12,7 +12,7 @@ from crossbar import states
 from crossbar.chip import Chip
 from crossbar.placing import fabricated
 from crossbar.planes import Order, Planes, planes_of, reach_of
-from crossbar.programming import programmed
+from crossbar.programming import programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
@@ -32,15 +32,15 @@ PACE = 100
 class Cells(nn.Module):
     """Cells in the shape (K, ..., rows, cols), and what reads see of them.
 
-    `matrix`, `variance` and `back` are buffers that every writing verb refreshes in place: reads
-    never ask whether they are up to date. Conductances stay float32 or float64 under `.half()`
-    and autocast, ages float64 always.
+    Every writing verb refreshes `matrix`, `variance` and `back` in place. Conductances stay float32
+    or float64 under `.half()` and autocast, ages float64 always.
     """
 
     g: Tensor  # (K, ..., rows, cols) [S]
     age: Tensor
     w_max: Tensor  # () or (..., 1, cols)
     updates: Tensor
+    rounds: Tensor | None  # of pulses that were dealt out, see `Mapping.dealt`
     matrix: Tensor  # (C, ..., in the weight's memory order)
     variance: Tensor | None
     back: Tensor | None
@@ -65,7 +65,7 @@ class Cells(nn.Module):
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
-        # a fresh chip of this seed: its first number, whatever has been drawn before
+        # the first number of this seed, whatever has been drawn before
         first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
@@ -75,6 +75,8 @@ class Cells(nn.Module):
             state = fabricated(chip, shape, w, first, dtype, device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
+        dealt = torch.zeros_like(self.updates) if chip.mapping.arbitrated else None
+        self.register_buffer("rounds", dealt)
         self.register_buffer("g", state.g)
         self.register_buffer("age", state.age)
         for part in STATEFUL:
@@ -222,6 +224,11 @@ class Cells(nn.Module):
             self.sized()
         return targets
 
+    def given(self, pulses: Pulses, ahead: int = 0) -> tuple[Pulses | None, ...]:
+        """What each of the K devices is given of a round of pulses, `ahead` rounds from now."""
+        clock = 0 if self.rounds is None else int(self.rounds)
+        return self.chip.mapping.dealt(pulses, clock + ahead)
+
     def pulse(
         self,
         given: tuple[Pulses | None, ...],
@@ -229,17 +236,14 @@ class Cells(nn.Module):
         efficacy: Efficacy | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """What each of the K devices is given, whole arrays (..., rows, cols) of counts.
-
-        Several calls belong to one update: `refresh` is left to the caller.
-        """
+        """Whole arrays (..., rows, cols) of counts; `refresh` is left to the caller."""
         generator = generator or self.streams.generator(WRITE, self.g.device)
         written: Any = None
         if efficacy is not None:
             # lines reach the devices of a weight as the coincidences do
             alone: Any = [(None, None)] * len(given)
             if fired is not None:
-                alone = list(zip(*map(self.chip.mapping.given, fired), strict=True))
+                alone = list(zip(*map(self.given, fired), strict=True))
             # a disturbed cell does not start a new life
             written = tuple(None if p is None else (p.up > 0) | (p.down > 0) for p in given)
             given = tuple(
@@ -251,6 +255,8 @@ class Cells(nn.Module):
         flat = states.flattened(self.state)
         made = states.pulsed(self.chip.device, flat, rounds, generator, written)
         states.put_back(self.state, None, made)
+        if self.rounds is not None:
+            self.rounds += 1
 
     def pulse_some(
         self, at: Tensor | None, rounds: Iterable[Pulses], generator: torch.Generator
@@ -259,13 +265,15 @@ class Cells(nn.Module):
 
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
-        mapping, state = self.chip.mapping, self.state
+        state = self.state
         if at is None:
             for pulses in rounds:
-                self.pulse(mapping.given(pulses), generator=generator)
+                self.pulse(self.given(pulses), generator=generator)
             return False
         some = states.taken(state, at)
-        given = [mapping.given(pulses) for pulses in rounds]
+        given = [self.given(pulses, ahead) for ahead, pulses in enumerate(rounds)]
+        if self.rounds is not None:
+            self.rounds += len(given)
         states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
         follows = self.separate and FEW * len(at) <= self.g[0].numel()
         if follows:
@@ -318,18 +326,13 @@ class Cells(nn.Module):
 
     def maintain(self, generator: torch.Generator) -> bool:
         """Rewrite, to the weight they hold, the weights that the mapping finds worn, if any."""
-        window, mapping = self.chip.device.window, self.chip.mapping
         self.updates += 1
-        if not mapping.due(int(self.updates)):
+        if not self.chip.mapping.due(int(self.updates)):
             return False
-        worn = mapping.worn((self.g - window.g_min) / window.span)
-        if not bool(worn.any()):
-            return False
-        device = self.chip.device
-        targets = mapping.targets(self.weight / self.w_max, device)
-        mask = worn.expand_as(self.g)
-        self.state = device.program(self.state, targets, mask=mask, generator=generator)
-        return True
+        state = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
+        if state is not None:
+            self.state = state
+        return state is not None
 
     def adopt(self, old: Cells) -> bool:
         """Carry over from another chip's cells what fits these; faults are laid on top.

@@ -311,13 +311,13 @@ class Matrix(nn.Module):
         if self.probe is None:
             return
         none = torch.zeros(self.lines, device=self.written.g.device).flatten()
-        for pulses in rounds:
+        for ahead, pulses in enumerate(rounds):
             whole = pulses
             if at is not None:
                 first = at[: len(pulses.up)]
                 spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
                 whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
-            self.probe.pulsed(self, self.chip.mapping.given(whole))
+            self.probe.pulsed(self, self.written.given(whole, ahead))
 
     def rated(
         self,
@@ -361,9 +361,9 @@ class Matrix(nn.Module):
     def _pulse(
         self, pulses: Pulses, fired: Any = None, efficacy: Any = None, generator: Any = None
     ) -> None:
-        mapping, cells = self.chip.mapping, self.written
+        cells = self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        given = mapping.given(pulses)
+        given = cells.given(pulses)
         if self.probe is not None:
             self.probe.pulsed(self, given)
         cells.pulse(given, fired, efficacy, generator)

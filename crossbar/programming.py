@@ -53,6 +53,16 @@ def programmed(
     return state, targets
 
 
+def rewritten(chip: Chip, state: State, w: Tensor, generator: torch.Generator) -> State | None:
+    """The cells after writing, to the w they hold, the weights that the mapping finds worn."""
+    device, mapping = chip.device, chip.mapping
+    worn = mapping.worn((state.g - device.g_min) / device.window.span)
+    if not bool(worn.any()):
+        return None
+    mask = worn.expand_as(state.g)
+    return device.program(state, mapping.targets(w, device), mask=mask, generator=generator)
+
+
 def measured(device: Device, state: State, generator: torch.Generator) -> Tensor:
     """One read of every cell [S]."""
     seen, std = device.seen(state), device.std(state)

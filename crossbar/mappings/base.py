@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -93,6 +94,13 @@ class Mapping(ABC):
         counts = sum(column.weight * column.signs[k] for column in layout.columns)
         held = layout.logical(layout.planes(places, 1.0), 0.0)
         return (places[k] + (w - held) / counts).clamp(0, 1)
+
+    arbitrated: ClassVar[bool] = False
+    """Whether a counter says which devices take the next pulses, see `dealt`."""
+
+    def dealt(self, pulses: Pulses, clock: int) -> tuple[Pulses | None, ...]:
+        """`given`, after so many rounds of pulses."""
+        return self.given(pulses)
 
     def untrainable(self) -> str:
         """Why pulses cannot train it; empty where they can."""
