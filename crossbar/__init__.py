@@ -26,6 +26,7 @@ from crossbar.converters import MeasuredADC as MeasuredADC
 from crossbar.converters import Pipeline as Pipeline
 from crossbar.converters import Ramp as Ramp
 from crossbar.converters import SerialDAC as SerialDAC
+from crossbar.curves import best_curve as best_curve
 from crossbar.drift import Aged as Aged
 from crossbar.drift import ColumnCompensation as ColumnCompensation
 from crossbar.drift import Compensation as Compensation
@@ -36,6 +37,7 @@ from crossbar.drift import over_time as over_time
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Arbitrated as Arbitrated
+from crossbar.mappings import Curve as Curve
 from crossbar.mappings import Devices as Devices
 from crossbar.mappings import Differential as Differential
 from crossbar.mappings import Mapping as Mapping

@@ -42,7 +42,7 @@ ROOMS = {
         *("ranges", "converters", "port"),
         "wires",
         *("pulses", "spares", "chip"),
-        *("planes", "states", "placing", "programming", "cells"),
+        *("planes", "states", "curves", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),

@@ -2,6 +2,7 @@
 
 from crossbar.mappings.arbitrated import Arbitrated as Arbitrated
 from crossbar.mappings.base import Mapping as Mapping
+from crossbar.mappings.curve import Curve as Curve
 from crossbar.mappings.devices import Devices as Devices
 from crossbar.mappings.differential import Differential as Differential
 from crossbar.mappings.differential import OneSided as OneSided
