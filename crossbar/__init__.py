@@ -24,6 +24,7 @@ from crossbar.converters import Flash as Flash
 from crossbar.converters import LevelNoise as LevelNoise
 from crossbar.converters import MeasuredADC as MeasuredADC
 from crossbar.converters import Pipeline as Pipeline
+from crossbar.converters import PulseWidth as PulseWidth
 from crossbar.converters import Ramp as Ramp
 from crossbar.converters import SerialDAC as SerialDAC
 from crossbar.curves import best_curve as best_curve
@@ -102,6 +103,8 @@ from crossbar.pulses import Sequential as Sequential
 from crossbar.quantise import quantize as quantize
 from crossbar.ranges import Calibrated as Calibrated
 from crossbar.ranges import Fixed as Fixed
+from crossbar.ranges import Learned as Learned
+from crossbar.ranges import LeastError as LeastError
 from crossbar.ranges import Managed as Managed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crossbar.converters import DAC
 from crossbar.layout import Layout
 from crossbar.mappings import Differential, Mapping
 from crossbar.port import Periphery
@@ -73,6 +74,20 @@ class Chip:
                 "spares with wires: where a spare line lies along the others is not modelled: "
                 "leave one of them None"
             )
+        dac = self.forward.dac
+        if dac is not None and (dac.sigma_offset or type(dac).energy is not DAC.energy):
+            if self.device.iv is not None or (self.wires and self.wires.source):
+                raise ValueError(
+                    f"{type(dac).__name__}: offsets of lines and pulse widths are those of ohmic "
+                    "cells, got device.iv or source lines"
+                )
+        parts = (self.forward.dac, self.forward.adc)
+        if any(part is not None and part.range.learned for part in parts):
+            if self.device.iv is not None or (self.wires and self.wires.source):
+                raise ValueError(
+                    "range=Learned() of cells that are solved vector by vector (device.iv, source "
+                    "lines) has no gradient: use Calibrated() or PerVector()"
+                )
         if self.wires is not None and self.wires.interleaved:
             if self.layout.signs != ((1, -1),):
                 raise ValueError(

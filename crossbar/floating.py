@@ -40,6 +40,11 @@ def float_read(
         product = forward.whole(x, call.op.form.matrix(w), call.size)
         made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
         return product + (made - product).detach()
+    if call.port.learns:
+        with torch._C.DisableTorchFunctionSubclass():
+            product = forward.whole(x, call.op.form.matrix(w), call.size)
+            made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
+            return product + (made - product.detach())
     drawn = (None, None, None) if planes is None else planes[:3]
     found: Tensor = FloatRead.apply(x, w, scale(), variance, *drawn, call)  # type: ignore[no-untyped-call]
     return found

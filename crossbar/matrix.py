@@ -58,8 +58,9 @@ class Matrix(nn.Module):
         lead, (rows, cols) = shape[:-2], shape[-2:]
         name = f"{self.streams.seed}/converters"
         down, across = (len(chip.tiles(self.lines, transposed)) for transposed in (False, True))
-        self.forward_port = Port(chip.forward, down, columns, (*lead, cols), f"{name}/0")
-        self.backward_port = Port(chip.backwards, across, columns, (*lead, rows), f"{name}/1")
+        ends = (*lead, rows), (*lead, cols)
+        self.forward_port = Port(chip.forward, down, columns, ends[1], ends[0], f"{name}/0")
+        self.backward_port = Port(chip.backwards, across, columns, *ends, f"{name}/1")
 
     @property
     def order(self) -> Order | None:

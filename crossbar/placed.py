@@ -245,9 +245,9 @@ class Placed(nn.Module):
         calibrated = self.matrix.state_dict()
         self._build(self.mode, (), parameter.device)
         for name in ("forward_port", "backward_port"):
-            for scales in ("dac_scale", "adc_scale"):
+            for scales in ("dac_scale", "adc_scale", "dac_octaves", "adc_octaves"):
                 if (value := calibrated.get(f"{name}.{scales}")) is not None:
-                    getattr(getattr(self.matrix, name), scales).copy_(value)
+                    getattr(getattr(self.matrix, name), scales).data.copy_(value)
         if scale is not None:
             self._write(parameter, scale)
 

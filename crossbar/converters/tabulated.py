@@ -56,7 +56,7 @@ class LevelNoise(Converter):
         table: rows (level, mean, std) of consecutive whole levels, all in steps, or the path of a
             CSV file with these columns, as circuit simulation or silicon gives them (NeuroSim 1.5
             takes the same); std >= 0. Levels that begin at 0 make a one-sided converter.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         ValueError: a column missing, a level left out, a negative std.
@@ -109,7 +109,7 @@ class MeasuredADC(Converter):
         table: rows (code, inl) of consecutive whole codes, INL in steps at the transition to the
             code (that of the lowest is not used), or the path of a CSV file with these columns.
             Codes that begin at 0 make a one-sided converter.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         ValueError: a column missing, a code left out.
