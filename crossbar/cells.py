@@ -136,7 +136,7 @@ class Cells(nn.Module):
         if held is None or not fits or held.is_inference() or held.device != value.device:
             setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
         else:
-            held.copy_(value)
+            states.copied(held, value)
 
     # ---- what reads see ----------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ from devices.trees import mapped
 FEW = 1 << 12
 """Weights up to which a second call costs more than laying the counts of all devices together."""
 
+TURNED = 1 << 14
+"""Size from which a matrix is turned by itself."""
+
 Given = tuple[Pulses | None, ...]
 
 
@@ -82,6 +85,15 @@ def with_device(state: State, k: int, one: State) -> State:
 def taken(state: State, at: Tensor) -> State:
     """The cells (K, n) of the weights at flat indices (n,); 0-dim leaves as they are."""
     return mapped(state, lambda t: t.view(len(t), -1).index_select(1, at) if t.dim() else t)
+
+
+def copied(into: Tensor, value: Tensor) -> None:
+    """`into.copy_(value)`; torch turns single matrices four times faster than several."""
+    if value.dim() > 2 and not value.is_contiguous() and value[0].numel() >= TURNED:
+        for one, other in zip(into, value, strict=True):
+            copied(one, other)
+    else:
+        into.copy_(value)
 
 
 def put_back(state: State, at: Tensor | None, made: State) -> None:

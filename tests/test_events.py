@@ -16,9 +16,9 @@ import crossbar as xb
 from crossbar import together
 from crossbar.matrix import Matrix
 from crossbar.operations import Conv, ConvTranspose, Matmul, Numbers, Vectors
-from crossbar.pulses import exact, sequential
+from crossbar.pulses import exact, jit, sequential
 from crossbar.pulses.bits import counted, drawn
-from crossbar.pulses.events import coincidences, grouped
+from crossbar.pulses.events import coincidences, grouped, hit, in_order
 from crossbar.regions import Form, Region
 from crossbar.windows import Window
 from devices import (
@@ -117,7 +117,16 @@ def loops():
     return found
 
 
-def test_every_way_counts_the_coincidences_of_the_same_bits():
+@pytest.fixture(params=["torch", "compiled"])
+def engine(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(jit, "struck", None)
+        monkeypatch.setattr(jit, "split", None)
+    else:
+        pytest.importorskip("numba")
+
+
+def test_every_way_counts_the_coincidences_of_the_same_bits(engine):
     """The very same bits, grouped from events and counted by the product."""
     x, d = torch.randn(40, 3, 30).double(), torch.randn(40, 3, 20).double()
     for op, xs, ds in ((Matmul(), x[:, 0], d[:, 0]), (Vectors(), x, d)):
@@ -131,18 +140,24 @@ def test_every_way_counts_the_coincidences_of_the_same_bits():
             net = torch.einsum("n...r,n...c->...rc", *slots)
             more = counted(bits, torch.float64)
             assert torch.equal(more[0], up) and torch.equal(more[1], up + net)
-            at, *some = grouped(coincidences([bits])[0]).counts(torch.float64)
-            assert torch.equal(at, (2 * up + net).flatten().nonzero()[:, 0])
+            (at, *some), ends = hit([bits, bits], torch.float64)
+            assert ends == [up.numel(), 2 * up.numel()]
+            first = (2 * up + net).flatten().nonzero()[:, 0]
+            assert torch.equal(at, torch.cat([first, up.numel() + first]))
             for few, all_ in zip(some, more, strict=True):
-                assert torch.equal(few, all_.flatten()[at])
+                assert torch.equal(few, all_.flatten()[first].repeat(2))
+            for mine, listed in zip(in_order(bits), grouped(coincidences([bits])[0]), strict=True):
+                assert torch.equal(mine, listed)
 
 
-def test_coincidences_come_in_the_order_of_their_slots():
+@pytest.mark.parametrize("cols", [1, 40])  # few and many coincidences of a row
+def test_coincidences_come_in_the_order_of_their_slots(engine, cols):
     x = torch.ones(6, 1).double()
-    d = torch.tensor([1.0, -1, -1, 1, -1, 1]).double().unsqueeze(1)
-    bits = drawn([xb.ExactBits().drive(Matmul(), x, d, 2.0)], generator(0))
-    found = grouped(coincidences(bits)[0])
-    assert found.up.tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0]
+    d = torch.tensor([1.0, -1, -1, 1, -1, 1]).double().unsqueeze(1).repeat(1, cols)
+    (bits,) = drawn([xb.ExactBits().drive(Matmul(), x, d, 2.0)], generator(0))
+    found = in_order(bits)
+    assert found.at.tolist() == list(range(cols)) and found.n.tolist() == [12] * cols
+    assert found.up.tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0] * cols
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda r: type(r).__name__)

@@ -185,8 +185,16 @@ def test_aggregated_equals_sequential(count):
     assert abs(got.std() - want.std()) <= 0.10 * want.std() + 4 * se_std
 
 
-@pytest.mark.parametrize("scheme", [xb.Aggregated(31), xb.Sequential(xb.Aggregated(31))])
-@pytest.mark.parametrize("route", [xb.Reference(), xb.PushPull()], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "scheme, route",
+    [
+        (xb.Aggregated(31), xb.Reference()),
+        (xb.Aggregated(31), xb.PushPull()),
+        (xb.Sequential(xb.Aggregated(31)), xb.Reference()),
+        pytest.param(xb.Sequential(xb.Aggregated(31)), xb.PushPull(), marks=pytest.mark.slow),
+    ],
+    ids=lambda part: type(part).__name__,
+)
 def test_soft_bounds_bias_is_the_closed_form(scheme, route):
     """w settles at w*/(1 + E|g|/τ) (Wu et al. 2024), whether or not samples are aggregated."""
     target, sigma, lr, n = 0.5, 1.0, 4e-3, 512

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossbar.operations import Operation
 from crossbar.pulses.bits import counted, drawn, hits
-from crossbar.pulses.events import coincidences, grouped
+from crossbar.pulses.events import compiled, hit
 from crossbar.pulses.lines import Phases, fired, phases
 from crossbar.pulses.scheme import Parcel
 from crossbar.pulses.trains import Drive, Trains
@@ -19,7 +19,8 @@ from crossbar.wires.disturb import Fired
 from devices import Pulses
 
 EVENTS = 0.12
-"""Coincidences a weight up to which they are visited one by one; beyond, a product counts them."""
+"""Coincidences a weight up to which they are visited one by one, unless a compiled loop does it;
+beyond, a product counts them."""
 
 HITS = 1.0
 """Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
@@ -84,8 +85,8 @@ def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Pa
     if drive.density > HITS:
         yield Parcel(None, (Pulses(*counted(bits, dtype)),))
         return
-    if drive.density > EVENTS:
+    if drive.density > EVENTS and not compiled([bits]):
         at, up, down = hits(bits, dtype)
     else:
-        at, up, down = grouped(coincidences([bits])[0]).counts(dtype)
+        (at, up, down), _ = hit([bits], dtype)
     yield Parcel(at, (Pulses(up, down),))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.bits import drawn
-from crossbar.pulses.events import Grouped, coincidences, grouped
+from crossbar.pulses.events import Grouped, in_order
 from crossbar.pulses.exact import ExactBits
 from crossbar.pulses.scheme import Parcel, Scheme
 from crossbar.wires.disturb import Fired
@@ -79,8 +79,8 @@ class Sequential(Scheme):
             drive = self.scheme.drive(op, x, d, rate)
             turns = ROUNDS * math.prod(drive.extent) + TURN * len(drive.length)
             if drive.expected <= turns:
-                events, _ = coincidences(drawn([drive], generator))
-                yield _rounds(grouped(events), x.dtype)
+                (bits,) = drawn([drive], generator)
+                yield _rounds(in_order(bits), x.dtype)
                 return
         for turn, xs, ds in self.turns(op, x, d):
             yield from self.scheme.parcels(turn, xs, ds, rate, generator=generator)
