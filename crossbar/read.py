@@ -236,11 +236,11 @@ def _column(
     for tile, a, b in call.tiles:
         i, power = _currents(v, planes, c, a, b, call, volts)
         if port.dac_offset is not None:
-            own, common = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
-            if common and gauge is not None and gauge.dim():
-                own = own - common * gauge.unsqueeze(-2)
-            elif common:
-                own = own - (common if gauge is None else common * gauge)
+            own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
+            if per and gauge is not None:
+                own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
+            elif per:
+                own = own - per
             lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
             lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
             i = i + direction.entry((lines * own).sum(-2))

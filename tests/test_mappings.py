@@ -267,6 +267,7 @@ def test_the_best_curve_of_a_perfect_cell_is_a_line():
     assert curve.size == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_best_curve_keeps_pcm_weights_better_than_a_line_does():
     """Time-averaged error of 64×64 weights, second to year, 12 chips: gain and its interval.
 
