@@ -91,7 +91,9 @@ class Port(nn.Module):
         learned = dac is not None and dac.range.learned
         self.dac_octaves = nn.Parameter(torch.zeros(())) if learned else None
         learned = adc is not None and adc.range.learned
-        self.adc_octaves = nn.Parameter(torch.zeros(tiles, columns)) if learned else None
+        # of one dimension: those of more are taken for weights
+        self.adc_octaves = nn.Parameter(torch.zeros(tiles * columns)) if learned else None
+        self.columns = columns
         self.leaf: Any = None
         self.parts: tuple[str, ...] = ()
         self.register_buffer("adc_gain_error", None)
@@ -166,7 +168,7 @@ class Port(nn.Module):
         if adc.range.held and self.adc_scale is not None:
             held = self._held(self.adc_scale[tile, column])  # others may never have been read
         if self.adc_octaves is not None:
-            held = self.adc_octaves[tile, column]
+            held = self.adc_octaves[tile * self.columns + column]
         return adc.range.scale(
             lambda: i.abs().amax(channel, keepdim=True) if i.numel() else i,
             held,
