@@ -36,15 +36,15 @@ def float_read(
         planes: cells drawn for this read; None: w itself is read, at the cost of the product.
     """
     forward = call.op.forward
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        product = forward.whole(x, call.op.form.matrix(w), call.size)
-        made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
-        return product + (made - product).detach()
     if call.port.learns:
         with torch._C.DisableTorchFunctionSubclass():
             product = forward.whole(x, call.op.form.matrix(w), call.size)
             made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
             return product + (made - product.detach())
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        product = forward.whole(x, call.op.form.matrix(w), call.size)
+        made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
+        return product + (made - product).detach()
     drawn = (None, None, None) if planes is None else planes[:3]
     found: Tensor = FloatRead.apply(x, w, scale(), variance, *drawn, call)  # type: ignore[no-untyped-call]
     return found

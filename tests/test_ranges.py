@@ -255,3 +255,39 @@ def test_charge_domain_columns_have_the_noise_of_their_capacitors(mode):
 def test_what_cannot_be_right_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.parametrize(
+    ("mapping", "port"),
+    [
+        (xb.Significance(), xb.Periphery(xb.PulseWidth(8), xb.ADC(8, compression=0.1))),
+        (xb.Differential(converters=2), xb.Periphery(xb.DAC(8), xb.ADC(8, range=xb.Learned()))),
+        (
+            xb.Curve(plus=(0.0, 0.6, 1.0), minus=(0.0, 0.0, 0.0)),
+            xb.Periphery(xb.DAC(8, sigma_offset=0.01), xb.ADC(8, capacitor=1e-14)),
+        ),
+        (
+            xb.Arbitrated(count=2, corrections=1),
+            xb.Periphery(xb.DAC(8, range=xb.Learned(3.0)), xb.ADC(8)),
+        ),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+@pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.InSitu()], ids=str)
+def test_new_parts_compile_into_one_graph(mapping, port, mode):
+    torch.manual_seed(0)
+    net, x = nn.Linear(12, 5), torch.randn(4, 12)
+    cell = Device(2e-6, 50e-6, update=ConstantStep(1e-9), write=GaussianWrite(0.01))
+    found = []
+    for compiled in (False, True):
+        model = xb.convert(net, xb.Chip(cell, mapping, forward=port), mode=mode, seed=0)
+        run = torch.compile(model, fullgraph=True, backend="aot_eager") if compiled else model
+        inner = x.clone().requires_grad_()
+        y = run(inner)
+        y.square().sum().backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append((y.detach(), inner.grad, *gradients))
+    for eager, graph in zip(*found, strict=True):
+        assert torch.allclose(eager, graph, atol=1e-5)
