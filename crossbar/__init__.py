@@ -24,8 +24,10 @@ from crossbar.converters import Flash as Flash
 from crossbar.converters import LevelNoise as LevelNoise
 from crossbar.converters import MeasuredADC as MeasuredADC
 from crossbar.converters import Pipeline as Pipeline
+from crossbar.converters import PulseWidth as PulseWidth
 from crossbar.converters import Ramp as Ramp
 from crossbar.converters import SerialDAC as SerialDAC
+from crossbar.curves import best_curve as best_curve
 from crossbar.drift import Aged as Aged
 from crossbar.drift import ColumnCompensation as ColumnCompensation
 from crossbar.drift import Compensation as Compensation
@@ -35,6 +37,8 @@ from crossbar.drift import TileCompensation as TileCompensation
 from crossbar.drift import over_time as over_time
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
+from crossbar.mappings import Arbitrated as Arbitrated
+from crossbar.mappings import Curve as Curve
 from crossbar.mappings import Devices as Devices
 from crossbar.mappings import Differential as Differential
 from crossbar.mappings import Mapping as Mapping
@@ -42,6 +46,7 @@ from crossbar.mappings import OffsetColumn as OffsetColumn
 from crossbar.mappings import OneSided as OneSided
 from crossbar.mappings import PushPull as PushPull
 from crossbar.mappings import Reference as Reference
+from crossbar.mappings import Significance as Significance
 from crossbar.mappings import SingleCell as SingleCell
 from crossbar.mappings import Slices as Slices
 from crossbar.maps import load_maps as load_maps
@@ -98,6 +103,8 @@ from crossbar.pulses import Sequential as Sequential
 from crossbar.quantise import quantize as quantize
 from crossbar.ranges import Calibrated as Calibrated
 from crossbar.ranges import Fixed as Fixed
+from crossbar.ranges import Learned as Learned
+from crossbar.ranges import LeastError as LeastError
 from crossbar.ranges import Managed as Managed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range
@@ -111,6 +118,7 @@ from crossbar.rules import Pulsed as Pulsed
 from crossbar.rules import Rule as Rule
 from crossbar.rules import Slot as Slot
 from crossbar.rules import TikiTaka as TikiTaka
+from crossbar.spares import Spares as Spares
 from crossbar.tally import Tally as Tally
 from crossbar.weight import AnalogWeight as AnalogWeight
 from crossbar.wires import Approximate as Approximate

@@ -58,8 +58,9 @@ class Matrix(nn.Module):
         lead, (rows, cols) = shape[:-2], shape[-2:]
         name = f"{self.streams.seed}/converters"
         down, across = (len(chip.tiles(self.lines, transposed)) for transposed in (False, True))
-        self.forward_port = Port(chip.forward, down, columns, (*lead, cols), f"{name}/0")
-        self.backward_port = Port(chip.backwards, across, columns, (*lead, rows), f"{name}/1")
+        ends = (*lead, rows), (*lead, cols)
+        self.forward_port = Port(chip.forward, down, columns, ends[1], ends[0], f"{name}/0")
+        self.backward_port = Port(chip.backwards, across, columns, *ends, f"{name}/1")
 
     @property
     def order(self) -> Order | None:
@@ -193,10 +194,17 @@ class Matrix(nn.Module):
 
     # ---- verbs -----------------------------------------------------------------------------
 
-    def fabricate(self, w_max: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-        """Make the cells, at the bottom of the window."""
+    def fabricate(
+        self,
+        w_max: Tensor,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Tensor | None = None,
+    ) -> None:
+        """Make the cells, at the bottom of the window; `wanted` is about to be written."""
+        chip, form, lines, streams = self.chip, self.form, self.lines, self.streams
         self.cells = Cells(
-            self.chip, self.form, self.lines, w_max, self.streams, dtype=dtype, device=device
+            chip, form, lines, w_max, streams, dtype=dtype, device=device, wanted=wanted
         )
         self.cells.order = self.order
         self.near(device)
@@ -304,13 +312,13 @@ class Matrix(nn.Module):
         if self.probe is None:
             return
         none = torch.zeros(self.lines, device=self.written.g.device).flatten()
-        for pulses in rounds:
+        for ahead, pulses in enumerate(rounds):
             whole = pulses
             if at is not None:
                 first = at[: len(pulses.up)]
                 spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
                 whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
-            self.probe.pulsed(self, self.chip.mapping.given(whole))
+            self.probe.pulsed(self, self.written.given(whole, ahead))
 
     def rated(
         self,
@@ -354,9 +362,9 @@ class Matrix(nn.Module):
     def _pulse(
         self, pulses: Pulses, fired: Any = None, efficacy: Any = None, generator: Any = None
     ) -> None:
-        mapping, cells = self.chip.mapping, self.written
+        cells = self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        given = mapping.given(pulses)
+        given = cells.given(pulses)
         if self.probe is not None:
             self.probe.pulsed(self, given)
         cells.pulse(given, fired, efficacy, generator)

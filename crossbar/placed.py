@@ -178,9 +178,10 @@ class Placed(nn.Module):
             if scale is None:
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             for _, matrix in self.all():
-                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device)
+                own = matrix is self.matrix
+                wanted = w if own and not w.is_meta else None
+                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device, wanted)
                 if not w.is_meta:
-                    own = matrix is self.matrix
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
             self._start_rule()
@@ -244,9 +245,9 @@ class Placed(nn.Module):
         calibrated = self.matrix.state_dict()
         self._build(self.mode, (), parameter.device)
         for name in ("forward_port", "backward_port"):
-            for scales in ("dac_scale", "adc_scale"):
+            for scales in ("dac_scale", "adc_scale", "dac_octaves", "adc_octaves"):
                 if (value := calibrated.get(f"{name}.{scales}")) is not None:
-                    getattr(getattr(self.matrix, name), scales).copy_(value)
+                    getattr(getattr(self.matrix, name), scales).data.copy_(value)
         if scale is not None:
             self._write(parameter, scale)
 
@@ -313,7 +314,8 @@ class Placed(nn.Module):
             if isinstance(rest, Tensor):
                 w = w - rest.to(w.dtype)
             cells = self.matrix.written
-            if self.chip.mapping.w_max is None and bool((w.abs() > cells.w_max).any()):
+            mapping = self.chip.mapping
+            if mapping.w_max is None and bool((mapping.largest(w) > cells.w_max).any()):
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 cells.w_max.copy_(scale.expand_as(cells.w_max))
                 changed = None

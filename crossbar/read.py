@@ -99,6 +99,10 @@ class Call:
         """Of (..., lines) of the whole matrix those that are sensed."""
         return self.region.of_rows(t) if self.transposed else self.region.of_cols(t)
 
+    def driven(self, t: Tensor) -> Tensor:
+        """Of (..., lines) of the whole matrix those that are driven."""
+        return self.region.of_cols(t) if self.transposed else self.region.of_rows(t)
+
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
         """Number, first and last driven line of every tile, counted within the driven lines."""
@@ -187,6 +191,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
         or planes.variance is not None
         or planes.tiles is not None
         or matrix.tile_gain is not None
+        or port.dac_offset is not None
         or shift != 0
         or any(column.shared is not None for column in layout.columns)
     )
@@ -230,6 +235,15 @@ def _column(
     total: Tensor | None = None
     for tile, a, b in call.tiles:
         i, power = _currents(v, planes, c, a, b, call, volts)
+        if port.dac_offset is not None:
+            own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
+            if per and gauge is not None:
+                own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
+            elif per:
+                own = own - per
+            lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
+            lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
+            i = i + direction.entry((lines * own).sum(-2))
         if column.shared is not None:
             common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
             i = i - (common if unit is None else common * unit)
@@ -247,6 +261,9 @@ def _column(
             full = full if unit is None else full * unit
             if adc.noise:
                 i = i + normal(i) * (adc.noise * full)
+            if adc.capacitor is not None:
+                thermal = normal(i) * adc.thermal(b - a, volts)
+                i = i + (thermal if unit is None else thermal * unit)
         if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
@@ -308,7 +325,8 @@ def _currents(
     i = wide_of(direction.product(v, m.to(v.dtype), a, b))
     if variance is None:
         return i, None
-    energy = wide_of(v).square()
+    dac = call.port.settings.dac
+    energy = wide_of(v).square() if dac is None else dac.energy(wide_of(v))
     own = variance if variance.dim() == 0 else variance[c]
     if own.numel() == 1:
         return i, direction.total(energy, a, b, m.shape[-1]) * own.reshape(())

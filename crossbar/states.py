@@ -70,6 +70,18 @@ def device_of(state: State, k: int) -> State:
     return mapped(state, lambda t: t[k] if t.dim() else t)
 
 
+def with_device(state: State, k: int, one: State) -> State:
+    """The state with that of one device of every weight; leaves of cells that are alike are its."""
+
+    def put(whole: Tensor, own: Tensor) -> Tensor:
+        if not whole.dim():
+            return own
+        return torch.cat([whole[:k], own.unsqueeze(0), whole[k + 1 :]])
+
+    found: State = joined(put, state, one)
+    return found
+
+
 def taken(state: State, at: Tensor) -> State:
     """The cells (K, n) of the weights at flat indices (n,); 0-dim leaves as they are."""
     return mapped(state, lambda t: t.view(len(t), -1).index_select(1, at) if t.dim() else t)

@@ -70,7 +70,8 @@ def _joins(one: Asked, asked: Sequence[Asked], scheme: Scheme) -> bool:
     if not one.x.numel() or not one.d.numel() or torch.Size(matrix.lines).numel() > SMALL:
         return False
     once = sum(other.matrix is matrix for other in asked) == 1
-    return once and matrix.chip.write is None and matrix.written.separate
+    alone = matrix.chip.write is not None or matrix.chip.mapping.arbitrated
+    return once and not alone and matrix.written.separate
 
 
 def _alike(a: Matrix, b: Matrix) -> bool:

@@ -42,8 +42,8 @@ ROOMS = {
         *("layout", "mappings"),
         *("ranges", "converters", "port"),
         "wires",
-        *("pulses", "chip"),
-        *("planes", "states", "cells"),
+        *("pulses", "spares", "chip"),
+        *("planes", "states", "curves", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
