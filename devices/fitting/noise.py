@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.stats import t
 
 from devices.fitting.likelihood import Around, Levels, Likelihood, around
 from devices.fitting.shooting import Shot
 from devices.fitting.traces import Array
 
 PARTS = ("read", "pulse", "colour", "cycle", "tilt")
+ORDER = tuple(field.name for field in fields(Levels))
+STEP = 1e-4  # of differences of the log-likelihood
 DROP = 1.9207  # half the 95 % point of chi-square with one degree of freedom
 
 SURE = 7.5
@@ -84,38 +87,44 @@ def taken_apart(
     cap = max(at.pulses, 4.0)
     lows = [np.log(delta[name]) for name in names]
     highs = [0.5 * np.log((3 * most[name]) ** 2 + delta[name] ** 2) for name in names]
-    least = 1e-4 * rough
+    least = 1e-3 * rough
     lows[0] = 0.5 * np.log(least**2 + delta["read"] ** 2)
     if bind is not None:
         lows[0] = 0.5 * np.log(bind[0] ** 2 + delta["read"] ** 2)
         highs[0] = 0.5 * np.log(bind[1] ** 2 + delta["read"] ** 2)
     bounds = [*zip(lows, highs, strict=True), (0.0, float(np.log(cap)))]
 
-    def levels(z: Array) -> Levels:
-        own = {
-            name: float(np.sqrt(max(np.exp(2 * z[i]) - delta[name] ** 2, 0.0)))
-            for i, name in enumerate(names)
-        }
-        # a colour of 0 has a state all the same, so that its slope is seen
-        own["colour"] = max(own["colour"], 1e-5 * total) if "colour" in own else 0.0
-        for name in ("cycle", "tilt"):
-            own[name] = max(own[name], 1e-6) if name in own else 0.0
-        return Levels(tau=float(np.exp(z[-1])), **own)
-
-    def loss(z: Array) -> float:
-        return -model(levels(z))
+    def levels(z: Array) -> Array:
+        """Levels of many z (sets, names and log τ), as `Levels.row`."""
+        out = np.zeros((len(z), len(ORDER)))
+        out[:, ORDER.index("tau")] = np.exp(z[:, -1])
+        for i, name in enumerate(names):
+            own = np.sqrt(np.maximum(np.exp(2 * z[:, i]) - delta[name] ** 2, 0.0))
+            out[:, ORDER.index(name)] = own
+        return out
 
     def solve(z: Array, held: int | None = None, rounds: int = 60) -> tuple[float, Array]:
         own = list(bounds)
         if held is not None:
             own[held] = (z[held], z[held])
         z = np.clip(z, [b[0] for b in own], [b[1] for b in own])
+        free = np.array([i for i in range(len(z)) if i != held])
+
+        def loss(z: Array) -> tuple[float, Array]:
+            # the value and its slopes, by differences away from the upper bounds, in one call
+            by = np.where(z + STEP > [b[1] for b in own], -STEP, STEP)
+            value = -model(levels(np.vstack([z, z + np.diag(by)[free]])))
+            slope = np.zeros(len(z))
+            slope[free] = (value[1:] - value[0]) / by[free]
+            return float(value[0]), slope
+
         out = minimize(
             loss,
             z,
+            jac=True,
             method="L-BFGS-B",
             bounds=own,
-            options={"eps": 1e-4, "maxiter": rounds, "ftol": 1e-7},
+            options={"maxiter": rounds, "ftol": 1e-7},
         )
         return float(out.fun), out.x
 
@@ -130,9 +139,10 @@ def taken_apart(
     )
     least_loss, best = min((solve(at_levels(b, tau)) for b in begun), key=lambda found: found[0])
     parts: dict[str, Part] = {}
-    averages: list[tuple[float, Levels]] = [(1.0, levels(best))]
+    found = Levels(*levels(best[None])[0].tolist())
+    averages = [(1.0, found)]
     for i, name in enumerate(names):
-        value = _value(levels(best), name)
+        value = _value(found, name)
         if not intervals:
             parts[name] = Part(value, 0.0, np.inf)
             continue
@@ -143,10 +153,15 @@ def taken_apart(
             low = low if solve(none, i)[0] - least_loss > SURE else 0.0
         parts[name] = Part(value, min(low, value), max(high, value))
         if name == "pulse":
-            averages += [(float(np.exp(-drop)), levels(z)) for drop, z in seen]
+            averages += [
+                (float(np.exp(-drop)), Levels(*levels(z[None])[0].tolist())) for drop, z in seen
+            ]
     for name in PARTS:
         parts.setdefault(name, Part(0.0, 0.0, np.inf))
-    found = levels(best)
+    if model.drifts and intervals:
+        value, error = model.drift(found)
+        reach = float(t.ppf(0.975, at.traces - 2)) * error
+        parts["drift"] = Part(value, value - reach, value + reach)
     return Noise(
         found,
         parts,

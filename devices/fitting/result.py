@@ -53,7 +53,7 @@ class Fit:
     """Fields of the device with their 95 % intervals, those of its law first."""
     noise: dict[str, Parameter]
     """Every kind of noise: read, coloured read [S]; of a pulse, ramp to ramp, up against down, cell
-    to cell relative to the step."""
+    to cell relative to the step; from four cycles of a cell on the drift of the step, per cycle."""
     sentences: tuple[str, ...]
     """What the noise is, and what these data cannot tell."""
     candidates: tuple[Candidate, ...]  # the chosen law first
@@ -233,6 +233,8 @@ def made(
         "ramp to ramp": scaled(noise.parts["cycle"]),
         "up against down": scaled(noise.parts["tilt"]),
     }
+    if "drift" in noise.parts:
+        split["drift over cycles"] = scaled(noise.parts["drift"])
     if spreads is not None:
         split["cell to cell"] = scaled(spreads.size)
     return Device(*ends, update=law, read=read), parameters, split, said
