@@ -17,7 +17,7 @@ from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
 from devices.fitting.noise import Noise, taken_apart
 from devices.fitting.result import Fit, frame, made
-from devices.fitting.shooting import Pins, Shot, roughness, strays
+from devices.fitting.shooting import Pins, Shot, misfit, roughness, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -33,9 +33,6 @@ FINAL = 12_000
 
 CELLS = 12, 30
 """Cells in the comparison and in the last fit at most."""
-
-MISFIT = 3.0
-"""Times the white part of the residuals from which on they are the law's error."""
 
 SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
 
@@ -364,7 +361,8 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
     white = roughness(shot)
     said = []
     bind = None
-    if shot.rmse > MISFIT * white:
+    error = misfit(shot)
+    if error > white:
         bind = (0.75 * white, 1.33 * white)
     noise = taken_apart(shot, additive=additive, bind=bind)
     s = noise.levels
@@ -377,7 +375,7 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
         noise = replace(noise, parts=parts)
     if bind is not None:
         said.append(
-            f"the curve leaves the reads by {shot.rmse / white:.0f} times the read noise: the law "
+            f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
             "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
             "cannot be told from the law's error"
         )

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded, solve_banded
 
-from devices.fitting.shooting import Shot
-from devices.fitting.traces import Array, Mask
+from devices.fitting.shooting import EFFECTS, Shot
+from devices.fitting.traces import Array, Index, Mask
 
 START = 25.0  # variance of a cell's place at the start of a trace, in units of x: any
 CYCLES = 4  # of a cell from which on their drift is estimated
@@ -42,6 +42,8 @@ class Around:
     pulses: float  # in an ordinary ramp
     reads: Mask  # (reads of the fit,) those used here
     order: Array  # (traces,) cycles since the middle one of the cell
+    cell: Index  # (traces,) ascending
+    own: Array  # (reads, effects) what cells have of their own; no columns for one cell
 
 
 def around(shot: Shot, *, additive: bool = False) -> Around:
@@ -79,7 +81,10 @@ def around(shot: Shot, *, additive: bool = False) -> Around:
     first[t.first] = True
     seen = t.seen
     r = np.where(seen, t.y - m, np.nan)
-    jac = shot.jacobian[: int(seen.sum()), : len(shot.theta)][chosen[seen]]
+    jac = shot.jacobian[: int(seen.sum())][chosen[seen]]
+    p = len(shot.theta)
+    # every cell's column is 0 in the reads of others
+    effects = jac[:, p:].reshape(len(jac), -1, EFFECTS).sum(1)
     ramps = np.bincount(t.ramp, weights=n)
     rank = np.array([np.sum(t.cell[:k] == c) for k, c in enumerate(t.cell)], dtype=np.float64)
     middle = np.bincount(t.cell, rank)[t.cell] / np.bincount(t.cell)[t.cell]
@@ -90,12 +95,14 @@ def around(shot: Shot, *, additive: bool = False) -> Around:
         f[chosen],
         first[chosen],
         up[chosen],
-        jac,
+        jac[:, :p],
         len(keep),
         additive,
         float(np.median(ramps[ramps > 0])),
         chosen[seen],
         (rank - middle)[keep],
+        t.cell[keep],
+        effects[:, np.abs(effects).max(axis=0, initial=0.0) > 1e-9],
     )
 
 
@@ -124,6 +131,7 @@ class Likelihood:
         self.rows = np.nonzero(np.isfinite(at.r))[0]
         self.trace = (np.cumsum(at.first) - 1)[self.rows]
         self.begin = np.searchsorted(self.trace, np.arange(at.traces))
+        self.cells = np.searchsorted(at.cell, np.unique(at.cell))  # first trace of each
         x = at.jacobian
         x = x[:, np.abs(x).max(axis=0, initial=0.0) > 1e-9]
         x = x / (np.linalg.norm(x, axis=0) + 1e-300) if x.size else x
@@ -136,7 +144,8 @@ class Likelihood:
         drift = self.push[:, :1] * at.order[self.trace, None]
         # the last of what is estimated with the noise: a step that changes with every cycle
         x = np.column_stack([x, drift]) if self.drifts else x
-        self.data = np.column_stack([at.r[self.rows], x, self.push])
+        self.fixed = 1 + x.shape[1]
+        self.data = np.column_stack([at.r[self.rows], x, at.own, self.push])
 
     def _band(self, s: Array, diffuse: float) -> tuple[Array, Array]:
         """Precision of the states (d, x) of all rows without reads, and its log determinants.
@@ -196,20 +205,34 @@ class Likelihood:
         variance = own[:, 0] ** 2 + 1e-14
         band, prior = self._band(own, START)
         weighted, log = self._solved(band, len(own), variance, self.data)
-        columns = self.data.shape[1] - 2
-        gram = (self.data[:, :columns].T @ weighted[..., :columns])[of]
+        columns, fixed = self.data.shape[1] - 2, self.fixed
+        gram = (self.data[:, :fixed].T @ weighted[..., :fixed])[of]
         log = (log - prior + len(self.rows) * np.log(variance))[of]
-        products = self.push[:, :, None] * weighted[:, :, None, :]  # (sets, reads, 2, columns)
-        sums = np.add.reduceat(products, self.begin, axis=1)[of] * s[:, None, 4:, None]
+        sums = self._sums(slice(columns, None), weighted, self.begin)[of] * s[:, None, 4:, None]
         inner = sums[..., columns:] * s[:, None, None, 4:] + np.eye(2)
         cross = sums[..., :columns]
-        gram = gram - np.einsum("stkc,stkd->scd", cross, np.linalg.solve(inner, cross))
+        less = np.linalg.solve(inner, cross)
+        gram = gram - np.einsum("stkc,stkd->scd", cross[..., :fixed], less[..., :fixed])
         # a determinant is 1 at least, but for rounding
         log = log + np.log(np.maximum(np.linalg.det(inner), 1.0)).sum(1)
+        if columns > fixed:
+            rows = self.begin[self.cells]
+            sums = self._sums(slice(fixed, columns), weighted[..., :columns], rows)[of]
+            back = np.einsum("stkc,stkd->stcd", cross[..., fixed:], less)
+            sums = sums - np.add.reduceat(back, self.cells, axis=1)
+            inner = sums[..., fixed:] + np.eye(columns - fixed)  # of a spread of 1, or any
+            less = np.linalg.solve(inner, sums[..., :fixed])
+            gram = gram - np.einsum("stkc,stkd->scd", sums[..., :fixed], less)
+            log = log + np.log(np.maximum(np.linalg.det(inner), 1.0)).sum(1)
         return (gram + gram.transpose(0, 2, 1)) / 2, log
 
+    def _sums(self, own: slice, weighted: Array, begin: Index) -> Array:
+        """Products of some columns with all, of traces or cells that begin there."""
+        products = self.data[:, own, None] * weighted[:, :, None, :]
+        return np.asarray(np.add.reduceat(products, begin, axis=1))
+
     def __call__(self, s: Array) -> Array:
-        """Log-likelihoods of levels (sets, 6), as `Levels.row`; −1e30 where the numbers fail."""
+        """Log-likelihoods of levels (sets, 6), as `Levels.row`; −1e30 where numbers fail."""
         try:
             gram, log = self._gram(s)
             x = gram[:, 1:, 1:]
