@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import devices
 from devices import PulseData
 
 RNG = np.random.default_rng(4)
@@ -207,7 +208,7 @@ def test_a_varying_amplitude_is_one_scheme_or_refused(tmp_path) -> None:
     for k, (g, way) in enumerate(zip(G, WAY, strict=True)):
         rows.append(f"{k},{('', 'up', 'down')[way]},{g:.9g},{1.2 if k < 9 else 1.5}")
     with pytest.raises(ValueError, match="amplitude varies.*1.2 to 1.5.*--amplitude 1.2"):
-        read(tmp_path, "\n".join(rows))
+        devices.fit(read(tmp_path, "\n".join(rows)))
     low = read(tmp_path, "\n".join(rows), amplitude=1.2)
     np.testing.assert_allclose(low.g, G[:9], rtol=1e-6)
     assert any("16 reads of others left out" in note for note in low.notes)

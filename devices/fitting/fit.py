@@ -11,6 +11,7 @@ import numpy as np
 from devices.fitting.binary_fit import binary
 from devices.fitting.compare import Candidate, Trial, abrupt, as_good, compare, ends, fitted
 from devices.fitting.data import PulseData, Unidentified
+from devices.fitting.driven import DRIVEN, driven
 from devices.fitting.families import ANY, CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
@@ -36,7 +37,7 @@ CELLS = 12, 30
 
 SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
 
-LAWS = (*OF_LAW, StochasticSwitch.__name__, LookupStep.__name__)
+LAWS = (*OF_LAW, *DRIVEN, StochasticSwitch.__name__, LookupStep.__name__)
 """Names of the laws that can be asked for."""
 
 
@@ -81,8 +82,13 @@ def fit(
     wanted = None if families is None else [_name(law) for law in families]
     if wanted is not None and not wanted:
         raise ValueError("families must name at least one law")
-    traces = traces_of(data)
-    middle = clusters(traces)
+    amplitudes = [] if wanted is None else [name for name in wanted if name in DRIVEN]
+    if amplitudes and len(amplitudes) < len(wanted or ()):
+        raise ValueError(
+            f"{', '.join(amplitudes)} say what amplitudes do and other laws do not: fit them apart"
+        )
+    traces = traces_of(data, driven=bool(amplitudes))
+    middle = None if amplitudes else clusters(traces)
     if middle is not None:
         if wanted is not None and StochasticSwitch.__name__ not in wanted:
             raise Unidentified(
@@ -231,13 +237,15 @@ def _curves(
     if wanted is None and not fields:
         steep = abrupt(traces)
         return ([OF_LAW["AbruptReset"]] if steep else list(CURVES)), {}
-    names = [n for n in (wanted or OF_LAW) if n in OF_LAW]
+    laws: dict[str, list[Family]] = {name: [family] for name, family in OF_LAW.items()}
+    laws |= {name: driven(name, traces) for name in (wanted or ()) if name in DRIVEN}
+    names = [n for n in (wanted or OF_LAW) if n in laws]
     if wanted is None:
         names.remove("AbruptReset")
     at = Frame(0.0, 1.0, 0.0, 1.0)
     curves, labels = [], {}
-    for name in names:
-        family = OF_LAW[name]
+    pairs = [(name, family) for name in names for family in laws[name]]
+    for name, family in pairs:
         unknown = fields - set(FIELDS[name](family, (family.low + family.high) / 2, at))
         if unknown and wanted is not None:
             raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}")

@@ -64,6 +64,8 @@ def around(shot: Shot, *, additive: bool = False) -> Around:
         x = (m - low) / size
         factor = np.exp(own[t.cell[t.trace], np.where(up, 0, 1)])
     speed = np.where(up, law.speed(shot.theta, x, True), law.speed(shot.theta, x, False)) * size
+    worth = law.worth(shot.theta, t)
+    factor = factor if worth is None else factor * worth
     before = np.r_[x[:1], x[:-1]]
     was = (
         np.where(up, law.speed(shot.theta, before, True), law.speed(shot.theta, before, False))

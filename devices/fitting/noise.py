@@ -115,7 +115,7 @@ def taken_apart(
     # losses count from here, so that what ends a search is a difference, not a part
     top = float(model(levels(at_levels(begun[0], tau)[None]))[0])
 
-    def solve(z: Array, held: int | None = None, rounds: int = 60) -> tuple[float, Array]:
+    def solve(z: Array, held: int | None = None) -> tuple[float, Array]:
         own = list(bounds)
         if held is not None:
             own[held] = (z[held], z[held])
@@ -136,7 +136,8 @@ def taken_apart(
             jac=True,
             method="L-BFGS-B",
             bounds=own,
-            options={"maxiter": rounds, "ftol": 1e-5},
+            # of a profile a hundredth is enough
+            options={"maxiter": 60, "ftol": 1e-4} if held is None else {"maxiter": 6, "ftol": 0.01},
         )
         return float(out.fun), out.x
 
@@ -220,7 +221,7 @@ def _profile(
             ahead = z + (z - last) * ((b - z[i]) / (z[i] - last[i]) if z[i] != last[i] else 0.0)
             ahead[i] = b
             last = z.copy()
-            value, z = solve(ahead, i, 6)
+            value, z = solve(ahead, i)
             drop = value - least
             seen.append((max(drop, 0.0), z.copy()))
             fb = np.sqrt(max(drop, 0.0))

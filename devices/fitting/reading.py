@@ -70,14 +70,26 @@ class Reads:
     pulse: list[int]
     sign: list[int]
     g: list[float]
+    amplitude: list[float]
+    width: list[float]
 
     @classmethod
     def none(cls) -> Reads:
         """No reads yet."""
-        return cls([], [], [], [], [])
+        return cls([], [], [], [], [], [], [])
 
-    def add(self, cell: str, cycle: int, pulse: int, sign: int, g: float) -> None:
-        """One read more."""
+    def add(
+        self,
+        cell: str,
+        cycle: int,
+        pulse: int,
+        sign: int,
+        g: float,
+        drive: tuple[float, float] = (math.nan, math.nan),
+    ) -> None:
+        """One read more; `drive` is the amplitude [V] and width [s] of its pulses."""
+        self.amplitude.append(drive[0])
+        self.width.append(drive[1])
         self.cell.append(cell)
         self.cycle.append(cycle)
         self.pulse.append(pulse)

@@ -9,7 +9,7 @@ from scipy.stats import chi2, t
 
 from devices.device import Device
 from devices.fitting.compare import Candidate
-from devices.fitting.laws import FIELDS, Frame, built
+from devices.fitting.laws import FIELDS, Frame, built, inner
 from devices.fitting.noise import Noise, Part, covariance
 from devices.fitting.shooting import EFFECTS, Shot
 from devices.fitting.traces import Array
@@ -18,7 +18,16 @@ from devices.read.gaussian import GaussianRead, ProportionalRead
 FEW = 8
 """Cells from which on their mean is the device's nominal cell; of fewer it is their median."""
 
-SIEMENS = {"dg_min", "g_min", "g_max", "level"}
+STEPS = {"log_up": 0, "near_up": 0, "log_down": 1, "near_down": 1}
+STEPS |= {f"log_{way}_{k}": i for i, way in enumerate(("up", "down")) for k in range(16)}
+"""Parameters that are logarithms of a step → which of a cell's factors multiplies it."""
+
+FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down"}
+"""Numbers that may be wrong by a factor: their interval is one of their logarithm."""
+
+UNITS = {name: "S" for name in ("dg_min", "g_min", "g_max", "level")}
+UNITS |= {name: "V" for name in ("v0_up", "v0_down", "v_on", "v_off")}
+UNITS |= {"k_on": "1/s", "k_off": "1/s"}
 
 RANGES = {
     "gamma_up": (0.0, np.inf),
@@ -26,6 +35,9 @@ RANGES = {
     "beta_up": (0.0, np.inf),
     "beta_down": (0.0, np.inf),
     "up_down": (-2.0, 2.0),
+    "kappa": (0.0, np.inf),
+    "v_on": (0.0, np.inf),
+    "v_off": (-np.inf, 0.0),
     "dg_min": (0.0, np.inf),
 }
 
@@ -109,8 +121,8 @@ def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
     middle = np.sort(shot.cell, axis=0)[(len(shot.cell) - 1) // 2]
     theta = shot.theta.copy()
     for i, label in enumerate(shot.family.names):
-        if label.startswith(("log_", "near_")):
-            theta[i] += middle[0 if "up" in label else 1]
+        if label in STEPS:
+            theta[i] += middle[STEPS[label]]
     low, size = middle[2], 1 + middle[3] - middle[2]
     # in the coordinates of a cell the window stays; the coordinates are the median cell's
     moved = Frame(at.low + at.span * low, at.span * size, at.x_min, at.x_max)
@@ -157,9 +169,8 @@ def law_parameters(
     if spreads is not None and shot.cell is not None:
         cells = len(shot.cell)
         for i, label in enumerate(family.names):
-            if label.startswith(("log_", "near_")):
-                own_up = shot.cell[:, 0 if "up" in label else 1]
-                share = float(own_up.var(ddof=1)) / cells
+            if label in STEPS:
+                share = float(shot.cell[:, STEPS[label]].var(ddof=1)) / cells
                 if share > inner[i, i]:
                     freedom = min(freedom, cells - 1.0)
                 inner[i, i] += share
@@ -177,8 +188,10 @@ def law_parameters(
     for (k, value), error in zip(own.items(), errors, strict=True):
         floor, top = RANGES.get(k, (-np.inf, np.inf))
         low, high = max(value - reach * error, floor), min(value + reach * error, top)
+        if k in FACTORS and value > 0:
+            low, high = (value * np.exp(side * reach * error / value) for side in (-1, 1))
         value, low, high = float(value), float(low), float(high)
-        out[k] = Parameter(value, low, high, "S" if k in SIEMENS else "")
+        out[k] = Parameter(value, low, high, UNITS.get(k, ""))
     return out
 
 
@@ -200,12 +213,13 @@ def made(
         cells = 0 if shot.cell is None else len(shot.cell)
         few = f"the nominal cell is the median of {cells} cells, of two the lower"
     parameters = law_parameters(name, shot, at, cov, spreads)
-    if name not in ("SoftBounds", "PowStep"):
+    inside = inner(name, shot.family, shot.theta, at)[0]
+    if inside not in ("SoftBounds", "PowStep", "VTEAM"):
         for k, x in (("g_min", at.x_min), ("g_max", at.x_max)):
             g = at.siemens(x)
             parameters[k] = Parameter(g, g, g, "S")
     own: dict[str, float] = {}
-    fields, said = _noise_fields(name, noise, spreads, at)
+    fields, said = _noise_fields(inside, noise, spreads, at)
     for k, part in fields.items():
         if k in fixed:
             part = Part(fixed[k], fixed[k], fixed[k])

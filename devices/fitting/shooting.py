@@ -45,9 +45,11 @@ def curve(
     else:
         g = start.copy()
     ends = None if walls is None else walls[traces.cell]
+    worth = family.worth(theta, traces)
+    count = traces.count if worth is None else traces.since(traces.n * worth)
     out = np.empty(len(traces.y))
     for up, leg in traces.legs:
-        n = leg.n
+        n = count[leg.rows]
         if own is not None:
             n = n * np.exp(own[leg.owner, 0 if up else 1])
         x = family.advance(law, up, g[leg.owner], n)
@@ -259,8 +261,8 @@ def misfit(shot: Shot) -> float:
     place = np.clip((10 * shot.mean[seen]).astype(int), -1, 10) + 1
     group = t.trace[seen] * 24 + place * 2 + t.up[seen]
     size = np.bincount(group, minlength=24 * t.size).reshape(t.size, 24)
-    mean = np.bincount(group, shot.residual, 24 * t.size).reshape(t.size, 24)
-    mean = mean / np.maximum(size, 1)
+    total = np.bincount(group, shot.residual, 24 * t.size).reshape(t.size, 24)
+    mean = total / np.maximum(size, 1)
     common, weight = 0.0, 0
     for own, reads in zip(mean.T, size.T, strict=True):
         own = own[reads > 0]
