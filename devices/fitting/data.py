@@ -88,8 +88,9 @@ class PulseData:
         window: tuple[float, float] | None = None,
         columns: str | None = None,
         across: str | None = None,
+        sheet: str | None = None,
     ) -> PulseData:
-        """Read a text file of pulse data, in any of the forms of docs/pulse-data.md.
+        """Read a file of pulse data, text or .xlsx, in any of the forms of docs/pulse-data.md.
 
         Args:
             path: the file.
@@ -102,13 +103,14 @@ class PulseData:
             window: [S].
             columns: names of the columns, separated by commas.
             across: "cells" or "cycles".
+            sheet: of an .xlsx.
 
         Raises:
             ValueError: a column that is missing, a value that cannot be read, with its line, or
                 something that the file leaves open, with the argument that says it.
             FileNotFoundError: no such file.
         """
-        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across)
+        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across, sheet)
         return cls.of_reads(*pulses_in(path, down, how))
 
     @classmethod
