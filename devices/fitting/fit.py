@@ -197,7 +197,7 @@ def _gradual(
     notes += [n for n in whole.notes if n not in notes]
     _open(shot, name)
     noise, said = noise_of(shot, additive=name == "NeuroSim")
-    device, parameters, split, more = made(
+    device, parameters, split, more, draw = made(
         name, shot, noise, given, window, proportional=proportional
     )
     if best.hard and hard is None:
@@ -215,6 +215,7 @@ def _gradual(
         tuple(notes),
         noise.log_likelihood,
         shot,
+        draw,
     )
 
 
