@@ -105,12 +105,17 @@ from crossbar.read import Probe as Probe
 from crossbar.receipt import Receipt as Receipt
 from crossbar.receipt import sensitivity as sensitivity
 from crossbar.receipt import summary as summary
+from crossbar.rules import AGAD as AGAD
+from crossbar.rules import ChoppedTikiTaka as ChoppedTikiTaka
+from crossbar.rules import Cost as Cost
 from crossbar.rules import Job as Job
 from crossbar.rules import MixedPrecision as MixedPrecision
 from crossbar.rules import Pulsed as Pulsed
 from crossbar.rules import Rule as Rule
 from crossbar.rules import Slot as Slot
 from crossbar.rules import TikiTaka as TikiTaka
+from crossbar.rules import TikiTakaV1 as TikiTakaV1
+from crossbar.rules import TrackedTikiTaka as TrackedTikiTaka
 from crossbar.tally import Tally as Tally
 from crossbar.weight import AnalogWeight as AnalogWeight
 from crossbar.wires import Approximate as Approximate

@@ -183,9 +183,16 @@ class Placed(nn.Module):
                     own = matrix is self.matrix
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
+            self._zero()
             self._start_rule()
             self.source = parameter.detach().clone() if self.computed else None
         self.show(parameter)
+
+    def _zero(self) -> None:
+        """Arrays of the rule whose symmetry points are to stand for weight zero."""
+        for slot, matrix in zip(self.mode.slots(), self.matrices, strict=True):
+            if slot.zero_pairs is not None and not matrix.written.g.is_meta:  # type: ignore[union-attr, operator]
+                matrix.zero(slot.zero_pairs, reference=True)
 
     def _of(self, matrix: Matrix, w: Tensor, scale: Tensor) -> Tensor:
         """The scale of a matrix: the weight's, unless a rule's chip has a window of its own."""
@@ -218,6 +225,7 @@ class Placed(nn.Module):
             self.sync(parameter)
             for _, matrix in self.all():
                 matrix.program(matrix.weight, writer)
+            self._zero()
             self.show(parameter)
             return
         with torch._C.DisableTorchFunctionSubclass():
@@ -362,6 +370,7 @@ class Placed(nn.Module):
                     cells = matrix.written
                     cells.w_max.copy_(self._of(matrix, w, scale).expand_as(cells.w_max))
                     matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
+                self._zero()
         else:
             for _, matrix in self.all():
                 matrix.written.refresh()

@@ -44,7 +44,7 @@ ROOMS = {
         *("pulses", "chip"),
         *("planes", "states", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
+        *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),

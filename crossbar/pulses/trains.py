@@ -40,14 +40,15 @@ class Drive(NamedTuple):
 class Trains(Scheme):
     """Trains of `bl` slots; in each a row fires with p(x_i), a column with p(δ_j).
 
-        p(x_i) = min(1, |x_i| √(rate/BL) √(max|δ|/max|x|)),   p(δ_j) = min(1, |δ_j| √(rate/BL) …⁻¹)
+        k = rate max|x| max|δ|,   p(x_i) = |x_i|/max|x| √(k/BL),   p(δ_j) = |δ_j|/max|δ| √(k/BL)
 
-    so that the mean count is rate |x_i δ_j|.
+    so that the mean count is rate |x_i δ_j|. Beyond k = BL trains of inputs keep their proportions,
+    p(x_i) = |x_i|/max|x|, and errors are clipped, p(δ_j) = min(1, |δ_j|/max|δ| k/BL).
 
     Args:
         bl: longest train, 1 to 1024.
-        update_management: whether the product is shared as written, so that both trains of a vector
-            saturate together; without it √(max|δ|/max|x|) is left out.
+        update_management: whether the product is shared as written; without it both probabilities
+            are min(1, |·| √(rate/BL)).
         bl_management: whether a vector's train has the BL = ceil(rate · max|x| · max|δ|) slots
             that it needs, at most `bl`; without it all have `bl`. Needs update management.
 
@@ -91,8 +92,10 @@ class Trains(Scheme):
         if self.update_management:
             # a vector without inputs or errors fires nothing
             tiny = torch.finfo(top_x.dtype).tiny
-            likely = (needed / length).sqrt_()
-            by_x, by_d = likely / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
+            share = needed / length
+            root = share.sqrt()
+            likely = torch.maximum(root, share)
+            by_x, by_d = root.clamp_(max=1) / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
         else:
             by_x = by_d = (rate / length).sqrt().expand_as(top_x)
             likely = torch.maximum(top_x, top_d) * by_x
