@@ -190,8 +190,8 @@ class Placed(nn.Module):
 
     def _zero(self) -> None:
         """Arrays of the rule whose symmetry points are to stand for weight zero."""
-        for slot, matrix in zip(self.mode.slots(), self.matrices, strict=True):
-            if slot.zero_pairs is not None and not matrix.written.g.is_meta:  # type: ignore[union-attr, operator]
+        for slot, (_, matrix) in zip(self.mode.slots(), self.all(), strict=True):
+            if slot.zero_pairs is not None and not matrix.written.g.is_meta:
                 matrix.zero(slot.zero_pairs, reference=True)
 
     def _of(self, matrix: Matrix, w: Tensor, scale: Tensor) -> Tensor:
