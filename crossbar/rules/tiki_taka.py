@@ -164,7 +164,7 @@ class TikiTaka(Rule):
     def _block(self, job: Job, x: Tensor, d: Tensor, rate: Tensor | float) -> None:
         (a, c), leaf, every, n = job.matrices, job.leaf, self.every, x.shape[-1]
         count = int(leaf.clock)
-        at = torch.arange(-(count + 1) % every, len(x), every, device=x.device)
+        at = torch.arange(len(x), device=x.device)[-(count + 1) % every :: every]
         q = (count + at + 1) // every - 1
         line, sweep = q % n, q // n
         flip = self._flips(line, sweep, a, count)
@@ -242,10 +242,8 @@ def running(values: Tensor, start: Tensor, keep: float) -> Tensor:
 
     In closed form: m_n keepⁿ sums, which `keep` near one keeps in range.
     """
-    some = values > 0
-    first = some & (some.cumsum(-1) == 1) & (start.unsqueeze(-1) == 0)
-    n = some.to(values.dtype).cumsum(-1)
-    gain = torch.where(first, 1.0, 1 - keep) * some
-    scale = keep**n
-    begun = torch.where(start == 0, 0.0, start).unsqueeze(-1)
-    return scale * (begun + (gain * values / scale).cumsum(-1))
+    some = (values > 0).to(values.dtype)
+    n = some.cumsum(-1)
+    first = some * (n == 1) * (start.unsqueeze(-1) == 0)
+    gain, scale = some * (1 - keep) + first * keep, keep**n
+    return scale * (start.unsqueeze(-1) + (gain * values / scale).cumsum(-1))

@@ -90,10 +90,10 @@ class TikiTakaV1(Rule):
     def _block(self, job: Job, x: Tensor, d: Tensor) -> None:
         (a, c), count, every, n = job.matrices, int(job.leaf.clock), self.every, x.shape[-1]
         if self.batches:
-            at = torch.arange(len(x) - 1, len(x) if (count + 1) % every == 0 else len(x) - 1)
+            at = torch.arange(len(x))[-1 if (count + 1) % every == 0 else len(x) :]
             q, passed = (count + 1 + 0 * at) // every - 1, 1
         else:
-            at = torch.arange(-(count + 1) % every, len(x), every)
+            at = torch.arange(len(x))[-(count + 1) % every :: every]
             q, passed = (count + at + 1) // every - 1, len(x)
         at, line = at.to(x.device), (q % n).to(x.device)
         between, reads = (a.granularity + c.granularity) / 2, (at, line) if len(at) else None
