@@ -146,8 +146,8 @@ class Matrix(Readable):
         Args:
             x: inputs, as `op` takes them.
             d: errors δ.
-            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse. (n,): of every
-                vector its own.
+            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse. (n,) or
+                (n, ...): of every vector, and matrix, its own.
             scheme: how x and δ become pulses.
             op: the operation whose vectors x and d are; None: x (n, ..., rows), d (n, ..., cols).
             region: the part of the matrix they are of.
@@ -301,7 +301,7 @@ class Matrix(Readable):
         x, d = x.to(like.dtype), d.to(like.dtype)
         dw = self.granularity if g is None else torch.as_tensor(g, device=like.device)
         if isinstance(rate, Tensor):
-            root = rate.to(x).sqrt().view(-1, *(1,) * (x.dim() - 1))
+            root = rate.to(x).sqrt().view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
             x, d, rate = x * root, d * root, 1.0
         if dw.dim() == 0:
             return x, d, rate / float(dw)

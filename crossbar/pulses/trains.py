@@ -25,7 +25,7 @@ class Drive(NamedTuple):
     d: Tensor
     by_x: Tensor  # (n, ..., 1)
     by_d: Tensor
-    length: Tensor  # (n, 1, ..., 1) slots of each vector's trains
+    length: Tensor  # (n, 1, ..., 1) slots of each vector's trains, or (n, ..., 1) of each matrix
     slots: int  # of all of them
     expected: float  # coincidences, without the clipping
     extent: tuple[int, ...]  # of the matrix (..., rows, cols)
@@ -52,8 +52,9 @@ class Trains(Scheme):
         bl_management: whether a vector's train has the BL = ceil(rate · max|x| · max|δ|) slots
             that it needs, at most `bl`; without it all have `bl`. Needs update management.
 
-    Groups of a convolution share the train of their vector. A vector is one receptive field, with
-    a maximum of its own, whatever else is in the image.
+    Groups of a convolution share the train of their vector; taken apart, (n, ..., rows), each
+    matrix of a stack has trains of its own. A vector is one receptive field, with a maximum of its
+    own, whatever else is in the image.
 
     Raises:
         TypeError, ValueError: bl no whole number in its range; bl_management alone.
@@ -85,7 +86,8 @@ class Trains(Scheme):
         needed = top_x * top_d * rate
         one = (-1, *(1,) * (top_x.dim() - 1))
         if self.bl_management:
-            most = needed if top_x.dim() == 2 else needed.flatten(1).amax(1).view(one)
+            own = top_x.dim() == 2 or op == Vectors()
+            most = needed if own else needed.flatten(1).amax(1).view(one)
             length = most.ceil().clamp_(1, self.bl)
         else:
             length = top_x.new_full((len(top_x),), self.bl).view(one)
@@ -99,7 +101,8 @@ class Trains(Scheme):
         else:
             by_x = by_d = (rate / length).sqrt().expand_as(top_x)
             likely = torch.maximum(top_x, top_d) * by_x
-        asked = torch.stack([(mass_x * mass_d).sum(), length.sum(), likely.amax()]).tolist()
+        slots = length.flatten(1).amax(1).sum()
+        asked = torch.stack([(mass_x * mass_d).sum(), slots, likely.amax()]).tolist()
         extent = op.extent(x, d)
         if asked[2] > 1 + 1e-6:
             (x, d), op = op.vectors(x, d), Vectors()

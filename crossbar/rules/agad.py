@@ -21,7 +21,7 @@ class Referenced(NamedTuple):
     h: Tensor  # (..., rows, cols)
     chopper: Tensor  # (rows,)
     clock: Tensor  # ()
-    tops: Tensor  # (2,)
+    tops: Tensor  # (2, ...)
     rho: Tensor  # (..., rows, cols) the reference of this chopper period
     mu: Tensor  # (..., rows, cols) running mean of the reads
     flipped: Tensor  # (rows,) bool, whether the line flipped at its last read

@@ -37,7 +37,7 @@ class Filter(NamedTuple):
     h: Tensor  # (..., rows, cols)
     chopper: Tensor  # (rows,) ±1
     clock: Tensor  # () int64, vectors seen
-    tops: Tensor  # (2,) running means of max|x| and max|δ|; 0: none yet
+    tops: Tensor  # (2, ...) running means of max|x| and max|δ|; 0: none yet
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class TikiTaka(Rule):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Any:
         """An empty filter."""
         h = like(matrices[-1], shape)
-        return Filter(h, h.new_ones(shape[-2]), clock(matrices[-1]), h.new_zeros(2))
+        return Filter(h, h.new_ones(shape[-2]), clock(matrices[-1]), h.new_zeros(2, *shape[:-2]))
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """In blocks of vectors in which no line is read twice."""
@@ -154,8 +154,8 @@ class TikiTaka(Rule):
         rate, tops = self.fast_lr * (job.lr if self.scale_fast_lr else 1.0), job.leaf.tops
         if not self.auto_scale:
             return rate
-        largest = torch.stack([t.abs().flatten(1).amax(1) for t in (x, d)]).to(tops)
-        mean = running(largest, tops, 1 - 0.01 / len(x))
+        largest = torch.stack([t.abs().amax(-1).movedim(0, -1) for t in (x, d)]).to(tops)
+        mean = running(largest, tops, 1 - 0.01 / len(x)).movedim(-1, 1)  # (2, n, ...)
         tops.copy_(mean[:, -1])
         one = job.matrices[0].granularity.amax()  # of columns with scales of their own
         product = mean[0] * mean[1]

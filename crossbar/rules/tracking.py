@@ -20,7 +20,7 @@ class Tracked(NamedTuple):
     h: Tensor  # (..., rows, cols)
     chopper: Tensor  # (rows,)
     clock: Tensor  # ()
-    tops: Tensor  # (2,)
+    tops: Tensor  # (2, ...)
     rho: Tensor  # (..., rows, cols)
 
 
