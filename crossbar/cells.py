@@ -59,6 +59,7 @@ class Cells(nn.Module):
         super().__init__()
         self.chip, self.form, self.streams = chip, form, streams
         self.tiles: CellTiles | None = None
+        self.pair: int | None = None  # of several, that takes the pulses; None: all
         self.order: Order | None = None
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
@@ -263,12 +264,12 @@ class Cells(nn.Module):
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
         mapping, state = self.chip.mapping, self.state
+        given = [states.picked(mapping.given(pulses), self.pair) for pulses in rounds]
         if at is None:
-            for pulses in rounds:
-                self.pulse(mapping.given(pulses), generator=generator)
+            for one in given:
+                self.pulse(one, generator=generator)
             return False
         some = states.taken(state, at)
-        given = [mapping.given(pulses) for pulses in rounds]
         states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
         follows = self.separate and FEW * len(at) <= self.g[0].numel()
         if follows:

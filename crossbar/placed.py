@@ -74,7 +74,7 @@ class Placed(nn.Module):
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
         for matrix in made:
             matrix.near(device)
-        self.gains = tuple(slot.gain for slot in slots)
+        self.gains, self.state = tuple(slot.gain for slot in slots), None
         self.matrices = nn.ModuleList(made).train(self.training)
         self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
         self.rehearsal = Rehearsal(self.chip, self.matrix.streams)
@@ -86,11 +86,10 @@ class Placed(nn.Module):
     @property
     def held(self) -> Tensor:
         """The weight (..., rows, cols) that the cells hold."""
-        return _sum(
-            gain * matrix.weight if gain != 1 else matrix.weight
-            for gain, matrix in self.all()
-            if gain
-        )
+        shown = ((gain, matrix.weight) for gain, matrix in self.all() if gain)
+        held: Any = sum(gain * weight if gain != 1 else weight for gain, weight in shown)
+        found: Tensor = held
+        return found
 
     # ---- verbs -------------------------------------------------------------------------------
 
@@ -118,7 +117,7 @@ class Placed(nn.Module):
         old, was = [matrix for _, matrix in self.all()], self.mode
         if was.written and not parameter.is_meta:
             self.sync(parameter)
-            meant = _sum(g * m.meant for g, m in self.all() if g)
+            meant: Any = sum(g * m.meant for g, m in self.all() if g)
             with writing():
                 parameter.data.copy_(self.form.weight(meant, self.shape))
         alike = isinstance(mode, InSitu) == isinstance(was, InSitu) and was.written
@@ -211,6 +210,12 @@ class Placed(nn.Module):
             self.state = type(state) if state is not None else None
             for name, value in () if state is None else state._asdict().items():
                 self.register_buffer(f"rule_{name}", value)
+            self.regain()
+
+    def regain(self) -> None:
+        """What matrices count, as the rule's digital state says."""
+        if isinstance(self.mode, InSitu):
+            self.gains = self.mode.rule.gains(self.leaf)
 
     @property
     def leaf(self) -> Any:
@@ -317,7 +322,7 @@ class Placed(nn.Module):
             changed: Any = w != self.held.to(parameter.dtype)
             if not bool(changed.any()):
                 return  # a copy of one's own values
-            rest = _sum(g * m.weight for g, m in list(self.all())[:-1] if g)
+            rest = sum(g * m.weight for g, m in list(self.all())[:-1] if g)
             if isinstance(rest, Tensor):
                 w = w - rest.to(w.dtype)
             cells = self.matrix.written
@@ -360,6 +365,7 @@ class Placed(nn.Module):
         if not self.mode.written:
             return
         self.tape.clear()
+        self.regain()
         if plain and self.matrix.written.g.is_meta and not parameter.is_meta:
             self._write(parameter, None)
         elif plain:
@@ -391,10 +397,3 @@ class Placed(nn.Module):
         """
         if self.mode.written:
             same_chip(bytes(state.cpu().tolist()).decode(), self.chip, self.mode, self.name)
-
-
-def _sum(parts: Any) -> Any:
-    total = None
-    for part in parts:
-        total = part if total is None else total + part
-    return total

@@ -24,6 +24,13 @@ FEW = 1 << 12
 Given = tuple[Pulses | None, ...]
 
 
+def picked(given: Given, pair: int | None) -> Given:
+    """What devices are given where one pair of several takes the pulses; None: all do."""
+    return (
+        given if pair is None else tuple(p if k // 2 == pair else None for k, p in enumerate(given))
+    )
+
+
 class Writer(Protocol):
     """A way of writing an array, `Device.program` or a write-and-verify loop."""
 

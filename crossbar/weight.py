@@ -311,6 +311,7 @@ class AnalogWeight(Placed):
 
     def stepped(self, parameter: Tensor, lr: float) -> None:
         """After a rule's update: the Parameter shows what the cells hold."""
+        self.regain()
         self.show(parameter)
         for _, matrix in self.all():
             if matrix.probe is not None:

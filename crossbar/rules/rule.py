@@ -12,6 +12,7 @@ from torch import Tensor
 from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.operations import Operation
+from crossbar.pulses import Scheme
 from crossbar.regions import Region
 from crossbar.streams import WRITE, Streams
 from devices import Pulses
@@ -40,6 +41,18 @@ class Job(NamedTuple):
     lr: float
     region: Region
 
+    def onto(
+        self,
+        matrix: Matrix,
+        rate: float,
+        scheme: Scheme,
+        d: Tensor | None = None,
+        g: Tensor | None = None,
+    ) -> None:
+        """−rate Σ x δ by pulses on one of the matrices."""
+        how: Any = {"op": self.op, "region": self.region, "g": g}
+        matrix.update(self.x, self.d if d is None else d, rate, scheme, **how)
+
     def lines(self) -> tuple[Tensor, Tensor]:
         """Inputs (n, ..., rows) and errors (n, ..., cols) one by one: a convolution unfolds."""
         x, d = self.op.vectors(self.x, self.d)
@@ -64,6 +77,10 @@ class Rule(ABC):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Any:
         """Digital state and clocks of a weight (..., rows, cols), a NamedTuple of tensors."""
         return None
+
+    def gains(self, leaf: Any) -> tuple[float, ...]:
+        """What each matrix counts now, where the digital state says so; the last one 1."""
+        return tuple(slot.gain for slot in self.slots())
 
     def check(self, chip: Chip) -> None:
         """Refuse a chip that the rule cannot work on.
@@ -105,6 +122,42 @@ class Rule(ABC):
                 f"{type(self).__name__} keeps a state of the whole weight and cannot be given the "
                 "gradient of a part of it: use InSitu(scheme), or the weight as a whole"
             )
+
+
+class Gathered(NamedTuple):
+    """The gradient Σ x δ of a step of one weight, in its matrices' shape."""
+
+    matrices: Sequence[Matrix]
+    leaf: Any
+    gradient: Tensor  # (..., rows, cols)
+    lr: float
+
+
+def gathered(jobs: Sequence[Job]) -> list[Gathered]:
+    """One for each weight, however often it was read."""
+    found: dict[Matrix, Gathered] = {}
+    for job in jobs:
+        array = job.matrices[-1]
+        if array not in found:
+            found[array] = Gathered(job.matrices, job.leaf, like(array, array.lines), job.lr)
+        total = found[array].gradient
+        part = job.region.of(total)
+        gradient = job.op.outer(job.x.to(total.dtype), job.d.to(total.dtype))
+        part += (gradient.mT if job.region.transposed else gradient).reshape(part.shape)
+    return list(found.values())
+
+
+def rounded(n: Tensor, matrix: Matrix) -> Tensor:
+    """Whole counts whose mean is n: up with the probability of the fraction."""
+    generator = matrix.streams.generator(WRITE, n.device)
+    drawn = torch.rand(n.shape, generator=generator, dtype=n.dtype, device=n.device)
+    return (n + drawn).floor()
+
+
+def every_line(matrix: Matrix) -> Tensor:
+    """All of a matrix, read one-hot line by line, (..., rows, cols)."""
+    lines = torch.arange(matrix.lines[-2], device=matrix.written.g.device)
+    return matrix.one_hot(lines).movedim(0, -2)
 
 
 def like(matrix: Matrix, shape: tuple[int, ...]) -> Tensor:
