@@ -96,8 +96,9 @@ class Matrix(Readable):
 
         Args:
             pairs: how many, >= 1.
-            reference: whether references then take over what their cells hold, with the write
-                error of the device: symmetry points stand for weight zero (zero shifting).
+            reference: whether references are then written, with the device's write error, to the
+                mean of the last two states of their cells: symmetry points stand for weight zero
+                (zero shifting), as far as the noise of the pulses lets.
 
         Raises:
             TypeError: a mapping without cells that are never pulsed.
@@ -118,13 +119,14 @@ class Matrix(Readable):
         with writing():
             for _ in range(pairs):
                 self._pulse(up)
+                high = cells.g.clone()
                 self._pulse(up.swapped())
             if reference:
                 mask = torch.zeros_like(cells.g, dtype=torch.bool)
                 mask[idle[0]] = True
                 generator = self.streams.generator(WRITE, cells.g.device)
                 cells.state = self.chip.device.program(
-                    cells.state, cells.g.flip(0), mask=mask, generator=generator
+                    cells.state, (cells.g + high).flip(0) / 2, mask=mask, generator=generator
                 )
             cells.refresh()
             cells.sized()
