@@ -198,7 +198,7 @@ class Matrix(Readable):
 
     def one_hot(self, lines: Tensor) -> Tensor:
         """Rows as the forward periphery reads them in training, (q, ..., cols)."""
-        return self._picked(lines, EVERYWHERE, quiet=False)
+        return self._picked(lines, EVERYWHERE, quiet=False, shared=True)
 
     def _driven(
         self,

@@ -112,7 +112,9 @@ class Readable(nn.Module):
         """Rows i (q,) as the forward periphery reads them one by one, (q, ..., cols)."""
         return self._picked(i, EVERYWHERE, self.quiet)
 
-    def _picked(self, line: Tensor | int, region: Region, quiet: bool) -> Tensor:
+    def _picked(
+        self, line: Tensor | int, region: Region, quiet: bool, shared: bool = False
+    ) -> Tensor:
         """A read that drives lines one by one; those of several groups drive that line of each."""
         g = self.written.g
         at, count = (
@@ -120,11 +122,11 @@ class Readable(nn.Module):
             self.lines[-1 if region.transposed else -2],
         )
         if math.prod(self.lines[:-2]) == 1:
-            call = Call(self, Lookup(at, count), region, quiet=quiet)
+            call = Call(self, Lookup(at, count), region, quiet=quiet, shared=shared)
             return self._physical(g.new_ones(*at.shape, 1), call)
         hot = nn.functional.one_hot(at, count).to(g).unsqueeze(-2)
         hot = hot.expand(*at.shape, self.lines[0], -1)
-        return self._physical(hot, Call(self, Matmul(), region, quiet=quiet))
+        return self._physical(hot, Call(self, Matmul(), region, quiet=quiet, shared=shared))
 
     def _physical(self, x: Tensor, call: Call) -> Tensor:
         planes = self.written.planes()

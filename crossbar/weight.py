@@ -128,7 +128,7 @@ class AnalogWeight(Placed):
             if not torch.compiler.is_compiling() and self.stale(root):
                 self.sync(root)
         quiet = not self.training or not torch.is_grad_enabled()
-        call = Call(matrix, op, region, size, False, quiet, self)
+        call = Call(matrix, op, region, size, False, quiet, keeper=self)
         sensed = op.forward.sensed
         if gain is not None and region.transposed:
             if offset is not None:

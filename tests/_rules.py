@@ -76,3 +76,32 @@ def run(rule: xb.Rule, n: int, batch: int = 1, n_in: int = 3, n_out: int = 2) ->
         if (start + batch) % 200 == 0:
             told[start + batch] = model.analog["weight"].matrix.weight.mT.clone()
     return model, told
+
+
+def every_rule() -> list[xb.Rule]:
+    """One of every rule that can be imported, livelier than its defaults."""
+    lively: dict[type, dict[str, Any]] = {
+        xb.WeightDecay: {"decay": 0.1},
+        xb.TikiTaka: {"transfer_lr": 30.0},
+        xb.ChoppedTikiTaka: {"transfer_lr": 30.0, "chop": 0.5},
+        xb.AGAD: {"transfer_lr": 30.0, "chop": 0.5},
+        xb.TrackedTikiTaka: {"transfer_lr": 30.0, "chop": 0.5},
+        xb.PeriodicCarry: {"every": 2, "invert": True},
+        xb.Residual: {"arrays": 2, "gamma": 0.5, "every": 3},
+        xb.LowRank: {"every": 2},
+        xb.ArrayMomentum: {"unit": 0.1},
+    }
+    found: list[type[xb.Rule]] = []
+    waiting = [xb.Rule]
+    while waiting:
+        below = waiting.pop().__subclasses__()
+        waiting += below
+        found += [k for k in below if k.__module__.startswith("crossbar.")]
+    return [kind(**lively.get(kind, {})) for kind in sorted(found, key=lambda k: k.__name__)]
+
+
+def mapping_of(rule: xb.Rule, **more: Any) -> xb.Mapping:
+    """A mapping on which the rule works."""
+    return (
+        xb.Devices(count=2, **more) if isinstance(rule, xb.Arbitrated) else xb.Differential(**more)
+    )
