@@ -88,7 +88,7 @@ class Placed(nn.Module):
         """The weight (..., rows, cols) that the cells hold."""
         shown = ((gain, matrix.weight) for gain, matrix in self.all() if gain)
         held: Any = sum(gain * weight if gain != 1 else weight for gain, weight in shown)
-        return held  # type: ignore[no-any-return]
+        return held
 
     # ---- verbs -------------------------------------------------------------------------------
 
