@@ -266,12 +266,12 @@ class Cells(nn.Module):
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
         state = self.state
+        given = [self.given(pulses, ahead) for ahead, pulses in enumerate(rounds)]
         if at is None:
-            for pulses in rounds:
-                self.pulse(self.given(pulses), generator=generator)
+            for one in given:
+                self.pulse(one, generator=generator)
             return False
         some = states.taken(state, at)
-        given = [self.given(pulses, ahead) for ahead, pulses in enumerate(rounds)]
         if self.rounds is not None:
             self.rounds += len(given)
         states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))

@@ -77,7 +77,12 @@ class Call:
     size: Size = ()
     flipped: bool = False
     quiet: bool = False  # an evaluation, see `streams`
+    shared: bool = False  # a part of an update: replicas of a data-parallel model see the same
     keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
+
+    def stream(self, own: int) -> int:
+        """Where noise is drawn from that has a stream of its `own` in training."""
+        return EVALUATION if self.quiet else WRITE if self.shared else own
 
     @property
     def transposed(self) -> bool:
@@ -178,7 +183,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     """
     matrix, port, direction = call.matrix, call.port, call.direction
     streams = matrix.streams
-    digits, scale = port.encode(x, direction, streams, EVALUATION if call.quiet else CONVERTER)
+    digits, scale = port.encode(x, direction, streams, call.stream(CONVERTER))
     if matrix.probe is not None:
         matrix.probe.encoded(matrix, port, x, scale, digits)
     layout = matrix.layout
@@ -229,8 +234,7 @@ def _column(
     adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
     ampere = volts * matrix.span  # v_max ΔG [A]
     m, streams = planes.matrix, matrix.streams
-    noise = EVALUATION if call.quiet else READ
-    normal = partial(streams.normal, stream=EVALUATION if call.quiet else CONVERTER)
+    noise, normal = call.stream(READ), partial(streams.normal, stream=call.stream(CONVERTER))
     sensed = m.shape[-1]
     total: Tensor | None = None
     for tile, a, b in call.tiles:

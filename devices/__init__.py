@@ -60,6 +60,7 @@ from devices.technology.sonos import SONOSWrite as SONOSWrite
 from devices.technology.sonos_retention import SONOSRetention as SONOSRetention
 from devices.technology.wan import WanWrite as WanWrite
 from devices.update.abrupt import AbruptReset as AbruptReset
+from devices.update.amplitude import AmplitudeStep as AmplitudeStep
 from devices.update.binary import StochasticSwitch as StochasticSwitch
 from devices.update.endurance import Endurance as Endurance
 from devices.update.exp_step import ExpStep as ExpStep

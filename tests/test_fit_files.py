@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
+import devices
 from devices import PulseData
 
 RNG = np.random.default_rng(4)
@@ -207,7 +209,7 @@ def test_a_varying_amplitude_is_one_scheme_or_refused(tmp_path) -> None:
     for k, (g, way) in enumerate(zip(G, WAY, strict=True)):
         rows.append(f"{k},{('', 'up', 'down')[way]},{g:.9g},{1.2 if k < 9 else 1.5}")
     with pytest.raises(ValueError, match="amplitude varies.*1.2 to 1.5.*--amplitude 1.2"):
-        read(tmp_path, "\n".join(rows))
+        devices.fit(read(tmp_path, "\n".join(rows)))
     low = read(tmp_path, "\n".join(rows), amplitude=1.2)
     np.testing.assert_allclose(low.g, G[:9], rtol=1e-6)
     assert any("16 reads of others left out" in note for note in low.notes)
@@ -253,3 +255,69 @@ def test_round_trip(tmp_path) -> None:
     for name in ("cycle", "pulse", "polarity"):
         assert torch.equal(getattr(again, name), getattr(data, name))
     torch.testing.assert_close(again.g, data.g, rtol=1e-5, atol=0)
+
+
+def workbook(path, rows, *, shared: bool, other: str | None = None) -> None:
+    """An .xlsx as Excel writes it, strings in a table of their own or in place."""
+    texts: list[str] = []
+
+    def cell(value, row: int, column: int) -> str:
+        name = f"{chr(65 + column)}{row}"
+        if isinstance(value, float):
+            return f'<c r="{name}"><v>{value!r}</v></c>'
+        if shared:
+            texts.append(value)
+            return f'<c r="{name}" t="s"><v>{len(texts) - 1}</v></c>'
+        return f'<c r="{name}" t="inlineStr"><is><t>{value}</t></is></c>'
+
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    link = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    body = "".join(
+        f'<row r="{i}">'
+        + "".join(cell(v, i, c) for c, v in enumerate(row) if v is not None)
+        + "</row>"
+        for i, row in enumerate(rows, 1)
+    )
+    sheets = {"Messung": body} | ({other: body} if other else {})
+    with zipfile.ZipFile(path, "w") as book:
+        names = "".join(
+            f'<sheet name="{name}" sheetId="{k}" r:id="rId{k}"/>'
+            for k, name in enumerate(sheets, 1)
+        )
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{main}" xmlns:r="{link}"><sheets>{names}</sheets></workbook>',
+        )
+        links = "".join(
+            f'<Relationship Id="rId{k}" Type="{link}/worksheet" Target="worksheets/sheet{k}.xml"/>'
+            for k in range(1, len(sheets) + 1)
+        )
+        book.writestr("xl/_rels/workbook.xml.rels", f"<Relationships>{links}</Relationships>")
+        for k, text in enumerate(sheets.values(), 1):
+            sheet = f'<worksheet xmlns="{main}"><sheetData>{text}</sheetData></worksheet>'
+            book.writestr(f"xl/worksheets/sheet{k}.xml", sheet)
+        if shared:
+            items = "".join(f"<si><r><t>{t}</t></r></si>" for t in texts)
+            book.writestr("xl/sharedStrings.xml", f'<sst xmlns="{main}">{items}</sst>')
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_excel_workbooks(tmp_path, shared: bool) -> None:
+    path = tmp_path / "ramps.xlsx"
+    half = len(G) // 2 + 1
+    ramps = list(itertools.zip_longest(G[:half] * 1e5, G[half - 1 :] * 1e5))
+    rows = [["Chip 7", None], ["LTP (µA)", "LTD (µA)"]]
+    rows += [[None if v is None else float(v) for v in row] for row in ramps]
+    workbook(path, rows, shared=shared)
+    data = PulseData.read_csv(path, read_voltage=0.1)
+    np.testing.assert_allclose(data.g, np.r_[G[:half], G[half - 1 :]], rtol=1e-9)
+    assert "Excel, sheet Messung" in data.notes
+    workbook(path, rows, shared=shared, other="Kopie")
+    with pytest.raises(ValueError, match="Messung, Kopie.*--sheet"):
+        PulseData.read_csv(path, read_voltage=0.1)
+    assert len(PulseData.read_csv(path, read_voltage=0.1, sheet="Kopie")) == len(data)
+    with pytest.raises(ValueError, match="no sheet is named 'X'"):
+        PulseData.read_csv(path, read_voltage=0.1, sheet="X")
+    path.write_bytes(b"PK\x03\x04" + bytes(80))
+    with pytest.raises(ValueError, match=r"no \.xlsx that can be read"):
+        PulseData.read_csv(path)

@@ -45,7 +45,7 @@ ROOMS = {
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
+        *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),

@@ -78,10 +78,10 @@ def test_trains_saturate_at_probability_one():
     generator = torch.Generator().manual_seed(0)
     pulses = xb.ExactBits(8).pulses(Matmul(), x, d, 32.0, generator=generator)
     assert pulses.up[0, 0] == 8  # 32 wanted, every slot of 8 fires
-    # both sides are clipped at sqrt(8/32) of their peak, so half a peak is a probability of one
-    assert pulses.up[1, 0] == 8
+    # errors alone are clipped, at 8/32 of their peak: inputs keep their proportions
+    assert pulses.up[0, 1] == 8 and pulses.up[1, 0] < 8
     moments = xb.Aggregated(8).pulses(Matmul(), x, d, 32.0, generator=generator)
-    want = 32 * torch.tensor([0.5, 0.5, 0.1]).unsqueeze(1) * torch.tensor([0.5, 0.25])
+    want = 8 * torch.tensor([1.0, 0.5, 0.1]).unsqueeze(1) * torch.tensor([1.0, 1.0])
     torch.testing.assert_close(moments.up, want)
     assert moments.up_var[0, 0] == 0
 

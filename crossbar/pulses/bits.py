@@ -36,9 +36,13 @@ def drawn(drives: Sequence[Drive], generator: torch.Generator | None) -> list[Bi
         )
         slots = torch.arange(len(drive.length), device=drive.length.device)
         if drive.slots > len(slots):
-            length = drive.length.flatten().long()
+            length = drive.length.flatten(1).amax(1).long()
             slots = slots.repeat_interleave(length, output_size=drive.slots)
             x, d = x.index_select(0, slots), d.index_select(0, slots)
+            if drive.length.numel() > len(length):  # trains of single matrices that end before
+                first = length.cumsum(0) - length
+                turn = torch.arange(drive.slots, device=slots.device) - first[slots]
+                x *= turn.view(-1, *(1,) * (x.dim() - 1)) < drive.length.index_select(0, slots)
         found.append((x, d, slots))
     thresholds = [t for k in (0, 1) for t in (part[k] for part in found)]
     bits = fires(torch.cat([t.flatten() for t in thresholds]), generator)

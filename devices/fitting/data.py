@@ -36,6 +36,8 @@ class PulseData:
         polarity: +1 or −1, direction of the pulses since the read before; 0 where there were none.
         g: conductance [S], NaN for a failed read.
         notes: what was understood of the file, a sentence each.
+        amplitude: of the pulses before this read [V]; None: unknown, and the same for all.
+        width: duration of the same [s].
 
     Raises:
         ValueError: columns of unequal length, no reads, a polarity other than −1, 0, 1, pulses that
@@ -48,9 +50,12 @@ class PulseData:
     polarity: Tensor  # (reads,) int64
     g: Tensor  # (reads,) float64 [S]
     notes: tuple[str, ...] = ()
+    amplitude: Tensor | None = None  # (reads,) float64 [V]
+    width: Tensor | None = None  # (reads,) float64 [s]
 
     def __post_init__(self) -> None:
-        sizes = {len(self.cell), *(len(t) for t in (self.cycle, self.pulse, self.polarity, self.g))}
+        columns = (self.cycle, self.pulse, self.polarity, self.g, self.amplitude, self.width)
+        sizes = {len(self.cell), *(len(t) for t in columns if t is not None)}
         if len(sizes) != 1:
             raise ValueError(f"columns must be of one length, got lengths {sorted(sizes)}")
         if not bool(self.g.isfinite().any()):
@@ -83,8 +88,9 @@ class PulseData:
         window: tuple[float, float] | None = None,
         columns: str | None = None,
         across: str | None = None,
+        sheet: str | None = None,
     ) -> PulseData:
-        """Read a text file of pulse data, in any of the forms of docs/pulse-data.md.
+        """Read a file of pulse data, text or .xlsx, in any of the forms of docs/pulse-data.md.
 
         Args:
             path: the file.
@@ -97,13 +103,14 @@ class PulseData:
             window: [S].
             columns: names of the columns, separated by commas.
             across: "cells" or "cycles".
+            sheet: of an .xlsx.
 
         Raises:
             ValueError: a column that is missing, a value that cannot be read, with its line, or
                 something that the file leaves open, with the argument that says it.
             FileNotFoundError: no such file.
         """
-        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across)
+        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across, sheet)
         return cls.of_reads(*pulses_in(path, down, how))
 
     @classmethod
@@ -116,7 +123,32 @@ class PulseData:
             torch.tensor(reads.sign),
             torch.tensor(reads.g, dtype=torch.float64),
             notes,
+            *(
+                torch.tensor(c, dtype=torch.float64) if any(map(math.isfinite, c)) else None
+                for c in (reads.amplitude, reads.width)
+            ),
         )
+
+    @property
+    def varies(self) -> str:
+        """What to do where pulses of one direction differ in amplitude or width, else nothing."""
+        for name, values, unit in (
+            ("amplitude", self.amplitude, "V"),
+            ("width", self.width, "s"),
+        ):
+            for way, word in ((1, "up"), (-1, "down")):
+                if values is None:
+                    continue
+                own = values[(self.polarity == way) & values.isfinite()].abs()
+                if len(own) and float(own.max()) > float(own.min()) * (1 + 1e-3):
+                    low, high = float(own.min()), float(own.max())
+                    return (
+                        f"{name} varies: from {low:g} to {high:g} {unit} over {word} pulses. "
+                        f"Choose the pulses of one with {name}={low:g} (--{name} {low:g}, in the "
+                        "unit of its column), or fit a law of all with --law AmplitudeStep or "
+                        "--law VTEAM"
+                    )
+        return ""
 
     @property
     def account(self) -> tuple[str, ...]:
@@ -154,12 +186,15 @@ class PulseData:
         """Write the data in the format of docs/pulse-data.md."""
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["cell", "cycle", "pulse", "polarity", "conductance"])
-            columns = (self.cycle, self.pulse, self.polarity, self.g)
-            rows = zip(self.cell, *(c.tolist() for c in columns), strict=True)
-            for cell, cycle, pulse, sign, g in rows:
+            more = {"amplitude (V)": self.amplitude, "width (s)": self.width}
+            more = {name: column for name, column in more.items() if column is not None}
+            table.writerow(["cell", "cycle", "pulse", "polarity", "conductance", *more])
+            columns = (self.cycle, self.pulse, self.polarity, self.g, *more.values())
+            rows = zip(self.cell, *(c.tolist() for c in columns if c is not None), strict=True)
+            for cell, cycle, pulse, sign, *numbers in rows:
                 word = {1: "up", -1: "down", 0: ""}[sign]
-                table.writerow([cell, cycle, pulse, word, "" if math.isnan(g) else f"{g:.6g}"])
+                texts = ["" if math.isnan(v) else f"{v:.6g}" for v in numbers]
+                table.writerow([cell, cycle, pulse, word, *texts])
 
     @classmethod
     def measured(
@@ -202,7 +237,9 @@ class PulseData:
         keep = [i for i, cell in enumerate(self.cell) if cell in chosen]
         index = torch.tensor(keep, dtype=torch.int64)
         cycle, pulse, sign, g = (c[index] for c in (self.cycle, self.pulse, self.polarity, self.g))
-        return PulseData(tuple(self.cell[i] for i in keep), cycle, pulse, sign, g, self.notes)
+        drive = (None if c is None else c[index] for c in (self.amplitude, self.width))
+        labels = tuple(self.cell[i] for i in keep)
+        return PulseData(labels, cycle, pulse, sign, g, self.notes, *drive)
 
 
 def _stable_order(code: Tensor, cycle: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from devices.fitting.traces import Array
+from devices.fitting.traces import Array, Traces
 
 NODES = np.linspace(-0.75, 1.75, 1001)
 SPACING = float(NODES[1] - NODES[0])
@@ -49,6 +49,10 @@ class Family(ABC):
     @abstractmethod
     def size(self, theta: Array, x: Array, up: bool) -> Array:
         """Size of the step of one pulse at x, > 0."""
+
+    def worth(self, theta: Array, traces: Traces) -> Array | None:
+        """Pulses of the law that each pulse of a row is worth; None: one."""
+        return None
 
     def tables(self, theta: Array) -> Any:
         """What `advance` needs, made once for all traces."""

@@ -23,11 +23,14 @@ def pulses_in(
     """
     try:
         if down is not None:
-            ways = [(read_sheet(path, how.decimal), 1), (read_sheet(down, how.decimal), -1)]
+            ways = [
+                (read_sheet(one, how.decimal, how.sheet), way)
+                for one, way in ((path, 1), (down, -1))
+            ]
             return of_ramps(ways, how)
         if str(path).lower().endswith(".m"):
             return _matlab(decoded(Path(path).read_bytes())[0], how)
-        return of_sheet(read_sheet(path, how.decimal), how)
+        return of_sheet(read_sheet(path, how.decimal, how.sheet), how)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -11,13 +11,14 @@ import numpy as np
 from devices.fitting.binary_fit import binary
 from devices.fitting.compare import Candidate, Trial, abrupt, as_good, compare, ends, fitted
 from devices.fitting.data import PulseData, Unidentified
+from devices.fitting.driven import DRIVEN, driven
 from devices.fitting.families import ANY, CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
 from devices.fitting.noise import Noise, taken_apart
 from devices.fitting.result import Fit, frame, made
-from devices.fitting.shooting import Pins, Shot, roughness, strays
+from devices.fitting.shooting import Pins, Shot, misfit, roughness, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -34,12 +35,9 @@ FINAL = 12_000
 CELLS = 12, 30
 """Cells in the comparison and in the last fit at most."""
 
-MISFIT = 3.0
-"""Times the white part of the residuals from which on they are the law's error."""
-
 SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
 
-LAWS = (*OF_LAW, StochasticSwitch.__name__, LookupStep.__name__)
+LAWS = (*OF_LAW, *DRIVEN, StochasticSwitch.__name__, LookupStep.__name__)
 """Names of the laws that can be asked for."""
 
 
@@ -84,8 +82,13 @@ def fit(
     wanted = None if families is None else [_name(law) for law in families]
     if wanted is not None and not wanted:
         raise ValueError("families must name at least one law")
-    traces = traces_of(data)
-    middle = clusters(traces)
+    amplitudes = [] if wanted is None else [name for name in wanted if name in DRIVEN]
+    if amplitudes and len(amplitudes) < len(wanted or ()):
+        raise ValueError(
+            f"{', '.join(amplitudes)} say what amplitudes do and other laws do not: fit them apart"
+        )
+    traces = traces_of(data, driven=bool(amplitudes))
+    middle = None if amplitudes else clusters(traces)
     if middle is not None:
         if wanted is not None and StochasticSwitch.__name__ not in wanted:
             raise Unidentified(
@@ -194,7 +197,7 @@ def _gradual(
     notes += [n for n in whole.notes if n not in notes]
     _open(shot, name)
     noise, said = noise_of(shot, additive=name == "NeuroSim")
-    device, parameters, split, more = made(
+    device, parameters, split, more, draw = made(
         name, shot, noise, given, window, proportional=proportional
     )
     if best.hard and hard is None:
@@ -212,6 +215,7 @@ def _gradual(
         tuple(notes),
         noise.log_likelihood,
         shot,
+        draw,
     )
 
 
@@ -234,13 +238,15 @@ def _curves(
     if wanted is None and not fields:
         steep = abrupt(traces)
         return ([OF_LAW["AbruptReset"]] if steep else list(CURVES)), {}
-    names = [n for n in (wanted or OF_LAW) if n in OF_LAW]
+    laws: dict[str, list[Family]] = {name: [family] for name, family in OF_LAW.items()}
+    laws |= {name: driven(name, traces) for name in (wanted or ()) if name in DRIVEN}
+    names = [n for n in (wanted or OF_LAW) if n in laws]
     if wanted is None:
         names.remove("AbruptReset")
     at = Frame(0.0, 1.0, 0.0, 1.0)
     curves, labels = [], {}
-    for name in names:
-        family = OF_LAW[name]
+    pairs = [(name, family) for name in names for family in laws[name]]
+    for name, family in pairs:
         unknown = fields - set(FIELDS[name](family, (family.low + family.high) / 2, at))
         if unknown and wanted is not None:
             raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}")
@@ -364,7 +370,8 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
     white = roughness(shot)
     said = []
     bind = None
-    if shot.rmse > MISFIT * white:
+    error = misfit(shot)
+    if error > white:
         bind = (0.75 * white, 1.33 * white)
     noise = taken_apart(shot, additive=additive, bind=bind)
     s = noise.levels
@@ -377,7 +384,7 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
         noise = replace(noise, parts=parts)
     if bind is not None:
         said.append(
-            f"the curve leaves the reads by {shot.rmse / white:.0f} times the read noise: the law "
+            f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
             "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
             "cannot be told from the law's error"
         )

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
+from devices.fitting.driven import Driven, Resistive, Threshold
 from devices.fitting.families import FLOOR, Abrupt, Affine, Family
 from devices.fitting.traces import Array
 from devices.part import Update
 from devices.update.abrupt import AbruptReset
+from devices.update.amplitude import AmplitudeStep
 from devices.update.exp_step import ExpStep
 from devices.update.neurosim import NeuroSim, curve_constant
 from devices.update.piecewise import PiecewiseStep
 from devices.update.pow_step import PowStep
 from devices.update.querlioz import QuerliozStep
 from devices.update.stepped import ConstantStep, LinearStep, SoftBounds
+from devices.update.vteam import VTEAM
 
 TABLE = 31
 """Nodes of a piecewise step that stands for another curve."""
@@ -184,6 +187,46 @@ def abrupt(family: Family, theta: Array, at: Frame) -> Fields:
     }
 
 
+def inner(name: str, family: Family, theta: Array, at: Frame) -> tuple[str, Family, Array]:
+    """The law that is fitted, or that of the reference pulse within one of amplitudes."""
+    if name != "AmplitudeStep":
+        return name, family, theta
+    assert isinstance(family, Driven)
+    theta = family.split(theta)[0]
+    return named(family.base, theta, at), family.base, theta
+
+
+def amplitude(family: Family, theta: Array, at: Frame) -> Fields:
+    """Fields of `AmplitudeStep` and of the law within it."""
+    assert isinstance(family, Driven)
+    name, base, own = inner("AmplitudeStep", family, theta, at)
+    up, down = family.grown(theta)
+    return FIELDS[name](base, own, at) | {
+        "v0_up": family.at.v_up / up,
+        "v0_down": family.at.v_down / down,
+        "kappa": family.split(theta)[1].get("kappa", 1.0),
+    }
+
+
+def threshold(family: Family, theta: Array, at: Frame) -> Fields:
+    """Fields of `VTEAM`: rates, thresholds and exponents."""
+    assert isinstance(family, Threshold) and isinstance(family.base, Resistive)
+    rates, (off, on) = family.base.tables(theta)[:2], family.base.tables(theta)[2:]
+    out: Fields = {"g_min": 1 / off, "g_max": 1 / on}
+    for way, up, sign, ref in (
+        ("on", True, 1, family.at.v_up),
+        ("off", False, -1, family.at.v_down),
+    ):
+        limit, alpha = family.shape(theta, up)
+        rate = rates[0 if up else 1] / (off - on)
+        out |= {
+            f"k_{way}": float(rate / family.at.width / (1 / limit - 1) ** alpha),
+            f"v_{way}": sign * limit * ref,
+            f"alpha_{way}": alpha,
+        }
+    return out
+
+
 FIELDS: dict[str, Callable[[Family, Array, Frame], Fields]] = {
     "ConstantStep": constant,
     "LinearStep": linear,
@@ -194,6 +237,8 @@ FIELDS: dict[str, Callable[[Family, Array, Frame], Fields]] = {
     "QuerliozStep": querlioz,
     "ExpStep": bent,
     "AbruptReset": abrupt,
+    "AmplitudeStep": amplitude,
+    "VTEAM": threshold,
 }
 """Law → its fields as a function of the fitted parameters."""
 
@@ -256,6 +301,8 @@ def built(
         assert isinstance(family, Abrupt)
         return _abrupt(family, theta, at, noise)
     own = FIELDS[name](family, theta, at)
+    if isinstance(family, Driven):
+        return _driven(name, family, theta, at, own, noise)
     why = holds(name, own, at)
     if why is not None and name == "SoftBounds":
         own = linear(family, theta, at)
@@ -272,6 +319,27 @@ def built(
     if name == "NeuroSim":
         return _neurosim(family, theta, at, own, noise)
     return LAWS[name](**{k: float(v) for k, v in (own | noise).items()}), window, said
+
+
+def _driven(
+    name: str, family: Driven, theta: Array, at: Frame, own: Fields, noise: Fields
+) -> tuple[Update, tuple[float, float], str]:
+    """The laws of amplitudes, which know the reference pulse."""
+    v_up, v_down, width = family.at[:3]
+    if name == "VTEAM":
+        window = own.pop("g_min"), own.pop("g_max")
+        noise = {k: v for k, v in noise.items() if k in ("sigma_c2c", "sigma_d2d")}
+        law: Update = VTEAM(
+            v_set=v_up,
+            v_reset=-v_down,
+            width=width,
+            **(own | noise),  # type: ignore[arg-type]
+        )
+        return law, window, ""
+    inside, base, curve = inner(name, family, theta, at)
+    law, window, said = built(inside, base, curve, at, noise)
+    own = {k: own[k] for k in ("v0_up", "v0_down", "kappa")}
+    return AmplitudeStep(law, v_set=v_up, v_reset=-v_down, width=width, **own), window, said
 
 
 def _abrupt(

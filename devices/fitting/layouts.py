@@ -67,7 +67,7 @@ def one_scheme(
     """The rows given with the pulses that are used, and what to say of them.
 
     Raises:
-        ValueError: amplitude or width varies and none is chosen, or none has the chosen one.
+        ValueError: no pulse has the chosen amplitude or width.
     """
     size = np.abs(np.array(sheet.column(index)))
     given = [s != 0 and not math.isnan(v) for s, v in zip(sign, size, strict=True)]
@@ -82,16 +82,10 @@ def one_scheme(
     shown = []
     for way, word in ((1, "up"), (-1, "down")):
         own = [v for v, s, g in zip(size, sign, given, strict=True) if g and s == way]
-        if not own:
-            continue
-        levels = np.unique(np.round(own, 12))
-        if levels[-1] > levels[0] * (1 + 1e-3):
-            raise ValueError(
-                f"{column.role} varies: column {name} goes from {levels[0]:g} to {levels[-1]:g}"
-                f"{unit_name} over {word} pulses. Choose the pulses of one with "
-                f"{column.role}={levels[0]:g} (--{column.role} {levels[0]:g})"
-            )
-        shown.append(f"{levels[0]:g}{unit_name} {word}")
+        if own:
+            levels = np.unique(np.round(own, 12))
+            ends = f"{levels[0]:g}" + (f" … {levels[-1]:g}" if len(levels) > 1 else "")
+            shown.append(f"{ends}{unit_name} {word}")
     return [True] * len(sign), f"{name}: {', '.join(shown) or 'no pulses'}"
 
 
@@ -111,11 +105,14 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
     numbers = np.array(sheet.column(value))
     g = siemens(numbers, columns[value], how, voltage, notes)
     keep = [True] * len(sign)
+    drive = np.full((len(sign), 2), math.nan)
     for role, wanted in (("amplitude", how.amplitude), ("width", how.width)):
         if role in at:
             own, said = one_scheme(sheet, at[role], columns[at[role]], sign, wanted)
             keep = [a and b for a, b in zip(keep, own, strict=True)]
             notes.append(said)
+            values = np.abs(np.array(sheet.column(at[role]))) * columns[at[role]].factor
+            drive[:, 0 if role == "amplitude" else 1] = values
         elif wanted is not None:
             raise ValueError(f"{role}={wanted:g} was given, but no column says {role}")
     cells = [row[at["cell"]] for row in sheet.rows] if "cell" in at else ["0"] * len(sign)
@@ -131,7 +128,7 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
     others = [c.label for i, c in enumerate(columns) if i not in used and c.label]
     if others:
         notes.append(f"columns not used: {', '.join(others)}")
-    return _counted(cells, cycles, pulses, sign, g, keep, notes), notes
+    return _counted(cells, cycles, pulses, sign, g, drive, keep, notes), notes
 
 
 def _direction(
@@ -176,6 +173,7 @@ def _counted(
     pulses: list[int | None],
     sign: list[int],
     g: Array,
+    drive: Array,
     keep: list[bool],
     notes: list[str],
 ) -> Reads:
@@ -186,8 +184,8 @@ def _counted(
     number: dict[str, int] = {}
     turned = restarted = 0
     broken: set[tuple[str, int]] = set()
-    for cell, cycle, count, way, value, used in zip(
-        cells, cycles, pulses, sign, g.tolist(), keep, strict=True
+    for cell, cycle, count, way, value, used, given in zip(
+        cells, cycles, pulses, sign, g.tolist(), keep, map(tuple, drive.tolist()), strict=True
     ):
         key = (cell, cycle)
         if not used:
@@ -199,7 +197,7 @@ def _counted(
         if key not in state:
             number[cell] = number.get(cell, -1) + 1
             state[key] = [number[cell], count or 0, 0, 0]
-            out.add(cell, number[cell], count or 0, way, value)
+            out.add(cell, number[cell], count or 0, way, value, given)
             state[key][3] = way
             continue
         own = state[key]
@@ -216,7 +214,7 @@ def _counted(
         own[1] = count
         if way:
             own[3] = way
-        out.add(cell, own[0], count + own[2], way, value)
+        out.add(cell, own[0], count + own[2], way, value, given)
     if turned:
         notes.append(f"the pulse count restarts at {turned} changes of polarity: taken as going on")
     if restarted:

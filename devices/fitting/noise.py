@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.stats import t
 
 from devices.fitting.likelihood import Around, Levels, Likelihood, around
 from devices.fitting.shooting import Shot
 from devices.fitting.traces import Array
 
 PARTS = ("read", "pulse", "colour", "cycle", "tilt")
+ORDER = tuple(field.name for field in fields(Levels))
+STEP = 1e-4  # of differences of the log-likelihood
 DROP = 1.9207  # half the 95 % point of chi-square with one degree of freedom
 
 SURE = 7.5
@@ -69,7 +72,7 @@ def taken_apart(
     typical = float(np.median(step[at.n > 0])) + 1e-12
     drift = np.bincount(ramp_of, weights=np.abs(at.n * at.v) * (np.nan_to_num(at.f) > 0))
     reach = float(np.median(drift[drift > 0])) + 1e-12
-    several = at.traces >= 3
+    several = at.traces >= 3 and at.traces > len(np.unique(at.cell))
     both = several and len(np.unique(ramp_of[at.up & (at.n > 0)])) > 2
     both = both and bool(np.isin(ramp_of[at.up & (at.n > 0)], ramp_of[~at.up & (at.n > 0)]).any())
     most = {
@@ -84,40 +87,21 @@ def taken_apart(
     cap = max(at.pulses, 4.0)
     lows = [np.log(delta[name]) for name in names]
     highs = [0.5 * np.log((3 * most[name]) ** 2 + delta[name] ** 2) for name in names]
-    least = 1e-4 * rough
+    least = 1e-3 * rough
     lows[0] = 0.5 * np.log(least**2 + delta["read"] ** 2)
     if bind is not None:
         lows[0] = 0.5 * np.log(bind[0] ** 2 + delta["read"] ** 2)
         highs[0] = 0.5 * np.log(bind[1] ** 2 + delta["read"] ** 2)
     bounds = [*zip(lows, highs, strict=True), (0.0, float(np.log(cap)))]
 
-    def levels(z: Array) -> Levels:
-        own = {
-            name: float(np.sqrt(max(np.exp(2 * z[i]) - delta[name] ** 2, 0.0)))
-            for i, name in enumerate(names)
-        }
-        # a colour of 0 has a state all the same, so that its slope is seen
-        own["colour"] = max(own["colour"], 1e-5 * total) if "colour" in own else 0.0
-        for name in ("cycle", "tilt"):
-            own[name] = max(own[name], 1e-6) if name in own else 0.0
-        return Levels(tau=float(np.exp(z[-1])), **own)
-
-    def loss(z: Array) -> float:
-        return -model(levels(z))
-
-    def solve(z: Array, held: int | None = None, rounds: int = 60) -> tuple[float, Array]:
-        own = list(bounds)
-        if held is not None:
-            own[held] = (z[held], z[held])
-        z = np.clip(z, [b[0] for b in own], [b[1] for b in own])
-        out = minimize(
-            loss,
-            z,
-            method="L-BFGS-B",
-            bounds=own,
-            options={"eps": 1e-4, "maxiter": rounds, "ftol": 1e-7},
-        )
-        return float(out.fun), out.x
+    def levels(z: Array) -> Array:
+        """Levels of many z (sets, names and log τ), as `Levels.row`."""
+        out = np.zeros((len(z), len(ORDER)))
+        out[:, ORDER.index("tau")] = np.exp(z[:, -1])
+        for i, name in enumerate(names):
+            own = np.sqrt(np.maximum(np.exp(2 * z[:, i]) - delta[name] ** 2, 0.0))
+            out[:, ORDER.index(name)] = own
+        return out
 
     def at_levels(shares: dict[str, float], tau: float) -> Array:
         z = [0.5 * np.log((shares[n] * most[n]) ** 2 + delta[n] ** 2) for n in names]
@@ -128,30 +112,75 @@ def taken_apart(
         {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1},
         {"read": 0.5, "pulse": 0.02, "colour": 0.4, "cycle": 0.1, "tilt": 0.1},
     )
-    least_loss, best = min((solve(at_levels(b, tau)) for b in begun), key=lambda found: found[0])
+    # losses count from here, so that what ends a search is a difference, not a part
+    top = float(model(levels(at_levels(begun[0], tau)[None]))[0])
+
+    def solve(z: Array, held: int | None = None) -> tuple[float, Array]:
+        own = list(bounds)
+        if held is not None:
+            own[held] = (z[held], z[held])
+        z = np.clip(z, [b[0] for b in own], [b[1] for b in own])
+        free = np.array([i for i in range(len(z)) if i != held])
+
+        def loss(z: Array) -> tuple[float, Array]:
+            # the value and its slopes, by differences away from the upper bounds, in one call
+            by = np.where(z + STEP > [b[1] for b in own], -STEP, STEP)
+            value = top - model(levels(np.vstack([z, z + np.diag(by)[free]])))
+            slope = np.zeros(len(z))
+            slope[free] = (value[1:] - value[0]) / by[free]
+            return float(value[0]), slope
+
+        out = minimize(
+            loss,
+            z,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=own,
+            # of a profile a hundredth is enough
+            options={"maxiter": 60, "ftol": 1e-4} if held is None else {"maxiter": 6, "ftol": 0.01},
+        )
+        return float(out.fun), out.x
+
+    # pulse noise with and without slow reads: where both hold, intervals reach over both
+    optima = sorted((solve(at_levels(b, tau)) for b in begun), key=lambda one: one[0])
+    least_loss, best = optima[0]
+    other, near = optima[1]
+    apart = other - least_loss < DROP and float(np.abs(near - best)[:-1].max()) > 0.2
+    optima = optima[: 1 + apart]
     parts: dict[str, Part] = {}
-    averages: list[tuple[float, Levels]] = [(1.0, levels(best))]
+    found = Levels(*levels(best[None])[0].tolist())
+    averages = [(1.0, found)]
     for i, name in enumerate(names):
-        value = _value(levels(best), name)
+        value = _value(found, name)
         if not intervals:
             parts[name] = Part(value, 0.0, np.inf)
             continue
-        low, high, seen = _profile(i, best, least_loss, bounds, solve, delta[name])
+        reached = [
+            _profile(i, at, fun - least_loss, least_loss, bounds, solve, delta[name])
+            for fun, at in optima
+        ]
+        low, high = min(r[0] for r in reached), max(r[1] for r in reached)
+        seen = [point for r in reached for point in r[2]]
         if name == "pulse" and low > 0:
             none = best.copy()
             none[i] = bounds[i][0]
             low = low if solve(none, i)[0] - least_loss > SURE else 0.0
         parts[name] = Part(value, min(low, value), max(high, value))
         if name == "pulse":
-            averages += [(float(np.exp(-drop)), levels(z)) for drop, z in seen]
+            averages += [
+                (float(np.exp(-drop)), Levels(*levels(z[None])[0].tolist())) for drop, z in seen
+            ]
     for name in PARTS:
         parts.setdefault(name, Part(0.0, 0.0, np.inf))
-    found = levels(best)
+    if model.drifts and intervals:
+        value, error = model.drift(found)
+        reach = float(t.ppf(0.975, at.traces - 2)) * error
+        parts["drift"] = Part(value, value - reach, value + reach)
     return Noise(
         found,
         parts,
         _left(found, parts, at, several, both),
-        -least_loss,
+        top - least_loss,
         tuple(averages),
     )
 
@@ -164,6 +193,7 @@ def _value(s: Levels, name: str) -> float:
 def _profile(
     i: int,
     best: Array,
+    above: float,  # the loss at an optimum, over the least one
     least: float,
     bounds: list[tuple[float, float]],
     solve: Callable[..., tuple[float, Array]],
@@ -183,7 +213,7 @@ def _profile(
             ends.append(variance(end))
             continue
         side = 1.0 if end > inner else -1.0
-        a, fa = inner, 0.0  # drop's square root is nearly linear in z
+        a, fa = inner, np.sqrt(max(above, 0.0))  # drop's square root is nearly linear in z
         b = inner + side * min(abs(end - inner), 0.15)
         reached = None
         for _ in range(4):
@@ -191,7 +221,7 @@ def _profile(
             ahead = z + (z - last) * ((b - z[i]) / (z[i] - last[i]) if z[i] != last[i] else 0.0)
             ahead[i] = b
             last = z.copy()
-            value, z = solve(ahead, i, 10)
+            value, z = solve(ahead, i)
             drop = value - least
             seen.append((max(drop, 0.0), z.copy()))
             fb = np.sqrt(max(drop, 0.0))

@@ -8,19 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares, minimize
-from scipy.stats import beta, norm, t
+from scipy.stats import beta, f_oneway, norm, t
 
+from devices.curve import Table
 from devices.faults.stuck import StuckAt
 from devices.fitting.result import Parameter
 from devices.fitting.switching import chi_interval
-from devices.fitting.traces import Array
+from devices.fitting.traces import Array, Index
 from devices.iv.cubic import CubicIV
 from devices.iv.sinh import SinhIV
 from devices.part import Part, Update
 from devices.retention.leak import Leak
 from devices.retention.power_law import PowerLawDrift
 from devices.retention.relaxation import LogRelaxation
+from devices.retention.state import StateDrift
 from devices.update.endurance import Endurance
+
+BINS = 8
+FEWEST = 12
+"""Measurements in a bin of a table."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,18 @@ def spread(values: Array, errors: Array) -> tuple[Parameter, Parameter]:
     return Parameter(mean, mean - half, mean + half), Parameter(*sd)
 
 
+def groups_of(x: Array, fewest: int) -> list[Index]:
+    """Indices of bins of x, in its order, of at least `fewest` and of distinct mean."""
+    order = np.argsort(x, kind="stable")
+    count = min(BINS, len(x) // fewest, len(np.unique(x)))
+    parts = [order] if count < 2 else np.array_split(order, count)
+    out = [parts[0]]
+    for part in parts[1:]:
+        if x[part].mean() > x[out[-1]].mean() + 1e-9:
+            out.append(part)
+    return out
+
+
 _Fitted = tuple[Part, dict[str, Parameter], Array, int]
 
 
@@ -76,7 +94,8 @@ def fit_retention(
 ) -> PartFit:
     """What time does to written cells.
 
-    Power law g₀((t + t₀)/t₀)^−ν, logarithm g₀ + m ln(1 + t/t₀) and exponential return to a rest
+    Power law g₀((t + t₀)/t₀)^−ν (of 24 cells and more with ν as a table of g₀ where it depends on
+    it, by an F test at 1 %), logarithm g₀ + m ln(1 + t/t₀) and exponential return to a rest
     are fitted to all cells, each with its own g₀; the one with the least n log(error²) + p log n is
     taken.
 
@@ -85,7 +104,8 @@ def fit_retention(
         g: conductances at these times [S], (cells, times) or (times,).
         window: g_min and g_max of the device [S].
         t0: reference time of the laws [s]; None: the first time.
-        law: "PowerLawDrift", "LogRelaxation" or "Leak"; None: the best of them.
+        law: "PowerLawDrift" (`StateDrift` where ν depends on g₀), "LogRelaxation" or "Leak"; None:
+            the best of them.
 
     Raises:
         ValueError: times that do not increase, shapes that do not match, conductances not above 0.
@@ -101,7 +121,7 @@ def fit_retention(
     if not first > 0:
         raise ValueError(f"t0 must be > 0 s, got {t0!r}")
     laws: dict[str, Callable[[], _Fitted]] = {
-        "PowerLawDrift": lambda: _power(at, y, first),
+        "PowerLawDrift": lambda: _power(at, y, first, window),
         "LogRelaxation": lambda: _logarithm(at, y, first),
         "Leak": lambda: _leak(at, y, window),
     }
@@ -121,9 +141,18 @@ def fit_retention(
     return PartFit(part, parameters, float(np.sqrt(np.mean(error**2))), tuple(said))
 
 
-def _power(at: Array, y: Array, t0: float) -> _Fitted:
+def _power(at: Array, y: Array, t0: float, window: tuple[float, float]) -> _Fitted:
     x = np.log((at + t0) / t0)
     slope, error, left = _lines(x, np.log(y))
+    state = (np.exp((np.log(y) - slope[:, None] * x).mean(1)) - window[0]) / (window[1] - window[0])
+    groups = groups_of(state, FEWEST)
+    if len(groups) > 1 and float(f_oneway(*(slope[g] for g in groups)).pvalue) < 0.01:
+        found = [spread(-slope[g], error[g]) for g in groups]
+        places = tuple(float(state[g].mean()) for g in groups)
+        nu_of, sigma = (Table(places, tuple(p[k].value for p in found)) for k in (0, 1))
+        named = {f"nu at {x:.2f}": p[0] for x, p in zip(places, found, strict=True)}
+        named |= {f"sigma at {x:.2f}": p[1] for x, p in zip(places, found, strict=True)}
+        return StateDrift(nu_of, sigma, t0), named, np.expm1(left), 2 * len(groups)
     nu, sd = spread(-slope, error)
     size = abs(nu.value) or 1.0
     own = Parameter(sd.value / size, sd.low / size, sd.high / size)

@@ -7,19 +7,15 @@ from numpy.typing import ArrayLike
 from scipy.stats import bartlett
 
 from devices.curve import Table
-from devices.fitting.parts import PartFit, table
+from devices.fitting.parts import FEWEST, PartFit, groups_of, table
 from devices.fitting.result import Parameter
 from devices.fitting.switching import chi_interval
-from devices.fitting.traces import Array, Index, Mask
+from devices.fitting.traces import Array, Mask
 from devices.read.gaussian import GaussianRead, ProportionalRead
 from devices.read.state import FlickerRead, StateRead
 from devices.read.telegraph import TelegraphRead
 from devices.write.gaussian import GaussianWrite
 from devices.write.state import StateWrite
-
-BINS = 8
-FEWEST = 12
-"""Writes in a bin of a table."""
 
 
 def _deviation(variance: float, freedom: float, unit: float, name: str = "") -> Parameter:
@@ -58,7 +54,7 @@ def fit_write(target: ArrayLike, achieved: ArrayLike, *, window: tuple[float, fl
         f"mean error {bias:.3g} ± {half:.2g} S"
         + ("" if abs(bias) <= half else ": a bias, which the device does not have")
     ]
-    groups = _groups((want - low) / span, FEWEST)
+    groups = groups_of((want - low) / span, FEWEST)
     if len(groups) > 1:
         parts = [error[group] for group in groups]
         p = float(bartlett(*parts).pvalue)
@@ -76,18 +72,6 @@ def fit_write(target: ArrayLike, achieved: ArrayLike, *, window: tuple[float, fl
     return PartFit(
         GaussianWrite(parameter.value), {"sigma": parameter}, float(error.std() / span), tuple(said)
     )
-
-
-def _groups(x: Array, fewest: int) -> list[Index]:
-    """Indices of bins of x, in its order, of at least `fewest` and of distinct mean."""
-    order = np.argsort(x, kind="stable")
-    count = min(BINS, len(x) // fewest, len(np.unique(x)))
-    parts = [order] if count < 2 else np.array_split(order, count)
-    out = [parts[0]]
-    for part in parts[1:]:
-        if x[part].mean() > x[out[-1]].mean() + 1e-9:
-            out.append(part)
-    return out
 
 
 def fit_read(g: ArrayLike, *, window: tuple[float, float], dt: float | None = None) -> PartFit:
@@ -212,7 +196,7 @@ def _white(y: Array, mean: Array, variance: Array, window: tuple[float, float]) 
     constant = _loss(variance, np.full_like(mean, pooled), freedom)
     ratio = float((variance / mean**2).mean())
     proportional = _loss(variance, ratio * mean**2, freedom)
-    groups = _groups(x, max(2, 2 * FEWEST // y.shape[1]))
+    groups = groups_of(x, max(2, 2 * FEWEST // y.shape[1]))
     total = float(np.log(y.size))
     score = {"GaussianRead": constant + total, "ProportionalRead": proportional + total}
     if len(groups) > 1:

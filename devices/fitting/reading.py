@@ -31,6 +31,7 @@ class Reading:
         columns: the header, for a file that has none or whose names are not known:
             "pulse,polarity,current,-" ("-" leaves a column out).
         across: what columns side by side are: "cells" or "cycles" of one cell.
+        sheet: name of the sheet of an .xlsx; None: the only one with numbers.
 
     Raises:
         ValueError: a field out of its range.
@@ -44,6 +45,7 @@ class Reading:
     window: tuple[float, float] | None = None
     columns: str | None = None
     across: str | None = None
+    sheet: str | None = None
 
     def __post_init__(self) -> None:
         if self.unit is not None and unit(self.unit)[0] not in READS:
@@ -70,14 +72,26 @@ class Reads:
     pulse: list[int]
     sign: list[int]
     g: list[float]
+    amplitude: list[float]
+    width: list[float]
 
     @classmethod
     def none(cls) -> Reads:
         """No reads yet."""
-        return cls([], [], [], [], [])
+        return cls([], [], [], [], [], [], [])
 
-    def add(self, cell: str, cycle: int, pulse: int, sign: int, g: float) -> None:
-        """One read more."""
+    def add(
+        self,
+        cell: str,
+        cycle: int,
+        pulse: int,
+        sign: int,
+        g: float,
+        drive: tuple[float, float] = (math.nan, math.nan),
+    ) -> None:
+        """One read more; `drive` is the amplitude [V] and width [s] of its pulses."""
+        self.amplitude.append(drive[0])
+        self.width.append(drive[1])
         self.cell.append(cell)
         self.cycle.append(cycle)
         self.pulse.append(pulse)

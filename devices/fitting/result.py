@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from scipy.stats import chi2, t
 
 from devices.device import Device
 from devices.fitting.compare import Candidate
-from devices.fitting.laws import FIELDS, Frame, built
+from devices.fitting.data import Unidentified
+from devices.fitting.laws import FIELDS, Frame, built, inner
 from devices.fitting.noise import Noise, Part, covariance
 from devices.fitting.shooting import EFFECTS, Shot
 from devices.fitting.traces import Array
@@ -18,7 +20,16 @@ from devices.read.gaussian import GaussianRead, ProportionalRead
 FEW = 8
 """Cells from which on their mean is the device's nominal cell; of fewer it is their median."""
 
-SIEMENS = {"dg_min", "g_min", "g_max", "level"}
+STEPS = {"log_up": 0, "near_up": 0, "log_down": 1, "near_down": 1}
+STEPS |= {f"log_{way}_{k}": i for i, way in enumerate(("up", "down")) for k in range(16)}
+"""Parameters that are logarithms of a step → which of a cell's factors multiplies it."""
+
+FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down"}
+"""Numbers that may be wrong by a factor: their interval is one of their logarithm."""
+
+UNITS = {name: "S" for name in ("dg_min", "g_min", "g_max", "level")}
+UNITS |= {name: "V" for name in ("v0_up", "v0_down", "v_on", "v_off")}
+UNITS |= {"k_on": "1/s", "k_off": "1/s"}
 
 RANGES = {
     "gamma_up": (0.0, np.inf),
@@ -26,6 +37,9 @@ RANGES = {
     "beta_up": (0.0, np.inf),
     "beta_down": (0.0, np.inf),
     "up_down": (-2.0, 2.0),
+    "kappa": (0.0, np.inf),
+    "v_on": (0.0, np.inf),
+    "v_off": (-np.inf, 0.0),
     "dg_min": (0.0, np.inf),
 }
 
@@ -53,7 +67,7 @@ class Fit:
     """Fields of the device with their 95 % intervals, those of its law first."""
     noise: dict[str, Parameter]
     """Every kind of noise: read, coloured read [S]; of a pulse, ramp to ramp, up against down, cell
-    to cell relative to the step."""
+    to cell relative to the step; from four cycles of a cell on the drift of the step, per cycle."""
     sentences: tuple[str, ...]
     """What the noise is, and what these data cannot tell."""
     candidates: tuple[Candidate, ...]  # the chosen law first
@@ -64,6 +78,26 @@ class Fit:
     notes: tuple[str, ...]  # what was understood of the data
     log_likelihood: float | None = None
     shot: Shot | None = field(default=None, repr=False)
+    draw: Callable[[np.random.Generator], Device] | None = field(default=None, repr=False)
+
+    def drawn(self, seed: int) -> Device:
+        """Another device that these data allow, at random: what is left open goes on into a study.
+
+        Parameters of the curve are drawn together from their Student's distribution, every noise
+        from one with its interval, where 0 stays 0 only if the data hold it there.
+
+        Raises:
+            Unidentified: measured steps or two levels, of which no distribution is known.
+        """
+        if self.draw is None:
+            raise Unidentified("no distribution of this device's parameters is known")
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            try:
+                return self.draw(rng)
+            except ValueError:  # a draw beyond what its law can have
+                continue
+        return self.device
 
     @property
     def equivalent(self) -> tuple[str, ...]:
@@ -109,8 +143,8 @@ def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
     middle = np.sort(shot.cell, axis=0)[(len(shot.cell) - 1) // 2]
     theta = shot.theta.copy()
     for i, label in enumerate(shot.family.names):
-        if label.startswith(("log_", "near_")):
-            theta[i] += middle[0 if "up" in label else 1]
+        if label in STEPS:
+            theta[i] += middle[STEPS[label]]
     low, size = middle[2], 1 + middle[3] - middle[2]
     # in the coordinates of a cell the window stays; the coordinates are the median cell's
     moved = Frame(at.low + at.span * low, at.span * size, at.x_min, at.x_max)
@@ -146,24 +180,30 @@ def between_cells(shot: Shot, cov: Array) -> Spreads | None:
     return Spreads(**parts)
 
 
+def parameter_cov(shot: Shot, cov: Array, spreads: Spreads | None) -> tuple[Array, float]:
+    """Covariance of the law's parameters, that of few cells included, and degrees of freedom."""
+    p = len(shot.theta)
+    out = cov[:p, :p].copy()
+    freedom = float(shot.traces.size - 1) if shot.traces.size >= 3 else 6.0
+    if spreads is not None and shot.cell is not None:
+        cells = len(shot.cell)
+        for i, label in enumerate(shot.family.names):
+            if label in STEPS:
+                share = float(shot.cell[:, STEPS[label]].var(ddof=1)) / cells
+                if share > out[i, i]:
+                    freedom = min(freedom, cells - 1.0)
+                out[i, i] += share
+    return out, max(freedom, 1.0)
+
+
 def law_parameters(
     name: str, shot: Shot, at: Frame, cov: Array, spreads: Spreads | None
 ) -> dict[str, Parameter]:
     """Fields of the law with intervals by the delta method and Student's t."""
     family, theta, p = shot.family, shot.theta, len(shot.theta)
     own = FIELDS[name](family, theta, at)
-    inner = cov[:p, :p].copy()
-    freedom = float(shot.traces.size - 1) if shot.traces.size >= 3 else 6.0
-    if spreads is not None and shot.cell is not None:
-        cells = len(shot.cell)
-        for i, label in enumerate(family.names):
-            if label.startswith(("log_", "near_")):
-                own_up = shot.cell[:, 0 if "up" in label else 1]
-                share = float(own_up.var(ddof=1)) / cells
-                if share > inner[i, i]:
-                    freedom = min(freedom, cells - 1.0)
-                inner[i, i] += share
-    reach = float(t.ppf(0.975, max(freedom, 1.0)))
+    between, freedom = parameter_cov(shot, cov, spreads)
+    reach = float(t.ppf(0.975, freedom))
     rows = []
     for i in range(p):
         by = 1e-5 if theta[i] + 1e-5 <= family.high[i] else -1e-5
@@ -172,13 +212,15 @@ def law_parameters(
         after = FIELDS[name](family, moved, at)
         rows.append([(after[k] - own[k]) / by for k in own])
     slope = np.nan_to_num(np.array(rows))
-    errors = np.sqrt(np.maximum(np.einsum("ik,ij,jk->k", slope, inner, slope), 0.0))
+    errors = np.sqrt(np.maximum(np.einsum("ik,ij,jk->k", slope, between, slope), 0.0))
     out = {}
     for (k, value), error in zip(own.items(), errors, strict=True):
         floor, top = RANGES.get(k, (-np.inf, np.inf))
         low, high = max(value - reach * error, floor), min(value + reach * error, top)
+        if k in FACTORS and value > 0:
+            low, high = (value * np.exp(side * reach * error / value) for side in (-1, 1))
         value, low, high = float(value), float(low), float(high)
-        out[k] = Parameter(value, low, high, "S" if k in SIEMENS else "")
+        out[k] = Parameter(value, low, high, UNITS.get(k, ""))
     return out
 
 
@@ -190,8 +232,14 @@ def made(
     window: tuple[float, float] | None,
     *,
     proportional: bool,
-) -> tuple[Device, dict[str, Parameter], dict[str, Parameter], list[str]]:
-    """The device, its parameters, every noise, and sentences on them."""
+) -> tuple[
+    Device,
+    dict[str, Parameter],
+    dict[str, Parameter],
+    list[str],
+    Callable[[np.random.Generator], Device],
+]:
+    """The device, its parameters, every noise, sentences on them, and draws from all of it."""
     cov = covariance(shot, noise, additive=name == "NeuroSim")
     spreads = between_cells(shot, cov)
     at, few = frame(shot, window), ""
@@ -200,31 +248,45 @@ def made(
         cells = 0 if shot.cell is None else len(shot.cell)
         few = f"the nominal cell is the median of {cells} cells, of two the lower"
     parameters = law_parameters(name, shot, at, cov, spreads)
-    if name not in ("SoftBounds", "PowStep"):
+    inside = inner(name, shot.family, shot.theta, at)[0]
+    if inside not in ("SoftBounds", "PowStep", "VTEAM"):
         for k, x in (("g_min", at.x_min), ("g_max", at.x_max)):
             g = at.siemens(x)
             parameters[k] = Parameter(g, g, g, "S")
     own: dict[str, float] = {}
-    fields, said = _noise_fields(name, noise, spreads, at)
+    fields, said = _noise_fields(inside, noise, spreads, at)
     for k, part in fields.items():
         if k in fixed:
-            part = Part(fixed[k], fixed[k], fixed[k])
+            fields[k] = part = Part(fixed[k], fixed[k], fixed[k])
         own[k] = part.value
         parameters[k] = scaled(part)
     if name == "AbruptReset":
         own["scatter"] = _reset_scatter(shot, noise.parts["read"].value)
-    law, ends, why = built(name, shot.family, shot.theta, at, own)
-    said += [words for words in (why, few) if words]
-    span = shot.traces.span
-    part = noise.parts["read"]
-    read: GaussianRead | ProportionalRead
-    if proportional:
-        reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
-        unit = float(np.sqrt(np.mean(np.square(reads))))
-        read = ProportionalRead(float(part.value * span / unit))
-    else:
+    part, span = noise.parts["read"], shot.traces.span
+
+    def device(theta: Array, own: dict[str, float], read: float) -> tuple[Device, float, str]:
+        """With its unit of the read noise [S] and what to say."""
+        law, ends, why = built(name, shot.family, theta, at, own)
         unit = ends[1] - ends[0]
-        read = GaussianRead(float(part.value * span / unit))
+        kind: type[GaussianRead] | type[ProportionalRead] = GaussianRead
+        if proportional:
+            reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
+            unit, kind = float(np.sqrt(np.mean(np.square(reads)))), ProportionalRead
+        return Device(*ends, update=law, read=kind(float(read * span / unit))), unit, why
+
+    between, freedom = parameter_cov(shot, cov, spreads)
+
+    def draw(rng: np.random.Generator) -> Device:
+        z = rng.standard_normal(len(between)) * np.sqrt(freedom / rng.chisquare(freedom))
+        values, vectors = np.linalg.eigh(between)
+        theta = shot.theta + vectors @ (np.sqrt(np.maximum(values, 0.0)) * z)
+        theta = np.clip(theta, shot.family.low, shot.family.high)
+        return device(
+            theta, own | {k: chance(p, rng) for k, p in fields.items()}, chance(part, rng)
+        )[0]
+
+    made_device, unit, why = device(shot.theta, own, part.value)
+    said += [words for words in (why, few) if words]
     parameters["read"] = scaled(part, span / unit)
     split = {
         "read": scaled(noise.parts["read"], span, "S"),
@@ -233,9 +295,18 @@ def made(
         "ramp to ramp": scaled(noise.parts["cycle"]),
         "up against down": scaled(noise.parts["tilt"]),
     }
+    if "drift" in noise.parts:
+        split["drift over cycles"] = scaled(noise.parts["drift"])
     if spreads is not None:
         split["cell to cell"] = scaled(spreads.size)
-    return Device(*ends, update=law, read=read), parameters, split, said
+    return made_device, parameters, split, said, draw
+
+
+def chance(part: Part, rng: np.random.Generator) -> float:
+    """A number whose central 95 % is the part's interval: two halves of normals, at least 0."""
+    z = float(rng.standard_normal())
+    side = part.high - part.value if z > 0 else part.value - part.low
+    return max(part.value + z * side / 1.96, 0.0) if np.isfinite(side) else part.value
 
 
 def _reset_scatter(shot: Shot, read: float) -> float:

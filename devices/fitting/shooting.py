@@ -45,9 +45,11 @@ def curve(
     else:
         g = start.copy()
     ends = None if walls is None else walls[traces.cell]
+    worth = family.worth(theta, traces)
+    count = traces.count if worth is None else traces.since(traces.n * worth)
     out = np.empty(len(traces.y))
     for up, leg in traces.legs:
-        n = leg.n
+        n = count[leg.rows]
         if own is not None:
             n = n * np.exp(own[leg.owner, 0 if up else 1])
         x = family.advance(law, up, g[leg.owner], n)
@@ -243,6 +245,31 @@ def roughness(shot: Shot) -> float:
     if len(third) < 4:
         return shot.rmse
     return float(1.4826 * np.median(np.abs(third - np.median(third))) / np.sqrt(20)) + 1e-9
+
+
+def misfit(shot: Shot) -> float:
+    """Error of the law itself, in units of x: what all traces leave at the same conductances.
+
+    Residuals are averaged over a tenth of the range, one direction and one trace; what is common to
+    traces beyond their scatter is the law's. Fewer than three traces cannot tell it from slow noise
+    of theirs, and all beyond three times the white part counts.
+    """
+    white, t = roughness(shot), shot.traces
+    if t.size < 3:
+        return shot.rmse if shot.rmse > 3 * white else 0.0
+    seen = t.seen
+    place = np.clip((10 * shot.mean[seen]).astype(int), -1, 10) + 1
+    group = t.trace[seen] * 24 + place * 2 + t.up[seen]
+    size = np.bincount(group, minlength=24 * t.size).reshape(t.size, 24)
+    total = np.bincount(group, shot.residual, 24 * t.size).reshape(t.size, 24)
+    mean = total / np.maximum(size, 1)
+    common, weight = 0.0, 0
+    for own, reads in zip(mean.T, size.T, strict=True):
+        own = own[reads > 0]
+        if len(own) >= 3:
+            common += reads.sum() * (own.mean() ** 2 - own.var(ddof=1) / len(own))
+            weight += int(reads.sum())
+    return float(np.sqrt(max(common, 0.0) / max(weight, 1)))
 
 
 def strays(shot: Shot) -> Mask:

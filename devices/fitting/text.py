@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devices.fitting.spreadsheet import xlsx_rows
 from devices.fitting.units import UNITS, meaning
 
 COMMENT = ("#", "%", "//")
@@ -68,23 +69,28 @@ def decoded(content: bytes) -> tuple[str, str]:
         return content.decode("cp1252", errors="replace"), "cp1252"
 
 
-def read_sheet(path: str | Path, decimal: str | None = None) -> Sheet:
-    """The table in a text file.
+def read_sheet(path: str | Path, decimal: str | None = None, sheet: str | None = None) -> Sheet:
+    """The table in a text file, or in a sheet of an .xlsx.
 
     Args:
         path: the file.
         decimal: "." or ","; None: found from the numbers.
+        sheet: name of the sheet; None: the only one with numbers.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no rows, or numbers whose decimal sign cannot be told.
     """
     content = Path(path).read_bytes()
-    if content[:4] == b"PK\x03\x04" or content[:4] == b"\xd0\xcf\x11\xe0":
-        raise ValueError(
-            f"{path} is a spreadsheet: devices.fit reads text; save it as CSV, or give it to "
-            "`python -m experiments device`, which reads .xlsx"
-        )
+    if content[:4] == b"PK\x03\x04":
+        table, name = xlsx_rows(path, sheet)
+        rows = [row for _, row in table]
+        sign = _decimal(rows, ";", decimal)
+        return tidy(rows, [n for n, _ in table], sign, [f"Excel, sheet {name}"])
+    if content[:4] == b"\xd0\xcf\x11\xe0":
+        raise ValueError(f"{path} is an .xls of old: save it as .xlsx or CSV")
+    if sheet is not None:
+        raise ValueError(f"sheet={sheet!r} (--sheet) was given, but the file is no .xlsx")
     text, encoding = decoded(content)
     numbered = [
         (i, line)

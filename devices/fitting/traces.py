@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from devices.fitting.data import PulseData, Unidentified
@@ -21,7 +22,6 @@ class Leg(NamedTuple):
 
     rows: Index
     owner: Index  # trace of each row
-    n: Array  # pulses since the ramp began
     last: Index  # position in `rows` of the last row of each ramp
 
 
@@ -41,6 +41,7 @@ class Traces:
     low: float  # [S] conductance at x = 0
     span: float  # [S]
     notes: tuple[str, ...] = ()
+    drive: Array | None = None  # (rows, 2) amplitude [V] and width [s] of the row's pulses
 
     @property
     def size(self) -> int:
@@ -72,10 +73,6 @@ class Traces:
     def legs(self) -> tuple[tuple[bool, Leg], ...]:
         """All ramps by their ordinal in the trace, up and down apart."""
         ordinal = self.ramp - self.ramp[self.first][self.trace]
-        begin = np.searchsorted(self.ramp, np.arange(self.ramp[-1] + 1))
-        total = np.cumsum(self.n)
-        before = np.where(np.isin(begin, self.first), total[begin], total[begin] - self.n[begin])
-        count = total - before[self.ramp]
         final = np.r_[np.diff(self.ramp) != 0, True]
         out = []
         for k in range(int(ordinal.max()) + 1):
@@ -83,8 +80,24 @@ class Traces:
                 rows = np.nonzero((ordinal == k) & (self.up == up))[0]
                 if len(rows):
                     last = np.nonzero(final[rows])[0]
-                    out.append((up, Leg(rows, self.trace[rows], count[rows], last)))
+                    out.append((up, Leg(rows, self.trace[rows], last)))
         return tuple(out)
+
+    @cached_property
+    def begins(self) -> Index:
+        """First row of every ramp."""
+        return np.searchsorted(self.ramp, np.arange(self.ramp[-1] + 1))
+
+    @cached_property
+    def count(self) -> Array:
+        """Pulses of every row since its ramp began."""
+        return self.since(self.n)
+
+    def since(self, n: Array) -> Array:
+        """Sum of n since the ramp of a row began; the first row of a trace has no pulses."""
+        total, begin = np.cumsum(n), self.begins
+        before = np.where(np.isin(begin, self.first), total[begin], total[begin] - n[begin])
+        return np.asarray(total - before[self.ramp])
 
     def rescaled(self) -> Traces:
         """The same with x from 0 to 1 over the reads that are left."""
@@ -115,6 +128,7 @@ class Traces:
             up=self.up[order],
             trace=number[self.trace[order]],
             cell=self.cell[traces],
+            drive=None if self.drive is None else self.drive[order],
         )
 
     def thinned(self, rows: int) -> Traces:
@@ -138,7 +152,7 @@ class Traces:
             chosen = np.sort(order[np.argsort(rank[order], kind="stable")][:most])
             out = self.of(chosen)
         every = -(-len(out.y) // rows)
-        if every > 1:
+        if every > 1 and self.drive is None:
             out = out.every(every)
         said = f"{len(out.y)} of {len(self.y)} reads, {out.size} of {self.size} traces, used"
         return replace(out, notes=(*self.notes, said))
@@ -164,15 +178,23 @@ class Traces:
         return replace(self, y=y)
 
 
-def traces_of(data: PulseData) -> Traces:
+def traces_of(data: PulseData, *, driven: bool = False) -> Traces:
     """The traces of measured pulses, with a note on every place where one starts anew.
 
+    `driven` keeps the pulses' amplitudes and widths, which must not vary otherwise.
+
     Raises:
-        ValueError: pulses that do not ascend, or have no polarity.
+        ValueError: pulses that do not ascend, or have no polarity, or that vary.
         Unidentified: no two reads with a pulse between them, or reads that are all the same.
     """
+    if not driven and data.varies:
+        raise ValueError(data.varies)
     code, order = data._order()
     cell = code.numpy()
+    drive = None
+    if driven and data.amplitude is not None:
+        width = torch.full_like(data.g, torch.nan) if data.width is None else data.width
+        drive = torch.stack([data.amplitude.abs(), width], dim=1)[order].numpy()
     cycle, pulse, way = (c[order].numpy() for c in (data.cycle, data.pulse, data.polarity))
     g = data.g[order].numpy()
     same = (cell[1:] == cell[:-1]) & (cycle[1:] == cycle[:-1])
@@ -202,16 +224,16 @@ def traces_of(data: PulseData) -> Traces:
         if not turn[i] and not new[i + 1]:
             turn[i] = turn[i + 1]
     up = np.array(turn) > 0
-    return _assembled(data, cell, g, ahead, up, trace, split, unread)
+    return _assembled(cell, g, ahead, up, trace, drive, split, unread)
 
 
 def _assembled(
-    data: PulseData,
     cell: Index,
     g: Array,
     ahead: Index,
     up: Mask,
     trace: Index,
+    drive: Array | None,
     split: int,
     unread: list[int],
 ) -> Traces:
@@ -247,9 +269,9 @@ def _assembled(
         notes.append(f"{len(unread)} gaps of {max(unread)} pulses at most are passed unread")
     if lost:
         notes.append(f"{lost} reads without a pulse to or from another left out")
-    return Traces(
-        (g[keep] - low) / (high - low), n, up[keep], index, cells, low, high - low, tuple(notes)
-    )
+    pulsed = None if drive is None else drive[keep]
+    y = (g[keep] - low) / (high - low)
+    return Traces(y, n, up[keep], index, cells, low, high - low, tuple(notes), pulsed)
 
 
 def _check(

@@ -15,6 +15,7 @@ WHAT = {
     "pulse": "noise of every pulse, which stays and adds up in training; relative to the step",
     "ramp to ramp": "difference of the step from ramp to ramp, pulses of a ramp alike; relative",
     "up against down": "difference between the ways up and down of a ramp; relative to the step",
+    "drift over cycles": "change of the step with every cycle of a cell; relative",
     "cell to cell": "spread of the step from cell to cell; relative",
 }
 
@@ -29,13 +30,15 @@ def sentences(noise: Mapping[str, Parameter], shot: Shot, tau: float) -> list[st
             unit += f", memory {tau:.0f} pulses"
         if not np.isfinite(part.high):
             found = "these data cannot show it; taken as 0"
+        elif name == "drift over cycles" and part.covers(0):
+            found = f"{part.value:.3g}, may be none, between {part.low:.3g} and {part.high:.3g}"
         elif part.low == 0:
             found = f"{part.value:.3g}{unit}, may be 0 and is at most {part.high:.3g}"
         else:
             found = f"{part.value:.3g}{unit}, between {part.low:.3g} and {part.high:.3g}"
         out.append(f"{name}: {found} ({WHAT[name]})")
-    kept = [n for n in ("coloured read", "ramp to ramp", "up against down") if n in noise]
-    kept = [n for n in kept if noise[n].low > 0]
+    kept = ["coloured read", "ramp to ramp", "up against down", "drift over cycles"]
+    kept = [n for n in kept if n in noise and noise[n].low * noise[n].high > 0]
     if kept:
         out.append(f"not in the device, which has no part for it: {', '.join(kept)}")
     return out

@@ -34,7 +34,10 @@ from experiments.store import Store
 from experiments.study import Study, provenance
 from experiments.training import Best, Recipe
 
-READING = ("unit", "read_voltage", "decimal", "amplitude", "width", "window", "columns", "across")
+READING = (
+    *("unit", "read_voltage", "decimal", "amplitude", "width"),
+    *("window", "columns", "across", "sheet"),
+)
 """Options of the command line that say what a file leaves open."""
 
 WHOLE = xb.InSitu(xb.Deterministic(stochastic=True))
@@ -72,6 +75,7 @@ class OwnDevice(Study):
         parser.add_argument(
             "--across", choices=["cells", "cycles"], help="what columns side by side are"
         )
+        parser.add_argument("--sheet", help="name of the sheet of an .xlsx")
         parser.add_argument(
             "--fix",
             action="append",
