@@ -46,7 +46,8 @@ ROOMS = {
         *("planes", "states", "curves", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
-        *("rules", "modifiers", "modes", "identity"),
+        *("rules", "equilibrium", "feedback"),
+        *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
