@@ -14,7 +14,10 @@ from devices._check import finite
 from devices.draw import Draw
 from devices.part import Pulses, Update, Window, whole_counts
 from devices.update.clip import clip_move
-from devices.update.powers import MOST, Powers, between_nodes, shared
+from devices.update.powers import Powers, between_nodes, levels, rising
+
+FEW = 3
+"""Pulses of a cell up to which each is drawn, with the shape of its distribution."""
 
 SHOWN = 64
 """Numbers of a table up to which they are all in its repr."""
@@ -37,10 +40,10 @@ class LookupStep(Update):
 
     with F⁻¹ linear between its quantiles and between the nodes of G, constant beyond them. Mean and
     noise both depend on G and keep their shape. Every cell of an array is a copy of one measured
-    cell at random: that is the device-to-device spread. A single pulse is drawn from the table
-    itself; (U, D) of more, evenly interleaved, are one draw from a table of their own, which is
-    made once for each pair of counts and keeps mean and variance (`devices.update.powers`): the
-    first call with new counts takes longer. Needs whole counts.
+    cell at random: that is the device-to-device spread. Up to `FEW` pulses are drawn
+    from the table one after another; (U, D) of more, evenly interleaved, are one draw from a normal
+    distribution of their mean and variance (`devices.update.powers`), which are made once for each
+    pair of counts. Needs whole counts.
 
     Args:
         nodes: increasing conductances [S] at which the quantiles are given, at least two.
@@ -126,11 +129,10 @@ class LookupStep(Update):
         at = torch.linspace(0, 1, quantiles, dtype=torch.float64)
         tables: list[list[tuple[tuple[float, ...], ...]]] = [[], []]
         for index, (g, after, up) in enumerate(cells):
-            for rising, table in zip((True, False), tables, strict=True):
-                chosen = up.bool() if rising else ~up.bool()
+            for way, table in zip(("up", "down"), tables, strict=True):
+                chosen = up.bool() if way == "up" else ~up.bool()
                 start, step = g.double()[chosen], (after - g).double()[chosen]
                 if not start.numel():
-                    way = "up" if rising else "down"
                     raise ValueError(f"cell {index} has no {way} pulse to learn from")
                 nearest = (start[:, None] - grid).abs().argmin(1)
                 filled = nearest.unique()
@@ -179,19 +181,23 @@ class LookupStep(Update):
         draw: Draw,
         at: Tensor | None = None,
     ) -> tuple[Tensor, Chosen]:
-        """One draw for every cell, of one pulse or of any number."""
-        up, down = whole_counts(self, pulses)
-        table = p.table.expand(g.shape)
-        most = int(torch.maximum(up, down).max()) if up.numel() else 0
-        if most <= 1 and not bool(((up > 0) & (down > 0)).any()):
-            moved = g + self._draw(g, table, (down > 0).long(), draw)
-            return torch.where(up + down > 0, clip_move(g, moved, *window), g), p
-        powers, parts = self._many(window), -(-most // MOST)
-        for part in range(parts):
-            ups, downs = shared(up, part, parts), shared(down, part, parts)
-            moved = g + powers.move(g, table, ups, downs, draw)
-            g = torch.where(ups + downs > 0, clip_move(g, moved, *window), g)
-        return g, p
+        """Few pulses one by one, many at once."""
+        up, down = (count.long() for count in whole_counts(self, pulses))
+        table, total = p.table.expand(g.shape), up + down
+        few, most = total <= FEW, int(total.max()) if total.numel() else 0
+        if most > FEW:
+            powers = self._many(window)
+            for level, u, d in levels(up.masked_fill(few, 0), down.masked_fill(few, 0)):
+                moved = g + powers.move(g, table, u, d, draw, level)
+                g = torch.where(u + d > 0, clip_move(g, moved, *window), g)
+        found = (few & (total > 0)).flatten().nonzero()[:, 0]
+        if not len(found):
+            return g, p
+        some, table, up, down = (t.flatten()[found] for t in (g, table, up, down))
+        for k in range(FEW):
+            moved = some + self._draw(some, table, (~rising(up, down, k)).long(), draw)
+            some = torch.where(k < up + down, clip_move(some, moved, *window), some)
+        return g.flatten().index_copy(0, found, some).view_as(g), p
 
     def _draw(self, g: Tensor, table: Tensor, way: Tensor, draw: Draw) -> Tensor:
         """ΔG of one pulse, in the dtype of g [S]."""
