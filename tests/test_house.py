@@ -43,7 +43,7 @@ ROOMS = {
         *("ranges", "converters", "port"),
         "wires",
         *("pulses", "spares", "chip"),
-        *("planes", "states", "curves", "placing", "programming", "cells"),
+        *("planes", "states", "curves", "held", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
         *("rules", "modifiers", "modes", "identity"),
