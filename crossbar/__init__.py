@@ -35,6 +35,8 @@ from crossbar.drift import GlobalCompensation as GlobalCompensation
 from crossbar.drift import NormRecalibration as NormRecalibration
 from crossbar.drift import TileCompensation as TileCompensation
 from crossbar.drift import over_time as over_time
+from crossbar.extended import bias_rows as bias_rows
+from crossbar.extended import output_scales as output_scales
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Arbitrated as Arbitrated

@@ -50,7 +50,7 @@ ROOMS = {
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
-        *("nn", "optim"),
+        *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
         "clipping",
