@@ -35,8 +35,10 @@ from crossbar.drift import GlobalCompensation as GlobalCompensation
 from crossbar.drift import NormRecalibration as NormRecalibration
 from crossbar.drift import TileCompensation as TileCompensation
 from crossbar.drift import over_time as over_time
+from crossbar.equilibrium import ResistiveNetwork as ResistiveNetwork
 from crossbar.extended import bias_rows as bias_rows
 from crossbar.extended import output_scales as output_scales
+from crossbar.feedback import DirectFeedback as DirectFeedback
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.mappings import Arbitrated as Arbitrated
@@ -94,6 +96,8 @@ from crossbar.nn import AnalogTransformerDecoderLayer as AnalogTransformerDecode
 from crossbar.nn import AnalogTransformerEncoder as AnalogTransformerEncoder
 from crossbar.nn import AnalogTransformerEncoderLayer as AnalogTransformerEncoderLayer
 from crossbar.optim import InSituSGD as InSituSGD
+from crossbar.peers import Counterpart as Counterpart
+from crossbar.peers import from_aihwkit as from_aihwkit
 from crossbar.port import Periphery as Periphery
 from crossbar.probes import calibrate as calibrate
 from crossbar.probes import observe as observe

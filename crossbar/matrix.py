@@ -205,7 +205,8 @@ class Matrix(Readable):
 
     def one_hot(self, lines: Tensor) -> Tensor:
         """Rows as the forward periphery reads them in training, (q, ..., cols)."""
-        return self._picked(lines, EVERYWHERE, quiet=False, shared=True)
+        found = self._picked(lines, EVERYWHERE, quiet=False, shared=True)
+        return found.reshape(len(lines), *self.lines[:-2], self.lines[-1])
 
     def _driven(
         self,

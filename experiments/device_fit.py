@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from devices import Device, Fit, PulseData, Pulses
+from devices import Device, Fit, PulseData, Pulses, State
 from devices.fitting.look import without_spikes
 from devices.fitting.traces import Traces, traces_of
 
@@ -82,7 +82,7 @@ def both(found: Fit, data: PulseData, *, seed: int = 0) -> Both:
 
 def shown(data: PulseData) -> Traces:
     """Whole traces of the data, some of them where there are many reads."""
-    traces, _ = without_spikes(traces_of(data))
+    traces, _ = without_spikes(traces_of(data, driven=bool(data.varies)))
     return traces.thinned(ROWS)
 
 
@@ -99,10 +99,11 @@ def simulated(device: Device, traces: Traces, *, seed: int = 0) -> tuple[Array, 
     for k in range(int(length.max())):
         here = length > k
         rows = begin[here] + k
-        n = np.zeros(traces.size)
-        up = np.zeros(traces.size, dtype=bool)
-        n[here], up[here] = traces.n[rows], traces.up[rows]
-        if n.any():
+        n, up = np.zeros(traces.size), _rising(traces, here, rows)
+        n[here] = traces.n[rows]
+        if n.any() and traces.drive is not None:
+            state = _driven(device, state, traces, here, rows, generator)
+        elif n.any():
             given = [torch.tensor(np.where(way, n, 0.0))[:, None] for way in (up, ~up)]
             pulses = Pulses(*(t.expand(-1, COPIES).contiguous() for t in given))
             state = device.pulse(state, pulses, generator=generator)
@@ -113,6 +114,35 @@ def simulated(device: Device, traces: Traces, *, seed: int = 0) -> tuple[Array, 
         mean[rows] = state.g.mean(1).numpy()[here]
         reads[rows] = seen.numpy()[here]
     return mean, reads
+
+
+def _driven(
+    device: Device,
+    state: State,
+    traces: Traces,
+    here: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    generator: torch.Generator,
+) -> State:
+    """The copies after pulses of one row's amplitude and width in every trace."""
+    assert traces.drive is not None and device.update is not None
+    width = getattr(device.update, "width", 1e-6)
+    n, v, t = (np.zeros(traces.size) for _ in range(3))
+    n[here], (v[here], t[here]) = traces.n[rows], traces.drive[rows].T
+    v = np.where(n > 0, np.where(_rising(traces, here, rows), v, -v), 0.0)
+    t = np.where(np.isfinite(t) & (t > 0), t, width)
+    for k in range(int(n.max())):
+        for one in np.unique(t[n > k]):
+            volts = torch.tensor(np.where((n > k) & (t == one), v, 0.0))[:, None]
+            state = device.drive(state, volts.expand(-1, COPIES), float(one), generator=generator)
+    return state
+
+
+def _rising(traces: Traces, here: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Direction of one row in every trace; down in traces that have ended."""
+    out = np.zeros(traces.size, dtype=bool)
+    out[here] = traces.up[rows]
+    return out
 
 
 def scatter(traces: Traces, y: Array) -> tuple[float, float]:

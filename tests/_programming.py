@@ -24,11 +24,11 @@ from devices import Device, SoftBoundsReference
 
 
 def chip(states: int, fast: bool, sigma_r: float = 0.0) -> xb.Chip:
-    """Steps 2/states up and down with spreads .3 and ±.1, cycle noise .3 of the cell's own."""
+    """Steps 2/states with spreads .3 and ±.1, cycle noise .3 of the cell's own."""
     law = SoftBoundsReference(
         dg_min=1e-4 / states,
         sigma_d2d=0.3,
-        sigma_up_down=0.2,
+        sigma_up_down=0.1,
         sigma_c2c=0.3,
         sigma_bounds=0.3 if fast else 0.0,
         sigma_reference=sigma_r if fast else 0.0,

@@ -46,14 +46,15 @@ ROOMS = {
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
-        *("rules", "modifiers", "modes", "identity"),
+        *("rules", "equilibrium", "feedback"),
+        *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
         *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        "clipping",
+        *("clipping", "peers"),
     ),
 }
 

@@ -8,25 +8,36 @@ prove the fit wrong.
 
 from __future__ import annotations
 
-import math
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
+from scipy.stats import t
 
 import crossbar as xb
 import devices
-from devices import Fit, PulseData, Update
-from devices.fitting import LAWS
+from devices import Device, Fit, PulseData, Update
+from devices.fitting import LAWS, PartFit
 from experiments import paths
 from experiments.budget import budget_arguments, chosen_budget
-from experiments.device_fit import Both, both
+from experiments.device_fit import both
+from experiments.device_report import (
+    checks,
+    device_section,
+    intervals,
+    laws,
+    parameters,
+    part_sections,
+    pictures,
+    split,
+    states,
+)
 from experiments.families import PULSES, chip, families
-from experiments.plots import COLOURS, Line, Panel, panels
-from experiments.report import Check, Fact, Picture, Report, Section, Table
+from experiments.part_files import part_arguments, part_paths, with_parts
+from experiments.report import Fact, Report, Section, Table
 from experiments.run import Run
 from experiments.runs import Train
 from experiments.stats import estimate, paired, percent, signed
@@ -39,6 +50,9 @@ READING = (
     *("window", "columns", "across", "sheet"),
 )
 """Options of the command line that say what a file leaves open."""
+
+FITTED, DRAWN = "fitted device", "devices drawn from the fit"
+FEWEST = 3  # devices drawn for an interval
 
 WHOLE = xb.InSitu(xb.Deterministic(stochastic=True))
 """How a law that takes whole counts alone is trained on."""
@@ -91,6 +105,7 @@ class OwnDevice(Study):
             action="store_true",
             help="the noise of a read is proportional to the conductance",
         )
+        part_arguments(parser)
         budget_arguments(parser)
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
@@ -99,17 +114,26 @@ class OwnDevice(Study):
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
         found, data = _fit(options)
+        device, parts = _whole(found.device, options)
         trained = _trained(options)
         scores = {
             name: [store[run].metrics["accuracy"] for run in runs] for name, runs in trained.items()
         }
-        digital, own = scores["digital"], scores["fitted device"]
+        digital, own, drawn = (scores[n] for n in ("digital", FITTED, DRAWN))
         accuracy = Table(
             ["Trained", "accuracy [%]", "gap to digital [points]"],
             [
                 [name, percent(estimate(v)), signed(paired(digital, v))]
                 for name, v in scores.items()
-            ],
+                if name != DRAWN
+            ]
+            + [[DRAWN, percent(estimate(drawn)), "—"]],
+        )
+        low, high = predicted(drawn)
+        span = (
+            f"What the fit leaves open is worth **{low:.1f} … {high:.1f} %**: the 95 % interval of "
+            f"the accuracy of one more device, from {len(drawn)} drawn from the fit's uncertainty "
+            "and trained, each with its own start."
         )
         law = type(found.device.update).__name__
         seen = both(found, data)
@@ -122,24 +146,27 @@ class OwnDevice(Study):
                 f"of the range of the reads (root mean square). {found.left_out} reads were left "
                 f"out. Trained in place on such cells the MLP reads "
                 f"**{estimate(own).mean:.1f} %** of the test images right, "
-                f"{signed(paired(digital, own))} points from the digital network."
+                f"{signed(paired(digital, own))} points from the digital network.",
+                span,
             ],
             facts=[
                 Fact(f"{seen.rmse():.2g} %", "error of the curve", "of the range, whole cycle"),
-                Fact(f"{_states(found):.0f}", "states", "window over the nominal step"),
+                Fact(f"{states(found):.0f}", "states", "window over the nominal step"),
                 Fact(f"{estimate(own).mean:.1f} %", "in place", "on the fitted device"),
+                Fact(f"{low:.1f} … {high:.1f} %", "95 % of devices", "that these data allow"),
                 Fact(f"{estimate(digital).mean:.1f} %", "digital"),
             ],
-            table=_parameters(found) if found.parameters else accuracy,
-            checks=_checks(seen),
+            table=parameters(found) if found.parameters else accuracy,
+            checks=checks(seen),
             sections=[
                 Section("What was read", list(found.notes)),
-                Section("Measured against simulated", items=_pictures(seen)),
-                Section("Noise taken apart", list(found.sentences), _split(found)),
-                *([_intervals(found)] if found.parameters else []),
-                *([_families(found)] if found.candidates else []),
-                Section("Training on it", items=[accuracy]),
-                _device(found),
+                Section("Measured against simulated", items=pictures(seen)),
+                Section("Noise taken apart", list(found.sentences), split(found)),
+                *([intervals(found)] if found.parameters else []),
+                *([laws(found)] if found.candidates else []),
+                *part_sections(parts),
+                Section("Training on it", [span.replace("**", "")], [accuracy]),
+                device_section(found, device),
             ],
             provenance=provenance(rows, options.command),
         )
@@ -201,172 +228,39 @@ def _law(name: str) -> type[Update]:
     return law
 
 
+def _whole(device: Device, options: Namespace) -> tuple[Device, dict[str, PartFit]]:
+    """A fitted device with the parts of the other files."""
+    return with_parts(device, part_paths(options), options.unit)
+
+
+def predicted(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of one more of these accuracies [%], by Student's t."""
+    one = estimate(values)
+    half = float(t.ppf(0.975, one.n - 1)) * one.sd * (1 + 1 / one.n) ** 0.5
+    return max(one.mean - half, 0.0), min(one.mean + half, 100.0)
+
+
 def _trained(options: Namespace) -> dict[str, list[Train]]:
-    """Digital, on ideal cells, and on the fitted device."""
+    """Digital, on ideal cells, on the fitted device, and on devices drawn from the fit."""
     found, _ = _fit(options)
     budget, data, seeds = chosen_budget(options)
     task = budget.tasks["MLP"]
     recipe = Recipe(epochs=task.epochs, lr=Best(budget.rates))
     digital = [Train(data, task.network, recipe, seed=seed) for seed in range(seeds)]
     out = {"digital": digital}
-    for name, on in {
-        "ideal cells": families()["ideal"].chip,
-        "fitted device": chip(found.device),
-    }.items():
-        own = paths.replace(on, "mapping.w_max", task.w_max)
+
+    def on(one: xb.Chip, run: Train) -> Train:
+        own = paths.replace(one, "mapping.w_max", task.w_max)
         update = own.device.update
-        mode = WHOLE if update is not None and update.whole else PULSES
-        out[name] = [replace(run, chip=own, mode=mode) for run in digital]
-    return out
+        return replace(run, chip=own, mode=WHOLE if update and update.whole else PULSES)
 
-
-def _states(found: Fit) -> float:
-    assert found.device.update is not None
-    return found.device.window.span / found.device.update.step(found.device.window)
-
-
-def _device(found: Fit) -> Section:
-    if not found.parameters:
-        return Section("The device", ["`devices.lookup_device(path)` makes it from the same file."])
-    text = "This text evaluates to the device (import devices)."
-    return Section("The device", [f"`{found.device!r}`", text])
-
-
-def _parameters(found: Fit) -> Table:
-    rows = []
-    for name, p in found.parameters.items():
-        rows.append([name, f"{p.value:.4g}", f"{p.low:.4g}", f"{p.high:.4g}", p.unit or "—"])
-    return Table(["Parameter", "estimate", "from", "to", "unit"], rows)
-
-
-def _intervals(found: Fit) -> Section:
-    return Section(
-        "Parameters",
-        [
-            "95 % confidence intervals. `read` is in parts of the window g_max − g_min, "
-            "`sigma_c2c` is noise of a pulse in parts of its step, `sigma_d2d` the spread of the "
-            "step from cell to cell in parts of the mean; g_min and g_max without an interval "
-            "are the range that the reads explored."
-        ],
-        [_parameters(found)],
-    )
-
-
-def _families(found: Fit) -> Section:
-    rows = []
-    for c in found.candidates:
-        error = f"{100 * c.error:.3g}" if math.isfinite(c.error) else "—"
-        verdict = "; ".join(filter(None, ["as good as the best" if c.equivalent else "", c.reason]))
-        rows.append([c.name, str(c.parameters), error, verdict])
-    rows[0][3] = "; ".join(filter(None, ["chosen", found.candidates[0].reason]))
-    how = (
-        "Each curve predicts ramps that its fit did not see, from their start on."
-        if found.candidates[0].held_out
-        else "Fewer than three traces: no ramp can be held out, so the number of parameters is "
-        "weighed against the error over all reads (BIC with the reads that correlation leaves)."
-    )
-    return Section(
-        "Which law",
-        [f"{how} Of the curves as good as the best, the one with the fewest numbers is taken."],
-        [Table(["Law", "numbers", "error of ramps [% of the range]", ""], rows)],
-    )
-
-
-def _split(found: Fit) -> list[Table]:
-    if not found.noise:
-        return []
-    rows = [
-        [name, f"{p.value:.3g}", f"{p.low:.3g}", f"{p.high:.3g}", p.unit or "of the step"]
-        for name, p in found.noise.items()
-    ]
-    return [Table(["Noise", "estimate", "from", "to", "unit"], rows)]
-
-
-def _pictures(seen: Both) -> list[Picture]:
-    blue, red, green, *_ = COLOURS
-    first = seen.trace == seen.trace[0]
-    last = seen.trace == seen.trace.max()
-    curves = []
-    for own, name in ((first, "first trace"), (last, "last trace")):
-        x = seen.pulse[own].tolist()
-        lines = [
-            Line("measured", x, seen.measured[own].tolist(), colour=blue, marker=False),
-            Line(
-                "simulated",
-                x,
-                seen.mean[own].tolist(),
-                seen.low[own].tolist(),
-                seen.high[own].tolist(),
-                red,
-                True,
-                False,
-            ),
-        ]
-        curves.append(Panel(name, "pulses", "conductance [µS]", lines))
-    if first.sum() == last.sum() == len(seen.trace):
-        curves.pop()
-    rest = []
-    for title, x, label in (
-        ("Residuals against conductance", seen.mean, "conductance [µS]"),
-        ("Residuals against pulse number", seen.pulse, "pulses of the trace"),
-    ):
-        lines = []
-        for way, word, colour in ((True, "up", green), (False, "down", COLOURS[3])):
-            own = seen.up == way
-            if own.any():
-                at, mean, low, high = _binned(x[own], seen.residual[own])
-                lines.append(Line(word, at, mean, low, high, colour))
-        rest.append(Panel(title, label, "measured − simulated [% of the range]", lines))
-    return [
-        Picture(
-            "fit",
-            panels(curves),
-            f"Whole traces, both directions. The device is given the same pulses from the same "
-            f"first read: mean and central 90 % of what 100 cells read. Over all {len(seen.trace)} "
-            f"reads shown the error is {seen.rmse():.2g} % of the range.",
-        ),
-        Picture(
-            "residuals",
-            panels(rest),
-            "What the mean of the device leaves of the reads: mean and central 80 % in bins. A "
-            "curve that follows the data scatters around 0.",
-        ),
-    ]
-
-
-def _binned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], ...]:
-    order = np.argsort(x, kind="stable")
-    rows = []
-    for part in np.array_split(order, min(16, max(1, len(order) // 6))):
-        own = y[part]
-        rows.append((float(x[part].mean()), float(own.mean()), *np.quantile(own, [0.1, 0.9])))
-    return tuple([float(v) for v in column] for column in zip(*rows, strict=True))
-
-
-def _checks(seen: Both) -> list[Check]:
-    out = []
-    for way, word in ((True, "potentiation"), (False, "depression")):
-        own = seen.up == way
-        if own.any():
-            share = seen.inside(own)
-            out.append(
-                Check(
-                    f"{word}: reads lie in the central 90 % of what the device reads",
-                    "at least eight of ten",
-                    f"{share:.0%}, error {seen.rmse(own):.2g} % of the range",
-                    share >= 0.8,
-                )
-            )
-    for k, word in ((0, "up"), (1, "down")):
-        measured, drawn = seen.scatter["measured"][k], seen.scatter["simulated"][k]
-        if math.isfinite(measured) and math.isfinite(drawn):
-            ratio = drawn / measured if measured else math.inf
-            out.append(
-                Check(
-                    f"scatter of a read about the mean of its neighbours, {word}",
-                    "within a factor 1.5 of the measured one",
-                    f"{measured:.3g} µS measured, {drawn:.3g} µS simulated",
-                    1 / 1.5 <= ratio <= 1.5,
-                )
-            )
+    ideal, fitted = families()["ideal"].chip, chip(_whole(found.device, options)[0])
+    out["ideal cells"] = [on(ideal, run) for run in digital]
+    out[FITTED] = [on(fitted, run) for run in digital]
+    draws = range(max(FEWEST, seeds + 2)) if found.draw else range(max(FEWEST, seeds))
+    out[DRAWN] = []
+    for seed in draws:
+        device = found.drawn(seed) if found.draw else found.device
+        one = chip(_whole(device, options)[0])
+        out[DRAWN].append(on(one, replace(digital[0], seed=seed)))
     return out
