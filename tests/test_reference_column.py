@@ -102,9 +102,9 @@ def test_rehearsed_reads_draw_a_reference_as_written_ones_have():
     x, cell = torch.ones(1, 40, dtype=F64), Device(G_MIN, G_MIN + SPAN, write=GaussianWrite(0.02))
     layer = xb.convert(net, chip(cell), seed=0)
     with torch.no_grad():
-        rehearsed = torch.cat([layer(x) for _ in range(1000)])
+        rehearsed = torch.cat([layer(x) for _ in range(400)])
         written = torch.cat(
-            [xb.convert(net, chip(cell), mode=xb.Programmed(), seed=k)(x) for k in range(300)]
+            [xb.convert(net, chip(cell), mode=xb.Programmed(), seed=k)(x) for k in range(120)]
         )
     want = 2 * 0.02 * 40**0.5  # of the cells, and as much of the reference
     for found in (rehearsed, written):
