@@ -47,9 +47,10 @@ class OffsetColumn(SingleCell):
         W/w_max = 2 (place − 1/2),   i_j = Σ v g_j − Σ v g_ref
 
     The reference column is made of cells as all others are, one a row and tile, that are written to
-    the middle and never pulsed: a drift common to all cells cancels. Its read noise has its exact
-    size in each output, but is drawn for each, where the columns of a tile would share it. With
-    wires it is an array of its own, one column wide; with a current–voltage law it stays nominal.
+    the middle and never pulsed nor half-selected: a drift common to all cells cancels. Its read
+    noise has its exact size in each output, but is drawn for each, where the columns of a tile
+    would share it. With wires it is an array of its own, one column wide; with a current–voltage
+    law it stays nominal.
     """
 
     def layout(self, device: Device) -> Layout:
