@@ -36,6 +36,8 @@ from crossbar.drift import NormRecalibration as NormRecalibration
 from crossbar.drift import TileCompensation as TileCompensation
 from crossbar.drift import over_time as over_time
 from crossbar.equilibrium import ResistiveNetwork as ResistiveNetwork
+from crossbar.extended import bias_rows as bias_rows
+from crossbar.extended import output_scales as output_scales
 from crossbar.feedback import DirectFeedback as DirectFeedback
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout

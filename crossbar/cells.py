@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crossbar import states
 from crossbar.chip import Chip
+from crossbar.held import Held
 from crossbar.placing import fabricated
-from crossbar.planes import Order, Planes, planes_of, reach_of
+from crossbar.planes import Order, Planes, over_line, planes_of, reach_of
 from crossbar.programming import programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
@@ -29,15 +30,13 @@ PACE = 100
 """Updates after which the full scales of converters follow the cells; before, at powers of two."""
 
 
-class Cells(nn.Module):
+class Cells(Held):
     """Cells in the shape (K, ..., rows, cols), and what reads see of them.
 
     Every writing verb refreshes `matrix`, `variance` and `back` in place. Conductances stay float32
     or float64 under `.half()` and autocast, ages float64 always.
     """
 
-    g: Tensor  # (K, ..., rows, cols) [S]
-    age: Tensor
     w_max: Tensor  # () or (..., 1, cols)
     updates: Tensor
     rounds: Tensor | None  # of pulses that were dealt out, see `Mapping.dealt`
@@ -57,6 +56,7 @@ class Cells(nn.Module):
         dtype: torch.dtype,
         device: torch.device,
         wanted: Tensor | None = None,  # the weight that is about to be written
+        name: str = str(FABRICATION),
     ) -> None:
         super().__init__()
         self.chip, self.form, self.streams = chip, form, streams
@@ -64,9 +64,8 @@ class Cells(nn.Module):
         self.order: Order | None = None
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
-        self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
         # the first number of this seed, whatever has been drawn before
-        first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
+        first = seeded(f"{streams.seed}/{name}", torch.device("cpu"))
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
             state = states.empty(chip.device.fabricate((1,), generator=first, dtype=dtype), cells)
@@ -77,66 +76,19 @@ class Cells(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
         dealt = torch.zeros_like(self.updates) if chip.mapping.arbitrated else None
         self.register_buffer("rounds", dealt)
-        self.register_buffer("g", state.g)
-        self.register_buffer("age", state.age)
-        for part in STATEFUL:
-            self._leaves[part] = self._named(part, getattr(state, part))
-        for name in Planes._fields[:3]:
-            self.register_buffer(name, None, persistent=False)
+        self.hold(state)
+        for part in Planes._fields[:3]:
+            self.register_buffer(part, None, persistent=False)
+        self.line: Cells | None = None  # reference columns, (1, ..., rows, tiles across)
+        if chip.line is not None:
+            size = (*shape[:-1], len(chip.tiles(shape, True)))
+            own: Any = {"dtype": dtype, "device": device, "name": f"{name}/line"}
+            self.line = Cells(chip.line, form, size, w_max.new_ones(()), streams, **own)
         self.refresh()
         converters = (chip.forward.adc, chip.backwards.adc)
         self._paces = any(adc is not None and adc.range.reached for adc in converters)
         self.register_buffer("reach", None)
         self.sized()
-
-    def _named(self, name: str, leaf: Any) -> Any:
-        """Register every tensor of a leaf, nested ones too; the leaf with their names instead."""
-        if isinstance(leaf, Tensor):
-            self.register_buffer(name, leaf)
-            return name
-        if leaf is None:
-            return None
-        fields = leaf._asdict().items()
-        return type(leaf)(*(self._named(f"{name}_{field}", value) for field, value in fields))
-
-    @property
-    def state(self) -> State:
-        """The state as one tuple of tensors; assigning it writes the buffers in place."""
-
-        def held(names: Any) -> Any:
-            if isinstance(names, str):
-                return getattr(self, names)
-            return names if names is None else type(names)(*(held(name) for name in names))
-
-        return State(self.g, self.age, **{part: held(x) for part, x in self._leaves.items()})
-
-    @state.setter
-    def state(self, state: State) -> None:
-        def hold(names: Any, leaf: Any) -> None:
-            if isinstance(names, str):
-                self._put(names, leaf)
-            elif names is not None:
-                for name, value in zip(names, leaf, strict=True):
-                    hold(name, value)
-
-        with writing():
-            self._put("g", state.g)
-            self._put("age", state.age)
-            for part, names in self._leaves.items():
-                hold(names, getattr(state, part))
-        self.refresh()
-
-    def _put(self, name: str, value: Tensor | None) -> None:
-        """Into the buffer that is there: compiled graphs and stacked chips keep seeing it."""
-        held: Tensor | None = getattr(self, name)
-        if value is None or value is held:
-            setattr(self, name, value)
-            return
-        fits = held is not None and held.shape == value.shape and held.dtype == value.dtype
-        if held is None or not fits or held.is_inference() or held.device != value.device:
-            setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
-        else:
-            states.copied(held, value)
 
     # ---- what reads see ----------------------------------------------------------------------
 
@@ -147,7 +99,7 @@ class Cells(nn.Module):
             planes = Planes(self.g.new_empty(columns, *self.g.shape[1:]))
         else:
             with writing():
-                planes = planes_of(self.chip, self.state, self.order)
+                planes = self.solved()
         self.tiles = planes.tiles
         with writing():
             for name, value in zip(Planes._fields[:3], planes[:3], strict=True):
@@ -191,7 +143,12 @@ class Cells(nn.Module):
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
-        return planes_of(self.chip, self.state, self.order)
+        planes, order = planes_of(self.chip, self.state, self.order), self.order
+        if self.line is None or planes.tiles is not None:
+            return planes
+        tiles = torch.arange(self.line.g.shape[-1], device=self.g.device)
+        self.line.order = None if order is None else (order[0], tiles)
+        return over_line(self.chip, planes, self.line.solved())
 
     @property
     def weight(self) -> Tensor:
@@ -200,8 +157,15 @@ class Cells(nn.Module):
         if self.separate and device.read is None and self.g._version == self._seen:
             planes = self._turned(self.matrix)  # nothing else is seen of them
         else:
-            planes = layout.planes(self.g, device.window.span)
+            planes = self._held(layout.planes(self.g, device.window.span))
         return layout.logical(planes, self.chip.floor).mul_(self.w_max)
+
+    def _held(self, planes: Tensor) -> Tensor:
+        """Planes of conductances, less how far those of a reference column are off."""
+        if self.line is None:
+            return planes
+        line = Planes(self.line.g / self.chip.device.window.span)
+        return over_line(self.chip, Planes(planes), line).matrix
 
     # ---- verbs ---------------------------------------------------------------------------------
 
@@ -220,6 +184,8 @@ class Cells(nn.Module):
                 raise ValueError("weight must be finite to be programmed, got NaN or infinity")
             w = weight.to(self.g.dtype) / self.w_max
             generator = self.streams.generator(WRITE, self.g.device)
+            if self.line is not None and mask is None:
+                self.line.program(torch.zeros_like(self.line.g[0]), writer)
             self.state, targets = programmed(self.chip, self.state, w, writer, mask, generator)
             self.sized()
         return targets
@@ -286,6 +252,8 @@ class Cells(nn.Module):
         chip, g = self.chip, self.g
         if chip.wires is not None or chip.device.iv is not None or not g.is_contiguous():
             return False
+        if self.line is not None:
+            return False
         if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g):
             return False
         return self.matrix.is_contiguous() and self._seen is not None
@@ -319,6 +287,8 @@ class Cells(nn.Module):
     def advance(self, dt: float, temperature: float) -> None:
         """Let dt seconds pass at `temperature` [K]."""
         with writing():
+            if self.line is not None:
+                self.line.advance(dt, temperature)
             generator = self.streams.generator(WRITE, self.g.device)
             self.state = self.chip.device.advance(
                 self.state, dt, temperature=temperature, generator=generator
@@ -355,6 +325,8 @@ class Cells(nn.Module):
         if same:
             age = state.age.expand(new.age.shape) if new.age.dim() else state.age.amax()
             new = mine.stick(new._replace(g=state.g, age=age))
+            if self.line is not None and not (old.line and self.line.adopt(old.line)):
+                self.line.program(torch.zeros_like(self.line.g[0]))
         self.state = mapped(new, Tensor.clone)
         self.sized()
         return same

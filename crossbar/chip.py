@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from crossbar.converters import DAC
 from crossbar.layout import Layout
 from crossbar.mappings import Differential, Mapping
+from crossbar.mappings.single import Line
 from crossbar.port import Periphery
 from crossbar.quantise import balanced
 from crossbar.spares import Spares
@@ -94,6 +95,11 @@ class Chip:
                     "wires with interleaved=True lay the two devices of a pair side by side: "
                     f"mapping must be Differential, got {self.mapping!r}"
                 )
+        if len({c.shared for c in self.layout.columns} - {None}) > 1:
+            raise ValueError(
+                "a tile has one reference column: `shared` must be one place, got "
+                f"{[c.shared for c in self.layout.columns]}"
+            )
         if self.wires is not None and self.wires.source is not None:
             self._check_gates(self.wires.source)
         if self.device.iv is not None and not isinstance(self.solver, Newton | None):
@@ -122,6 +128,18 @@ class Chip:
     def layout(self) -> Layout:
         """What the converters see of the cells."""
         return self.mapping.layout(self.device)
+
+    @property
+    def line(self) -> Chip | None:
+        """Reference columns of the tiles, arrays of one column each; None: there are none."""
+        places = [c.shared for c in self.layout.columns if c.shared is not None]
+        if not places:
+            return None
+        tile = None if self.tile is None else (self.tile[0], 1)
+        linear = self.wires is not None and self.device.iv is None and self.gate_bits is None
+        wires, solver = (self.wires, self.solver) if linear else (None, None)
+        device = self.device if self.device.iv is None else replace(self.device, iv=None)
+        return Chip(device, Line(places[0]), tile=tile, wires=wires, solver=solver)
 
     @property
     def floor(self) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from crossbar.chip import Chip
 from crossbar.handles import handle_of, held_by
-from crossbar.planes import Order, Planes, planes_of
+from crossbar.planes import Order, Planes, over_line, planes_of
 from crossbar.states import with_device
 from crossbar.streams import EVALUATION, WRITE, Streams, advanced
 from devices.part import Read
@@ -94,7 +94,14 @@ class Rehearsal:
                 place = self.chip.mapping.again(clipped, found, k, device)
                 one = device.rehearse(place * window.span + window.g_min, generator=generator)
                 cells = with_device(cells, k, one)
-        return device.seen(cells), planes_of(self.chip, cells, order)
+        planes = planes_of(self.chip, cells, order)
+        if self.chip.line is not None and planes.tiles is None:
+            tiles = len(self.chip.tiles(tuple(matrix.shape), True))
+            at = self.chip.line.mapping.targets(g.detach()[0, ..., :tiles], device)
+            line = device.rehearse(at, generator=generator)
+            rows = None if order is None else (order[0], torch.arange(tiles, device=g.device))
+            planes = over_line(self.chip, planes, planes_of(self.chip.line, line, rows))
+        return device.seen(cells), planes
 
 
 @torch.library.custom_op("crossbar::drawn", mutates_args=("state",))

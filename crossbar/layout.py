@@ -20,8 +20,8 @@ class Column:
         signs: what each of the K devices of a weight counts, −1, 0 or 1; other numbers where lines
             are weighed before the converter, by longer pulses or mirrors.
         weight: what a unit of window counts in W/w_max.
-        shared: place in the window of a reference column that all columns of a tile subtract
-            before they are converted; None: none.
+        shared: place in the window that the cells of a reference column are written to, which all
+            columns of a tile subtract before they are converted; None: none.
     """
 
     signs: tuple[float, ...]
@@ -39,7 +39,10 @@ class Column:
         return sum(self.signs)
 
     def reference(self, floor: float) -> float:
-        """What the reference column shows, in units of the window; 0: there is none."""
+        """What the reference column is to show, in units of the window; 0: there is none.
+
+        How far its cells are from that is part of the matrices that reads see.
+        """
         return 0.0 if self.shared is None else self.shared + self.balance * floor
 
 
@@ -78,10 +81,14 @@ class Layout:
         return torch.stack([_combined(cells, c.signs) for c in self.columns]).mul_(1 / span)
 
     def power(self, variance: Tensor) -> Tensor:
-        """Variances (K, ..., rows, cols) or () of the cells as those of the columns."""
+        """Variances (K, ..., rows, cols) or () of the cells as those of the columns.
+
+        Of cells that are all alike, with that of a reference column.
+        """
         signs = [[s * s for s in column.signs] for column in self.columns]
         if variance.dim() == 0:
-            counts = [float(sum(row)) for row in signs]
+            lines = [column.shared is not None for column in self.columns]
+            counts = [float(sum(row)) + line for row, line in zip(signs, lines, strict=True)]
             if len(set(counts)) == 1:
                 return variance * counts[0]
             shape = (-1, *(1,) * 3)

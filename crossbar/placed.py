@@ -74,6 +74,8 @@ class Placed(nn.Module):
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
         for matrix in made:
             matrix.near(device)
+        if (old := self.__dict__.get("matrix")) not in (None, made[-1]):
+            made[-1].forward_port.inherit(old.forward_port, ("dac_octaves", "adc_octaves"))
         self.gains, self.state = tuple(slot.gain for slot in slots), None
         self.matrices = nn.ModuleList(made).train(self.training)
         self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
@@ -254,12 +256,9 @@ class Placed(nn.Module):
         """Move the same weight to another chip of the same kind."""
         self.seed = Streams(seed).seed
         scale = self.matrix.written.w_max if self.mode.written else None
-        calibrated = self.matrix.state_dict()
+        old = self.matrix
         self._build(self.mode, (), parameter.device)
-        for name in ("forward_port", "backward_port"):
-            for scales in ("dac_scale", "adc_scale", "dac_octaves", "adc_octaves"):
-                if (value := calibrated.get(f"{name}.{scales}")) is not None:
-                    getattr(getattr(self.matrix, name), scales).data.copy_(value)
+        self.matrix.forward_port.inherit(old.forward_port, ("dac_scale", "adc_scale"))
         if scale is not None:
             self._write(parameter, scale)
 

@@ -64,6 +64,38 @@ def planes_of(chip: Chip, state: State, order: Order | None = None) -> Planes:
     return Planes(layout.planes(seen, span), variance, back)
 
 
+def over_line(chip: Chip, planes: Planes, line: Planes) -> Planes:
+    """Planes, less how far a reference column is from what it is to show; its noise is added.
+
+    `line` is what reads see of the columns' cells, (1, ..., rows, tiles across).
+    """
+    layout, variance = chip.layout, planes.variance
+
+    def less(matrix: Tensor, own: Tensor, sign: float) -> Tensor:
+        wide = across(chip, own[0], matrix.shape[-1])
+        parts = []
+        for plane, column in zip(matrix, layout.columns, strict=True):
+            off = sign * column.reference(chip.floor) if sign < 0 else 0.0
+            parts.append(plane if column.shared is None else plane + sign * wide - off)
+        return torch.stack(parts)
+
+    matrix = less(planes.matrix, line.matrix, -1.0)
+    back = planes.back
+    if back is not None:
+        back = less(back, line.matrix if line.back is None else line.back, -1.0)
+    if variance is not None and variance.dim() and line.variance is not None:
+        own = line.variance.expand(line.matrix.shape)
+        variance = less(variance.expand(planes.matrix.shape), own, 1.0)
+    return planes._replace(matrix=matrix, variance=variance, back=back)
+
+
+def across(chip: Chip, lines: Tensor, cols: int) -> Tensor:
+    """(..., rows, tiles across) as (..., rows, cols): to each column that of its tile."""
+    tiles = chip.tiles((1, cols), True)
+    sizes = torch.tensor([b - a for a, b in tiles], device=lines.device)
+    return lines.repeat_interleave(sizes, -1)
+
+
 def reach_of(chip: Chip, planes: Planes) -> Tensor:
     """`Layout.reach` of every tile and column, (2, tiles, C, 4): forward and transposed reads."""
     layout, shape = chip.layout, tuple(planes.matrix.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,6 +130,23 @@ class Port(nn.Module):
 
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def inherit(self, old: Port, names: Sequence[str]) -> None:
+        """Scales of another chip's port: what was calibrated, or learned from the same start on."""
+        for name in names:
+            mine, theirs = getattr(self, name), getattr(old, name)
+            if mine is None or theirs is None:
+                continue
+            part = name.partition("_")[0]
+            ranges = [getattr(port.wanted, part).range for port in (self, old)]
+            if mine.shape == theirs.shape and ranges[0] == ranges[1]:
+                mine.data.copy_(theirs.data)
+            elif bool(theirs.data.any()):
+                warnings.warn(
+                    f"{name}: full scales that were learned in other tiles or from another start "
+                    "do not fit this chip and begin anew",
+                    stacklevel=2,
+                )
 
     def encode(
         self, x: Tensor, direction: Direction, streams: Streams | None, stream: int

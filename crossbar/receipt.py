@@ -33,7 +33,7 @@ class Line:
         product: whether it counts as a weight that products read.
         arrays: matrices; tiles: of them, in the chip's size; 0 where it is digital.
         utilisation: part of the cells of those tiles that hold a weight, 0 … 1.
-        cells: devices, those of spare lines too.
+        cells: devices, those of spare lines and reference columns too.
         dacs, adcs: converters of the forward read.
         bytes: of the Parameter, and of the state of the cells where there is one.
     """
@@ -216,7 +216,9 @@ def _hardware(weight: AnalogWeight, size: int) -> dict[str, Any]:
         "arrays": stack,
         "tiles": tiles,
         "utilisation": used,
-        "cells": chip.layout.devices * stack * made[0] * made[1],
+        "cells": stack
+        * made[0]
+        * (chip.layout.devices * made[1] + across * (chip.line is not None)),
         "dacs": stack * rows * across if chip.forward.dac is not None else 0,
         "adcs": stack * down * len(chip.layout.columns) * served,
         "bytes": size + sum(b.numel() * b.element_size() for b in held_),

@@ -92,7 +92,7 @@ def test_the_documented_converter_skews_every_column(travel):
 def test_the_documented_mapping_computes_and_learns_as_torch(travel, mode):
     digital = nn.Linear(64, 10, dtype=torch.float64)
     x = torch.randn(8, 64, dtype=torch.float64)
-    layer = xb.convert(digital, xb.Chip(mapping=travel["Significance"]()), mode, seed=0)
+    layer = xb.convert(digital, xb.Chip(mapping=travel["CoarseFine"]()), mode, seed=0)
     assert (layer(x) - digital(x)).abs().max() < 1e-14
     sgd, pulses = torch.optim.SGD(digital.parameters(), 1e-3), xb.InSituSGD(layer, 1e-3)
     for model, optimiser in ((digital, sgd), (layer, pulses)):

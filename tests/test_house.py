@@ -43,7 +43,7 @@ ROOMS = {
         *("ranges", "converters", "port"),
         "wires",
         *("pulses", "spares", "chip"),
-        *("planes", "states", "curves", "placing", "programming", "cells"),
+        *("planes", "states", "curves", "held", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
@@ -51,7 +51,7 @@ ROOMS = {
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
-        *("nn", "optim"),
+        *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
         *("clipping", "peers"),

@@ -89,8 +89,33 @@ def test_training_mends_ranges_that_are_far_too_wide_or_narrow(factor):
     with torch.no_grad():
         assert torch.equal(twin(x), model(x))
     xb.reseed(model, 9)
-    ports = model.analog["weight"].matrix.forward_port
-    assert torch.equal(ports.adc_octaves, found[1]) or torch.equal(ports.adc_octaves, found[0])
+    kept = [p for name, p in model.named_parameters() if "octaves" in name]
+    assert all(torch.equal(a, b) for a, b in zip(found, kept, strict=True))
+
+
+def test_learned_ranges_move_to_another_chip_or_say_that_they_do_not():
+    """Worse cells, the same converters: the scales stay; in other tiles they begin anew."""
+    net, x = linear(20, 6), torch.randn(8, 20, dtype=F64)
+    port = xb.Periphery(xb.DAC(6, range=xb.Learned(3.0)), xb.ADC(5, range=xb.Learned()))
+    model = xb.convert(net, xb.Chip(CELL, forward=port, tile=(10, 10)), seed=0)
+    held = model.analog["weight"].matrix.forward_port
+    with torch.no_grad():
+        held.dac_octaves.fill_(0.4)
+        held.adc_octaves.copy_(torch.tensor([-0.5, 0.3]))
+    worse = Device(2e-6, 50e-6, update=ConstantStep(1e-9), read=GaussianRead(0.01))
+    chip = xb.Chip(worse, forward=port, tile=(10, 10))
+    for moved in (
+        xb.convert(model, chip, seed=1),
+        xb.convert(model, chip, mode=xb.InSitu(), seed=1),
+        xb.convert(copy.deepcopy(model), xb.Chip(CELL, forward=port, tile=(10, 10)), seed=2),
+    ):
+        now = moved.analog["weight"].matrix.forward_port
+        assert torch.equal(now.adc_octaves, held.adc_octaves)
+        assert torch.equal(now.dac_octaves, held.dac_octaves)
+        assert bool(moved(x).isfinite().all())
+    with pytest.warns(UserWarning, match="adc_octaves: full scales that were learned"):
+        other = xb.convert(model, xb.Chip(CELL, forward=port), seed=1)
+    assert not bool(other.analog["weight"].matrix.forward_port.adc_octaves.any())
 
 
 def test_least_error_is_the_least_of_all_that_are_tried():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from crossbar.layout import Column, Layout
@@ -45,11 +46,33 @@ class OffsetColumn(SingleCell):
 
         W/w_max = 2 (place − 1/2),   i_j = Σ v g_j − Σ v g_ref
 
-    The reference is taken as fixed, without noise and drift (so a drift common to all cells does
-    not cancel); it is subtracted before the converter.
+    The reference column is made of cells as all others are, one a row and tile, that are written to
+    the middle and never pulsed nor half-selected: a drift common to all cells cancels. Its read
+    noise has its exact size in each output, but is drawn for each, where the columns of a tile
+    would share it. With wires it is an array of its own, one column wide; with a current–voltage
+    law it stays nominal.
     """
 
     def layout(self, device: Device) -> Layout:
         """One balanced converter."""
         column = Column((1,), 2.0, shared=0.5)
         return Layout((column,), linear=((0.5, 0.0),))
+
+
+@dataclass(frozen=True)
+class Line(SingleCell):
+    """Cells of a reference column.
+
+    Args:
+        place: in the window, that all are written to.
+    """
+
+    place: float = 0.5
+
+    def layout(self, device: Device) -> Layout:
+        """As they are."""
+        return Layout((Column((1,)),))
+
+    def places(self, w: Tensor, device: Device) -> Tensor:
+        """(1, ..., rows, cols)."""
+        return torch.full_like(w, self.place).unsqueeze(0)

@@ -108,7 +108,10 @@ class Solver(Study):
             sections=[
                 Section(
                     "Iterations",
-                    items=[Picture("iterations", figure, "Points that are left out did not end.")],
+                    items=[
+                        Picture("iterations", figure, "Points that are left out did not end."),
+                        shown,
+                    ],
                 )
             ],
             provenance=provenance(list(rows.values()), options.command),

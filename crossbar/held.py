@@ -1,0 +1,80 @@
+"""A state of cells as buffers of a module."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from crossbar.states import copied, writing
+from devices import State
+from devices.device import STATEFUL
+
+
+class Held(nn.Module):
+    """Every tensor of a `State` is a buffer, written in place."""
+
+    g: Tensor  # (K, ..., rows, cols) [S]
+    age: Tensor
+
+    def hold(self, state: State) -> None:
+        """Register what the state is made of."""
+        self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
+        self.register_buffer("g", state.g)
+        self.register_buffer("age", state.age)
+        for part in STATEFUL:
+            self._leaves[part] = self._named(part, getattr(state, part))
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """What is to be done after the state was written."""
+
+    def _named(self, name: str, leaf: Any) -> Any:
+        """Register every tensor of a leaf, nested ones too; the leaf with their names instead."""
+        if isinstance(leaf, Tensor):
+            self.register_buffer(name, leaf)
+            return name
+        if leaf is None:
+            return None
+        fields = leaf._asdict().items()
+        return type(leaf)(*(self._named(f"{name}_{field}", value) for field, value in fields))
+
+    @property
+    def state(self) -> State:
+        """The state as one tuple of tensors; assigning it writes the buffers in place."""
+
+        def held(names: Any) -> Any:
+            if isinstance(names, str):
+                return getattr(self, names)
+            return names if names is None else type(names)(*(held(name) for name in names))
+
+        return State(self.g, self.age, **{part: held(x) for part, x in self._leaves.items()})
+
+    @state.setter
+    def state(self, state: State) -> None:
+        def hold(names: Any, leaf: Any) -> None:
+            if isinstance(names, str):
+                self._put(names, leaf)
+            elif names is not None:
+                for name, value in zip(names, leaf, strict=True):
+                    hold(name, value)
+
+        with writing():
+            self._put("g", state.g)
+            self._put("age", state.age)
+            for part, names in self._leaves.items():
+                hold(names, getattr(state, part))
+        self.refresh()
+
+    def _put(self, name: str, value: Tensor | None) -> None:
+        """Into the buffer that is there: compiled graphs and stacked chips keep seeing it."""
+        held: Tensor | None = getattr(self, name)
+        if value is None or value is held:
+            setattr(self, name, value)
+            return
+        fits = held is not None and held.shape == value.shape and held.dtype == value.dtype
+        if held is None or not fits or held.is_inference() or held.device != value.device:
+            setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
+        else:
+            copied(held, value)
