@@ -18,7 +18,7 @@ from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
 from devices.fitting.noise import Noise, taken_apart
 from devices.fitting.result import Fit, frame, made
-from devices.fitting.shooting import Pins, Shot, misfit, roughness, strays
+from devices.fitting.shooting import Pins, Shot, direct, misfit, roughness, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -34,6 +34,9 @@ FINAL = 12_000
 
 CELLS = 12, 30
 """Cells in the comparison and in the last fit at most."""
+
+FAR = 8.0
+"""Times the white part of the residuals from which on their slow part must not touch it."""
 
 SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
 
@@ -371,8 +374,9 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
     said = []
     bind = None
     error = misfit(shot)
-    if error > white:
-        bind = (0.75 * white, 1.33 * white)
+    if error > white or shot.rmse > FAR * white:
+        # third differences hold noise of the pulses too, which products of neighbours do not
+        bind = (0.75 * min(direct(shot) or white, white), 1.33 * white)
     noise = taken_apart(shot, additive=additive, bind=bind)
     s = noise.levels
     ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
@@ -382,7 +386,12 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
         top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
         parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
         noise = replace(noise, parts=parts)
-    if bind is not None:
+    if bind is not None and error <= white:
+        said.append(
+            f"ramps differ among themselves by {shot.rmse / white:.0f} times the read noise, which "
+            "is held to what neighbouring reads show"
+        )
+    elif error > white:
         said.append(
             f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
             "misfits, the read noise is held to what neighbouring reads show, and the other kinds "

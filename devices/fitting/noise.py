@@ -87,7 +87,7 @@ def taken_apart(
     cap = max(at.pulses, 4.0)
     lows = [np.log(delta[name]) for name in names]
     highs = [0.5 * np.log((3 * most[name]) ** 2 + delta[name] ** 2) for name in names]
-    least = 1e-3 * rough
+    least = 0.03 * rough  # below it the factorisation loses its digits
     lows[0] = 0.5 * np.log(least**2 + delta["read"] ** 2)
     if bind is not None:
         lows[0] = 0.5 * np.log(bind[0] ** 2 + delta["read"] ** 2)
@@ -161,6 +161,8 @@ def taken_apart(
         ]
         low, high = min(r[0] for r in reached), max(r[1] for r in reached)
         seen = [point for r in reached for point in r[2]]
+        if name == "read" and bind is None and low <= 1.05 * least:
+            low = 0.0
         if name == "pulse" and low > 0:
             none = best.copy()
             none[i] = bounds[i][0]
