@@ -179,7 +179,8 @@ def siemens(
         if np.nanmedian(g) < 0:
             raise ValueError(
                 f"column {name}: the current is negative at a positive read voltage (median "
-                f"{np.nanmedian(values):.3g} {written}); turn the sign of current or read voltage"
+                f"{np.nanmedian(values):.3g} {written}); turn the sign of one, "
+                "read_voltage=-0.1 (--read-voltage -0.1)"
             )
         shown = np.unique(voltage[np.isfinite(voltage)])
         said += f", divided by {shown[0]:g} V" if len(shown) == 1 else ", divided by the voltage"

@@ -243,7 +243,7 @@ def roughness(shot: Shot) -> float:
     third = r[3:] - 3 * r[2:-1] + 3 * r[1:-2] - r[:-3]
     third = third[ramp[3:] == ramp[:-3]]
     if len(third) < 4:
-        return shot.rmse
+        return shot.rmse + 1e-9
     return float(1.4826 * np.median(np.abs(third - np.median(third))) / np.sqrt(20)) + 1e-9
 
 
