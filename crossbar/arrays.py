@@ -47,7 +47,7 @@ def _written(weight: Tensor, like: Tensor, chip: Chip, seed: int | None) -> Matr
     w = weight.detach().mT
     found = Matrix(chip, Form(), tuple(w.shape), seed)
     wide, scaled = (t if t.dtype == torch.float64 else t.float() for t in (w, like.mT))
-    found.fabricate(chip.mapping.scale(scaled), wide.dtype, w.device)
+    found.fabricate(chip.mapping.scale(scaled), wide.dtype, w.device, wide)
     found.program(wide)
     found.exact = weight.detach().clone()
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,12 +10,14 @@ from torch import Tensor, nn
 
 from crossbar import states
 from crossbar.chip import Chip
+from crossbar.placing import fabricated
 from crossbar.planes import Order, Planes, planes_of, reach_of
+from crossbar.programming import programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired
-from devices import Device, Pulses, State
+from devices import Pulses, State
 from devices.device import STATEFUL
 from devices.draw import seeded
 from devices.trees import mapped
@@ -31,15 +32,15 @@ PACE = 100
 class Cells(nn.Module):
     """Cells in the shape (K, ..., rows, cols), and what reads see of them.
 
-    `matrix`, `variance` and `back` are buffers that every writing verb refreshes in place: reads
-    never ask whether they are up to date. Conductances stay float32 or float64 under `.half()`
-    and autocast, ages float64 always.
+    Every writing verb refreshes `matrix`, `variance` and `back` in place. Conductances stay float32
+    or float64 under `.half()` and autocast, ages float64 always.
     """
 
     g: Tensor  # (K, ..., rows, cols) [S]
     age: Tensor
     w_max: Tensor  # () or (..., 1, cols)
     updates: Tensor
+    rounds: Tensor | None  # of pulses that were dealt out, see `Mapping.dealt`
     matrix: Tensor  # (C, ..., in the weight's memory order)
     variance: Tensor | None
     back: Tensor | None
@@ -55,6 +56,7 @@ class Cells(nn.Module):
         *,
         dtype: torch.dtype,
         device: torch.device,
+        wanted: Tensor | None = None,  # the weight that is about to be written
     ) -> None:
         super().__init__()
         self.chip, self.form, self.streams = chip, form, streams
@@ -63,15 +65,18 @@ class Cells(nn.Module):
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
-        # a fresh chip of this seed: its first number, whatever has been drawn before
+        # the first number of this seed, whatever has been drawn before
         first = seeded(f"{streams.seed}/{FABRICATION}", torch.device("cpu"))
         cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
             state = states.empty(chip.device.fabricate((1,), generator=first, dtype=dtype), cells)
         else:
-            state = chip.device.fabricate(cells, generator=first, dtype=dtype, device=device)
+            w = None if wanted is None else wanted.to(dtype) / w_max.to(dtype)
+            state = fabricated(chip, shape, w, first, dtype, device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
+        dealt = torch.zeros_like(self.updates) if chip.mapping.arbitrated else None
+        self.register_buffer("rounds", dealt)
         self.register_buffer("g", state.g)
         self.register_buffer("age", state.age)
         for part in STATEFUL:
@@ -131,7 +136,7 @@ class Cells(nn.Module):
         if held is None or not fits or held.is_inference() or held.device != value.device:
             setattr(self, name, value.clone() if value.is_inference() else value.contiguous())
         else:
-            held.copy_(value)
+            states.copied(held, value)
 
     # ---- what reads see ----------------------------------------------------------------------
 
@@ -213,17 +218,16 @@ class Cells(nn.Module):
         with writing():
             if not bool(torch.isfinite(weight).all()):
                 raise ValueError("weight must be finite to be programmed, got NaN or infinity")
-            device = self.chip.device
-            targets = self.chip.mapping.targets(weight.to(self.g.dtype) / self.w_max, device)
+            w = weight.to(self.g.dtype) / self.w_max
             generator = self.streams.generator(WRITE, self.g.device)
-            write: Any = Device.program if writer is None else writer
-            if mask is not None:
-                write = functools.partial(write, mask=mask.expand_as(self.g))
-            reached = write(device, self.state, targets, generator=generator)
-            # a write-and-verify also says which cells failed
-            self.state = getattr(reached, "state", reached)
+            self.state, targets = programmed(self.chip, self.state, w, writer, mask, generator)
             self.sized()
         return targets
+
+    def given(self, pulses: Pulses, ahead: int = 0) -> tuple[Pulses | None, ...]:
+        """What each of the K devices is given of a round of pulses, `ahead` rounds from now."""
+        clock = 0 if self.rounds is None else int(self.rounds)
+        return self.chip.mapping.dealt(pulses, clock + ahead)
 
     def pulse(
         self,
@@ -232,17 +236,14 @@ class Cells(nn.Module):
         efficacy: Efficacy | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """What each of the K devices is given, whole arrays (..., rows, cols) of counts.
-
-        Several calls belong to one update: `refresh` is left to the caller.
-        """
+        """Whole arrays (..., rows, cols) of counts; `refresh` is left to the caller."""
         generator = generator or self.streams.generator(WRITE, self.g.device)
         written: Any = None
         if efficacy is not None:
             # lines reach the devices of a weight as the coincidences do
             alone: Any = [(None, None)] * len(given)
             if fired is not None:
-                alone = list(zip(*map(self.chip.mapping.given, fired), strict=True))
+                alone = list(zip(*map(self.given, fired), strict=True))
             # a disturbed cell does not start a new life
             written = tuple(None if p is None else (p.up > 0) | (p.down > 0) for p in given)
             given = tuple(
@@ -254,6 +255,8 @@ class Cells(nn.Module):
         flat = states.flattened(self.state)
         made = states.pulsed(self.chip.device, flat, rounds, generator, written)
         states.put_back(self.state, None, made)
+        if self.rounds is not None:
+            self.rounds += 1
 
     def pulse_some(
         self, at: Tensor | None, rounds: Iterable[Pulses], generator: torch.Generator
@@ -262,13 +265,15 @@ class Cells(nn.Module):
 
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
-        mapping, state = self.chip.mapping, self.state
+        state = self.state
+        given = [self.given(pulses, ahead) for ahead, pulses in enumerate(rounds)]
         if at is None:
-            for pulses in rounds:
-                self.pulse(mapping.given(pulses), generator=generator)
+            for one in given:
+                self.pulse(one, generator=generator)
             return False
         some = states.taken(state, at)
-        given = [mapping.given(pulses) for pulses in rounds]
+        if self.rounds is not None:
+            self.rounds += len(given)
         states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
         follows = self.separate and FEW * len(at) <= self.g[0].numel()
         if follows:
@@ -321,18 +326,13 @@ class Cells(nn.Module):
 
     def maintain(self, generator: torch.Generator) -> bool:
         """Rewrite, to the weight they hold, the weights that the mapping finds worn, if any."""
-        window, mapping = self.chip.device.window, self.chip.mapping
         self.updates += 1
-        if not mapping.due(int(self.updates)):
+        if not self.chip.mapping.due(int(self.updates)):
             return False
-        worn = mapping.worn((self.g - window.g_min) / window.span)
-        if not bool(worn.any()):
-            return False
-        device = self.chip.device
-        targets = mapping.targets(self.weight / self.w_max, device)
-        mask = worn.expand_as(self.g)
-        self.state = device.program(self.state, targets, mask=mask, generator=generator)
-        return True
+        state = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
+        if state is not None:
+            self.state = state
+        return state is not None
 
     def adopt(self, old: Cells) -> bool:
         """Carry over from another chip's cells what fits these; faults are laid on top.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crossbar.converters import DAC
 from crossbar.layout import Layout
 from crossbar.mappings import Differential, Mapping
 from crossbar.port import Periphery
 from crossbar.quantise import balanced
+from crossbar.spares import Spares
 from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, SourceLine, Wires
 from devices import Device, presets
@@ -33,6 +35,7 @@ class Chip:
             exactness for speed.
         write: what in-situ updates do where a cell does not see the whole write voltage, through
             the IR drop or half-selected; None: selected cells take their whole step, others none.
+        spares: spare lines of every tile and the placing of weights around stuck cells.
 
     Raises:
         TypeError, ValueError: a field of another kind or out of range.
@@ -46,6 +49,7 @@ class Chip:
     wires: Wires | None = None
     solver: Solver | None = None
     write: ParallelWrite | None = None
+    spares: Spares | None = None
 
     def __post_init__(self) -> None:
         instance("device", self.device, Device, optional=False)
@@ -62,6 +66,28 @@ class Chip:
         instance("write", self.write, ParallelWrite)
         if self.write is not None:
             self._check_write(self.write)
+        instance("spares", self.spares, Spares)
+        if self.spares is not None and self.device.faults is None:
+            raise ValueError("spares stand in for stuck cells, and device has faults=None")
+        if self.spares is not None and self.wires is not None:
+            raise ValueError(
+                "spares with wires: where a spare line lies along the others is not modelled: "
+                "leave one of them None"
+            )
+        dac = self.forward.dac
+        if dac is not None and (dac.sigma_offset or type(dac).energy is not DAC.energy):
+            if self.device.iv is not None or (self.wires and self.wires.source):
+                raise ValueError(
+                    f"{type(dac).__name__}: offsets of lines and pulse widths are those of ohmic "
+                    "cells, got device.iv or source lines"
+                )
+        parts = (self.forward.dac, self.forward.adc)
+        if any(part is not None and part.range.learned for part in parts):
+            if self.device.iv is not None or (self.wires and self.wires.source):
+                raise ValueError(
+                    "range=Learned() of cells that are solved vector by vector (device.iv, source "
+                    "lines) has no gradient: use Calibrated() or PerVector()"
+                )
         if self.wires is not None and self.wires.interleaved:
             if self.layout.signs != ((1, -1),):
                 raise ValueError(

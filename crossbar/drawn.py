@@ -10,6 +10,7 @@ from torch import Tensor
 from crossbar.chip import Chip
 from crossbar.handles import handle_of, held_by
 from crossbar.planes import Order, Planes, planes_of
+from crossbar.states import with_device
 from crossbar.streams import EVALUATION, WRITE, Streams, advanced
 from devices.part import Read
 
@@ -44,7 +45,7 @@ class Rehearsal:
         settings = (chip.forward, chip.backward or chip.forward)
         ports = [part for port in settings for part in (port.dac, port.adc)]
         #: whether a read of a float weight is the product itself
-        self.bare = self.direct and self.variance is None and chip.mapping.w_max is None
+        self.bare = self.direct and self.variance is None and not chip.mapping.clips
         self.bare = self.bare and not any(part is not None for part in ports)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rehearsal:
@@ -87,6 +88,12 @@ class Rehearsal:
             generator = advanced(state, EVALUATION if quiet else WRITE, g.device)
         g = g + (g.clamp(min=0) - g).detach()  # a rounding below 0
         cells = device.rehearse(g, generator=generator)
+        if device.write is not None:
+            for k in self.chip.mapping.turns(device):
+                found = (device.seen(cells) - window.g_min) / window.span
+                place = self.chip.mapping.again(clipped, found, k, device)
+                one = device.rehearse(place * window.span + window.g_min, generator=generator)
+                cells = with_device(cells, k, one)
         return device.seen(cells), planes_of(self.chip, cells, order)
 
 

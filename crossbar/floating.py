@@ -36,6 +36,11 @@ def float_read(
         planes: cells drawn for this read; None: w itself is read, at the cost of the product.
     """
     forward = call.op.forward
+    if call.port.learns:
+        with torch._C.DisableTorchFunctionSubclass():
+            product = forward.whole(x, call.op.form.matrix(w), call.size)
+            made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
+            return product + (made - product.detach())
     if torch._C._functorch.peek_interpreter_stack() is not None:
         product = forward.whole(x, call.op.form.matrix(w), call.size)
         made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
@@ -60,11 +65,13 @@ def _forward(
     assert linear is not None
     ((slope, bias),) = linear
     m = call.op.form.matrix(w)
-    if mapping.w_max is not None:
-        m = m.clamp(-mapping.w_max, mapping.w_max)
     gauge = w_max
     if w_max.dim():
         gauge = call.columns(w_max)
+    if mapping.clips:
+        top = (gauge.unsqueeze(-1 if call.transposed else -2) if gauge.dim() else gauge).to(m.dtype)
+        m = m.clamp(-top, top)
+    if w_max.dim():
         if call.transposed:
             m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * call.direction.driven(gauge).to(x.dtype)
             gauge = torch.ones_like(w_max[..., 0, 0]).reshape(-1)[0]

@@ -17,13 +17,14 @@ class Column:
     """What one converter sees: Σ_k signs_k g_k, less a reference column where it is shared.
 
     Args:
-        signs: of the K devices of a weight, −1, 0 or 1.
+        signs: what each of the K devices of a weight counts, −1, 0 or 1; other numbers where lines
+            are weighed before the converter, by longer pulses or mirrors.
         weight: what a unit of window counts in W/w_max.
         shared: place in the window of a reference column that all columns of a tile subtract
             before they are converted; None: none.
     """
 
-    signs: tuple[int, ...]
+    signs: tuple[float, ...]
     weight: float = 1.0
     shared: float | None = None
 
@@ -33,7 +34,7 @@ class Column:
         return self.balance == 0 or self.shared is not None
 
     @property
-    def balance(self) -> int:
+    def balance(self) -> float:
         """Σ signs: 0 where the columns' common conductance cancels."""
         return sum(self.signs)
 
@@ -65,7 +66,7 @@ class Layout:
         return len(self.columns[0].signs)
 
     @property
-    def signs(self) -> tuple[tuple[int, ...], ...]:
+    def signs(self) -> tuple[tuple[float, ...], ...]:
         """(C, K)."""
         return tuple(column.signs for column in self.columns)
 
@@ -78,7 +79,7 @@ class Layout:
 
     def power(self, variance: Tensor) -> Tensor:
         """Variances (K, ..., rows, cols) or () of the cells as those of the columns."""
-        signs = [[abs(s) for s in column.signs] for column in self.columns]
+        signs = [[s * s for s in column.signs] for column in self.columns]
         if variance.dim() == 0:
             counts = [float(sum(row)) for row in signs]
             if len(set(counts)) == 1:
@@ -142,9 +143,9 @@ class Layout:
         return m.sum(-2), torch.linalg.vector_norm(m, 2, -2)
 
 
-def _combined(cells: Tensor, signs: Sequence[int]) -> Tensor:
+def _combined(cells: Tensor, signs: Sequence[float]) -> Tensor:
     """Σ signs_k cells_k."""
     if tuple(signs) == (1, -1):
         return cells[0] - cells[1]
-    parts = [g if s > 0 else -g for g, s in zip(cells, signs, strict=True) if s]
+    parts = [g if s == 1 else g * s for g, s in zip(cells, signs, strict=True) if s]
     return sum(parts[1:], start=parts[0])

@@ -1,33 +1,27 @@
-"""One physical matrix: its cells, converters and random streams, and the autograd of its reads."""
+"""One physical matrix: reads, and the verbs that write its cells."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossbar.cells import Cells
-from crossbar.chip import Chip
-from crossbar.operations import Lookup, Matmul, Operation
-from crossbar.planes import Order, efficacy_of
-from crossbar.port import Port
-from crossbar.pulses import Scheme
-from crossbar.read import Call, Probe
-from crossbar.regions import EVERYWHERE, Form, Region
-from crossbar.solve import Solution, solve
+from crossbar.cells import FEW, Cells
+from crossbar.operations import Matmul, Operation, Vectors
+from crossbar.planes import efficacy_of
+from crossbar.pulses import Cut, Parcel, Scheme
+from crossbar.pulses.bits import places
+from crossbar.readable import COMPENSATION, Readable
+from crossbar.regions import EVERYWHERE, Region
 from crossbar.states import Writer, writing
-from crossbar.streams import WRITE, Streams
-from crossbar.transposed import Transposed, columns_of
-from crossbar.uses import physical
+from crossbar.streams import WRITE
 from devices import Pulses
+from devices._check import whole
 
-COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
 
-
-class Matrix(nn.Module):
+class Matrix(Readable):
     """Cells in the shape (..., rows, cols) of one logical matrix, and everything around them.
 
     `cells` is None until `fabricate`; converters and streams exist from the start, so that a
@@ -36,167 +30,19 @@ class Matrix(nn.Module):
         y = A @ x,   z = A.T @ y      (x (n,) or (n, k), y (m,) or (m, k); see `crossbar.matrix`)
     """
 
-    column_gain: Tensor | None  # (..., cols) digital factor of each output
-    column_offset: Tensor | None  # (..., cols) added to it
-    tile_gain: Tensor | None  # (..., down, across) digital factor of what each tile gives
-    row_order: Tensor | None  # (rows,) and (cols,), see `Order`
-    col_order: Tensor | None
-
-    def __init__(
-        self, chip: Chip, form: Form, shape: tuple[int, ...], seed: int | None = None
-    ) -> None:
-        super().__init__()
-        self.chip, self.form, self.lines = chip, form, tuple(shape)
-        self.streams = Streams(seed)
-        self.cells: Cells | None = None
-        self.probe: Probe | None = None
-        self.exact: Tensor | None = None  # (m, n) what `matrix` wrote, until cells are pulsed
-        for name in COMPENSATION:
-            self.register_buffer(name, None)
-        self.layout, self.floor, self.span = chip.layout, chip.floor, chip.device.window.span
-        columns = len(self.layout.columns)
-        lead, (rows, cols) = shape[:-2], shape[-2:]
-        name = f"{self.streams.seed}/converters"
-        down, across = (len(chip.tiles(self.lines, transposed)) for transposed in (False, True))
-        self.forward_port = Port(chip.forward, down, columns, (*lead, cols), f"{name}/0")
-        self.backward_port = Port(chip.backwards, across, columns, (*lead, rows), f"{name}/1")
-
-    @property
-    def order(self) -> Order | None:
-        """Where the logical rows and columns lie; None: in their own order."""
-        if self.row_order is None or self.col_order is None:
-            return None
-        return self.row_order, self.col_order
-
-    # ---- reads -----------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of the matrix that `@` multiplies by."""
-        return self.lines[-1], self.lines[-2]
-
-    @property
-    def T(self) -> Transposed:  # noqa: N802 - numpy's name
-        """The transpose: the same cells read the other way."""
-        return Transposed(self)
-
-    def __matmul__(self, x: Tensor) -> Tensor:
-        """A @ x for x of shape (n,) or (n, k).
-
-        Raises:
-            ValueError: x of another height.
-        """
-        return columns_of(x, self.shape[1], self.mv)
-
-    def solve(self, b: Tensor, exact: Tensor | None = None, **options: Any) -> Solution:
-        """x of A x = b to float64, by corrections that the array computes; see `crossbar.solve`.
-
-        Args:
-            b: (n,), finite.
-            exact: A as digital logic knows it, (n, n); None: what was written last.
-            options: method "gmres" or "refinement"; terms of the correction (8: 7 products; None
-                inverts it in a feedback loop); rtol of the residual (1e-10); most iterations (200).
-
-        Raises:
-            ValueError: not square, b of another size, or cells pulsed since (exact is unknown).
-        """
-        exact = self.exact if exact is None else exact
-        if exact is None:
-            raise ValueError("solve needs exact=: the cells have moved since they were written")
-        return solve(self, b, exact, **options)
-
-    def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
-        """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
-        return self._physical(x, Call(self, op or Matmul(), quiet=self.quiet))
-
-    def mv_t(self, d: Tensor, op: Operation | None = None) -> Tensor:
-        """The transposed read of d (..., cols); differentiable in d."""
-        call = Call(self, op or Matmul(), Region(transposed=True), quiet=self.quiet)
-        return self._physical(d, call)
-
-    def read_column(self, j: Tensor | int) -> Tensor:
-        """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows)."""
-        at = torch.as_tensor(j, device=self.written.g.device)
-        return self._physical(*self._picked(at, self.lines[-1], transposed=True))
-
-    def read_row(self, i: Tensor | int) -> Tensor:
-        """Rows i (q,) as the forward periphery reads them one by one, (q, ..., cols)."""
-        at = torch.as_tensor(i, device=self.written.g.device)
-        return self._physical(*self._picked(at, self.lines[-2], transposed=False))
-
-    def _picked(self, at: Tensor, count: int, transposed: bool) -> tuple[Tensor, Call]:
-        """Inputs that drive lines one by one; those of several groups drive that line of each."""
-        g, region = self.written.g, Region(transposed=transposed)
-        if math.prod(self.lines[:-2]) == 1:
-            return g.new_ones(*at.shape, 1), Call(self, Lookup(at, count), region, quiet=self.quiet)
-        hot = (
-            nn.functional.one_hot(at, count)
-            .to(g)
-            .unsqueeze(-2)
-            .expand(*at.shape, self.lines[0], -1)
-        )
-        return hot, Call(self, Matmul(), region, quiet=self.quiet)
-
-    def _physical(self, x: Tensor, call: Call) -> Tensor:
-        planes = self.written.planes()
-        return physical(x.to(self.written.g.dtype), None, planes, self.written.w_max, call)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether a read now is an evaluation, with random streams of its own."""
-        return not self.training or not torch.is_grad_enabled()
-
-    @property
-    def written(self) -> Cells:
-        """The cells.
-
-        Raises:
-            TypeError: there are none yet.
-        """
-        if self.cells is None:
-            raise TypeError("the matrix has no cells yet: program() it first")
-        return self.cells
-
-    @property
-    def weight(self) -> Tensor:
-        """Logical weights (..., rows, cols) that the cells hold now."""
-        if self.cells is None:  # for whoever asks every module of a model for its weight
-            raise AttributeError("the matrix has no cells yet: program() it first")
-        return self.cells.weight
-
-    @property
-    def predistorted(self) -> bool:
-        """Whether the cells hold other weights than they compute with."""
-        return self.column_gain is not None and self.column_offset is None
-
-    @property
-    def meant(self) -> Tensor:
-        """The weights to take elsewhere: what predistorted cells compute, else what cells hold."""
-        if not self.predistorted:
-            return self.weight
-        seen = self.layout.logical(self.written.planes().matrix, self.floor)
-        assert self.column_gain is not None
-        return seen * self.written.w_max * self.column_gain.unsqueeze(-2)
-
-    @property
-    def granularity(self) -> Tensor:
-        """Weight change of one coincidence, () or (..., 1, cols).
-
-        Raises:
-            TypeError: a device or mapping that pulses cannot train.
-        """
-        device = self.chip.device
-        if device.update is None:
-            raise TypeError("this device has no update law (update=None): it has no granularity")
-        step = device.update.step(device.window) / device.window.span
-        return self.written.w_max * (step * self.chip.mapping.gain)
-
     # ---- verbs -----------------------------------------------------------------------------
 
-    def fabricate(self, w_max: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-        """Make the cells, at the bottom of the window."""
+    def fabricate(
+        self,
+        w_max: Tensor,
+        dtype: torch.dtype,
+        device: torch.device,
+        wanted: Tensor | None = None,
+    ) -> None:
+        """Make the cells, at the bottom of the window; `wanted` is about to be written."""
+        chip, form, lines, streams = self.chip, self.form, self.lines, self.streams
         self.cells = Cells(
-            self.chip, self.form, self.lines, w_max, self.streams, dtype=dtype, device=device
+            chip, form, lines, w_max, streams, dtype=dtype, device=device, wanted=wanted
         )
         self.cells.order = self.order
         self.near(device)
@@ -214,13 +60,33 @@ class Matrix(nn.Module):
         if self.probe is not None:
             self.probe.programmed(self, targets)
 
-    def pulse(self, pulses: Pulses) -> None:
-        """Give every weight pulses, counts (..., rows, cols); up raises a weight."""
+    def pulse(self, pulses: Pulses, lines: Tensor | None = None) -> None:
+        """Give weights pulses; up raises a weight.
+
+        Args:
+            pulses: counts (..., rows, cols); or (q, ..., cols) of
+            lines: input lines (q,), none twice.
+        """
         self.exact = None
         with writing():
-            self._pulse(pulses)
-            self.written.refresh()
-            self.written.sized()
+            generator, at = self.streams.generator(WRITE, self.written.g.device), None
+            if lines is not None:
+                pulses = Pulses(*(None if t is None else t.movedim(0, -2) for t in pulses))  # type: ignore[arg-type]
+                at = self._of_lines(torch.arange(pulses.up.numel(), device=lines.device), lines)
+            if pulses.up_var is None:
+                up, down = (t.expand(self.lines if at is None else t.shape) for t in pulses[:2])
+                hit = places((up > 0) | (down > 0))
+                if at is not None or FEW * len(hit) <= up.numel():
+                    at = hit if at is None else at[hit]
+                    pulses = Pulses(up.flatten()[hit], down.flatten()[hit])
+            self._finish(self._take([Parcel(at, [pulses])], generator), generator)
+
+    def _of_lines(self, at: Tensor, lines: Tensor) -> Tensor:
+        """Flat indices in (..., q, cols) of input lines as those in the whole matrix."""
+        rows, cols = self.lines[-2:]
+        line = at // cols
+        lead = line // len(lines)
+        return (lead * rows + lines[line - lead * len(lines)]) * cols + at % cols
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
@@ -232,113 +98,239 @@ class Matrix(nn.Module):
         """Let dt seconds pass at `temperature` [K]."""
         self.written.advance(dt, temperature)
 
-    def zero(self, pairs: int) -> None:
-        """Bring every cell to its symmetry point by `pairs` of an up and a down pulse."""
+    def zero(self, pairs: int, reference: bool = False) -> None:
+        """Bring every cell to its symmetry point by `pairs` of an up and a down pulse.
+
+        Args:
+            pairs: how many, >= 1.
+            reference: whether references are then written, with the device's write error, to the
+                mean of the last two states of their cells: symmetry points stand for weight zero
+                (zero shifting), as far as the noise of the pulses lets.
+
+        Raises:
+            TypeError: a mapping without cells that are never pulsed.
+
+        Source: Kim et al., "Zero-shifting Technique for Deep Neural Network Training on Resistive
+        Cross-point Arrays", arXiv:1907.10228.
+        """
+        whole("pairs", pairs, 1)
+        cells, mapping = self.written, self.chip.mapping
+        none = torch.zeros(self.lines, dtype=cells.g.dtype, device=cells.g.device)
+        up = Pulses(none + 1, none)
+        idle = [k for k, given in enumerate(mapping.given(up)) if given is None]
+        if reference and (len(idle), len(cells.g)) != (1, 2):
+            raise TypeError(
+                f"{mapping!r} has no reference cell that could take over a symmetry point: use "
+                "Differential(route=Reference())"
+            )
         with writing():
-            one = torch.ones(self.lines, dtype=self.written.g.dtype, device=self.written.g.device)
-            none = torch.zeros_like(one)
             for _ in range(pairs):
-                self._pulse(Pulses(one, none))
-                self._pulse(Pulses(none, one))
-            self.written.refresh()
-            self.written.sized()
+                self._pulse(up)
+                high = cells.g.clone()
+                self._pulse(up.swapped())
+            if reference:
+                mask = torch.zeros_like(cells.g, dtype=torch.bool)
+                mask[idle[0]] = True
+                generator = self.streams.generator(WRITE, cells.g.device)
+                cells.state = self.chip.device.program(
+                    cells.state, (cells.g + high).flip(0) / 2, mask=mask, generator=generator
+                )
+            cells.refresh()
+            cells.sized()
 
     def update(
         self,
         x: Tensor,
         d: Tensor,
-        lr: float,
+        rate: Tensor | float,
         scheme: Scheme,
         *,
         op: Operation | None = None,
         region: Region = EVERYWHERE,
-        step: Tensor | float | None = None,
-    ) -> None:
-        """One outer-product update of −lr Σ x_i δ_j by pulses.
+        g: Tensor | float | None = None,
+        reads: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor | None:
+        """One outer-product update of −rate Σ x_i δ_j by pulses.
 
         Args:
             x: inputs, as `op` takes them.
             d: errors δ.
-            lr: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse.
+            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse. (n,) or
+                (n, ...): of every vector, and matrix, its own.
             scheme: how x and δ become pulses.
-            op: the operation whose vectors x and d are; None: x (n, rows), d (n, cols).
+            op: the operation whose vectors x and d are; None: x (n, ..., rows), d (n, ..., cols).
             region: the part of the matrix they are of.
-            step: weight change that one coincidence is reckoned with; None: `granularity`.
+            g: weight change that one coincidence is reckoned with; None: `granularity`.
+            reads: numbers of vectors (q,) and input lines (q,), none twice: each line is read
+                one-hot, as it stands after its vector and before the next one.
+
+        Returns:
+            What `reads` saw, (q, ..., cols).
+
+        Raises:
+            ValueError: `reads` of vectors that `op` or `region` would first have to take apart.
         """
-        if lr == 0 or not x.numel() or not d.numel():
-            return
-        self.exact = None
-        op, cells = op or Matmul(), self.written
-        x, d, rate = self.rated(x, d, lr, op, region, step)
+        alone = reads is not None or isinstance(rate, Tensor)
+        op = op or (Vectors() if alone else Matmul())
+        if alone and (op != Vectors() or region != EVERYWHERE):
+            raise ValueError(
+                "reads and rates of single vectors need vectors taken apart, of the whole matrix: "
+                f"got {op!r} and {region!r}; give op.vectors(x, d)"
+            )
+        x, d, rate = self.rated(x, d, rate, op, region, g)
+        cells, seen = self.written, None
         with writing():
             generator = self.streams.generator(WRITE, cells.g.device)
+            if not (rate and x.numel() and d.numel()):
+                return None if reads is None else self.one_hot(reads[1])
+            self.exact = None
             efficacy = efficacy_of(self.chip, cells.state, self.order)
-            disturbed = efficacy is not None and efficacy.row is not None
-            if disturbed and region.transposed:
-                raise TypeError("half_select=True counts the pulses of inputs on rows only")
-            follows = efficacy is None
-            if efficacy is None:
-                for at, some in scheme.parcels(op, x, d, rate, generator=generator):
-                    rounds = list(some)
-                    if at is None:
-                        rounds = [self._whole(pulses, region, generator) for pulses in rounds]
-                    else:
-                        at = region.flat(at, op.extent(x, d), self.lines)
-                    self.tell(at, rounds)
-                    follows &= cells.pulse_some(at, rounds, generator)
+            if efficacy is not None:
+                seen = self._driven(x, d, rate, scheme, op, region, reads, efficacy, generator)
+                follows = False
+            elif reads is None:
+                parcels = scheme.parcels(op, x, d, rate, generator=generator)
+                placed = self._placed(parcels, op.extent(x, d), region, generator)
+                follows = self._take(placed, generator)
             else:
-                for turn, xs, ds in scheme.turns(op, x, d):
-                    fired = None
-                    if disturbed:
-                        pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
-                    else:
-                        pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
-                    pulses = self._whole(pulses, region, generator)
-                    self._pulse(pulses, fired, efficacy, generator)
-            if cells.maintain(generator) or not follows:
-                cells.refresh()
-            cells.paced()
+                cut = Cut(*reads)
+                first, rest = scheme.parted(x, d, rate, cut, generator=generator)
+                placed = self._placed(first, op.extent(x, d), region, generator)
+                if not self._take(placed, generator):
+                    cells.refresh()
+                seen = self.one_hot(cut.line)
+                follows = self._take(self._of_rows(rest, cut.line, generator), generator)
+            self._finish(follows, generator)
+        return seen
+
+    def one_hot(self, lines: Tensor) -> Tensor:
+        """Rows as the forward periphery reads them in training, (q, ..., cols)."""
+        found = self._picked(lines, EVERYWHERE, quiet=False, shared=True)
+        return found.reshape(len(lines), *self.lines[:-2], self.lines[-1])
+
+    def _driven(
+        self,
+        x: Tensor,
+        d: Tensor,
+        rate: float,
+        scheme: Scheme,
+        op: Operation,
+        region: Region,
+        reads: tuple[Tensor, Tensor] | None,
+        efficacy: Any,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """An `update` whose pulses do a part of their work, by the voltage that reaches a cell."""
+        disturbed = efficacy.row is not None
+        if disturbed and region.transposed:
+            raise TypeError("half_select=True counts the pulses of inputs on rows only")
+        cut = [] if reads is None else torch.stack(reads).T[reads[0].argsort()].tolist()
+        seen, start = {}, 0
+        for vector, line in [*cut, (len(x) - 1, None)]:
+            part = slice(start, vector + 1) if cut else slice(None)
+            for turn, xs, ds in scheme.turns(op, x[part], d[part]) if start <= vector else ():
+                fired = None
+                if disturbed:
+                    pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
+                else:
+                    pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
+                self._pulse(self._whole(pulses, region, generator), fired, efficacy, generator)
+            start = vector + 1
+            if line is not None:
+                self.written.refresh()
+                seen[line] = self.one_hot(torch.tensor([line], device=x.device))
+        return None if reads is None else torch.cat([seen[line] for line in reads[1].tolist()])
+
+    def _placed(
+        self,
+        parcels: Iterable[Parcel],
+        extent: tuple[int, ...],
+        region: Region,
+        generator: torch.Generator,
+    ) -> Iterator[Parcel]:
+        """Parcels of a region as those of the whole matrix."""
+        for at, some in parcels:
+            if at is None:
+                yield Parcel(None, [self._whole(pulses, region, generator) for pulses in some])
+            else:
+                yield Parcel(region.flat(at, extent, self.lines), some)
+
+    def _of_rows(
+        self, parcels: Iterable[Parcel], lines: Tensor, generator: torch.Generator
+    ) -> Iterator[Parcel]:
+        """Parcels of input lines (..., q, cols) as those of the whole matrix."""
+        for at, some in parcels:
+            rounds = list(some)
+            if at is None:
+                n = rounds[0].up.numel()
+                at = torch.arange(n, device=lines.device)
+                rounds = [self._fluctuating(p, generator) for p in rounds]
+                rounds = [Pulses(*(None if t is None else t.flatten() for t in p)) for p in rounds]  # type: ignore[arg-type]
+            yield Parcel(self._of_lines(at, lines), rounds)
+
+    def _take(self, parcels: Iterable[Parcel], generator: torch.Generator) -> bool:
+        """Give cells their parcels; whether what reads see has followed."""
+        follows = True
+        for at, some in parcels:
+            rounds = list(some)
+            self.tell(at, rounds)
+            follows &= self.written.pulse_some(at, rounds, generator)
+        return follows
+
+    def _finish(self, follows: bool, generator: torch.Generator) -> None:
+        """After pulses: worn pairs are rewritten, reads and full scales follow."""
+        cells = self.written
+        if cells.maintain(generator) or not follows:
+            cells.refresh()
+        cells.paced()
 
     def tell(self, at: Tensor | None, rounds: Sequence[Pulses]) -> None:
         """Rounds of pulses, of all weights or of the first so many of those `at`, to the probe."""
         if self.probe is None:
             return
         none = torch.zeros(self.lines, device=self.written.g.device).flatten()
-        for pulses in rounds:
+        for ahead, pulses in enumerate(rounds):
             whole = pulses
             if at is not None:
                 first = at[: len(pulses.up)]
                 spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
                 whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
-            self.probe.pulsed(self, self.chip.mapping.given(whole))
+            self.probe.pulsed(self, self.written.given(whole, ahead))
 
     def rated(
         self,
         x: Tensor,
         d: Tensor,
-        lr: float,
+        rate: Tensor | float,
         op: Operation,
         region: Region,
-        step: Tensor | float | None = None,
+        g: Tensor | float | None = None,
     ) -> tuple[Tensor, Tensor, float]:
         """x and δ, and the coincidences per unit of |x_i δ_j|, of an `update`."""
-        g = self.written.g
-        x, d = x.to(g.dtype), d.to(g.dtype)
-        dw = self.granularity if step is None else torch.as_tensor(step, device=g.device)
+        like = self.written.g
+        x, d = x.to(like.dtype), d.to(like.dtype)
+        dw = self.granularity if g is None else torch.as_tensor(g, device=like.device)
+        if isinstance(rate, Tensor):
+            root = rate.to(x).sqrt().view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
+            x, d, rate = x * root, d * root, 1.0
         if dw.dim() == 0:
-            return x, d, lr / float(dw)
+            return x, d, rate / float(dw)
         if region.transposed:  # a scale of its own for every column, which the inputs drive
-            return x / op.forward.driven(region.of_cols(dw[..., 0, :])), d, lr
-        return x, d / op.backward.driven(region.of_cols(dw[..., 0, :])), lr
+            return x / op.forward.driven(region.of_cols(dw[..., 0, :])), d, rate
+        return x, d / op.backward.driven(region.of_cols(dw[..., 0, :])), rate
 
     def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
         """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""
         whole = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
-        if not self.chip.mapping.alike or whole.up_var is None:
-            return whole
-        up = whole.up
+        return self._fluctuating(whole, generator)
+
+    def _fluctuating(self, pulses: Pulses, generator: torch.Generator) -> Pulses:
+        """Random counts with the fluctuation that devices of a weight share."""
+        if not self.chip.mapping.alike or pulses.up_var is None:
+            return pulses
+        up = pulses.up
         z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
-        return whole._replace(z=z)
+        return pulses._replace(z=z)
 
     def _all(self, counts: Tensor, region: Region) -> Tensor:
         """Counts of a region as those of the whole matrix."""
@@ -354,9 +346,9 @@ class Matrix(nn.Module):
     def _pulse(
         self, pulses: Pulses, fired: Any = None, efficacy: Any = None, generator: Any = None
     ) -> None:
-        mapping, cells = self.chip.mapping, self.written
+        cells = self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        given = mapping.given(pulses)
+        given = cells.given(pulses)
         if self.probe is not None:
             self.probe.pulsed(self, given)
         cells.pulse(given, fired, efficacy, generator)

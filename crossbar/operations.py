@@ -46,6 +46,11 @@ class Operation(ABC):
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors one by one, (n, ..., rows) and (n, ..., cols)."""
 
+    def first(self, x: Tensor, d: Tensor) -> Tensor:
+        """x_i d_j of the first of the `vectors` alone, in the matrix's shape."""
+        xs, ds = self.vectors(x, d)
+        return Vectors().outer(xs[:1], ds[:1])
+
     @property
     @abstractmethod
     def form(self) -> Form:
@@ -148,6 +153,11 @@ class Lookup(Flat):
         rows = flat(x * d)
         return rows.new_zeros(self.count, d.shape[-1]).index_add(0, self.at.flatten(), rows)
 
+    def first(self, x: Tensor, d: Tensor) -> Tensor:
+        """A single row."""
+        rows = flat(x * d)[:1]
+        return rows.new_zeros(self.count, d.shape[-1]).index_add(0, self.at.flatten()[:1], rows)
+
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """One-hot (n, columns), and (n, rows)."""
         return self.forward.lines(x), flat(d)
@@ -166,6 +176,10 @@ class _Windowed(Operation):
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n · positions, groups, rows) and (n · positions, groups, cols)."""
         return self.forward.lines(x).transpose(0, 1), self.backward.lines(d).transpose(0, 1)
+
+    def first(self, x: Tensor, d: Tensor) -> Tensor:
+        """One image alone unfolds."""
+        return super().first(x[:1], d[:1])
 
     def sized(self, v: Tensor) -> Size:
         """All but samples and channels."""

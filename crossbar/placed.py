@@ -31,7 +31,7 @@ class Placed(nn.Module):
         shape: torch's shape of the weight.
         form: how it is a matrix, rows = inputs.
         chip: the hardware.
-        seed: of its random streams; every matrix has streams of its own.
+        seed: of its random streams; matrices have their own.
         name: of the weight, for messages.
         device: where the weight is.
     """
@@ -74,7 +74,7 @@ class Placed(nn.Module):
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
         for matrix in made:
             matrix.near(device)
-        self.gains = tuple(slot.gain for slot in slots)
+        self.gains, self.state = tuple(slot.gain for slot in slots), None
         self.matrices = nn.ModuleList(made).train(self.training)
         self.__dict__["matrix"] = made[-1]  # the one that is programmed, and read in every mode
         self.rehearsal = Rehearsal(self.chip, self.matrix.streams)
@@ -86,11 +86,9 @@ class Placed(nn.Module):
     @property
     def held(self) -> Tensor:
         """The weight (..., rows, cols) that the cells hold."""
-        return _sum(
-            gain * matrix.weight if gain != 1 else matrix.weight
-            for gain, matrix in self.all()
-            if gain
-        )
+        shown = ((gain, matrix.weight) for gain, matrix in self.all() if gain)
+        held: Any = sum(gain * weight if gain != 1 else weight for gain, weight in shown)
+        return held
 
     # ---- verbs -------------------------------------------------------------------------------
 
@@ -118,7 +116,7 @@ class Placed(nn.Module):
         old, was = [matrix for _, matrix in self.all()], self.mode
         if was.written and not parameter.is_meta:
             self.sync(parameter)
-            meant = _sum(g * m.meant for g, m in self.all() if g)
+            meant: Any = sum(g * m.meant for g, m in self.all() if g)
             with writing():
                 parameter.data.copy_(self.form.weight(meant, self.shape))
         alike = isinstance(mode, InSitu) == isinstance(was, InSitu) and was.written
@@ -178,14 +176,22 @@ class Placed(nn.Module):
             if scale is None:
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             for _, matrix in self.all():
-                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device)
+                own = matrix is self.matrix
+                wanted = w if own and not w.is_meta else None
+                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device, wanted)
                 if not w.is_meta:
-                    own = matrix is self.matrix
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
+            self._zero()
             self._start_rule()
             self.source = parameter.detach().clone() if self.computed else None
         self.show(parameter)
+
+    def _zero(self) -> None:
+        """Arrays of the rule whose symmetry points are to stand for weight zero."""
+        for slot, (_, matrix) in zip(self.mode.slots(), self.all(), strict=True):
+            if slot.zero_pairs is not None and not matrix.written.g.is_meta:
+                matrix.zero(slot.zero_pairs, reference=True)
 
     def _of(self, matrix: Matrix, w: Tensor, scale: Tensor) -> Tensor:
         """The scale of a matrix: the weight's, unless a rule's chip has a window of its own."""
@@ -204,6 +210,12 @@ class Placed(nn.Module):
             self.state = type(state) if state is not None else None
             for name, value in () if state is None else state._asdict().items():
                 self.register_buffer(f"rule_{name}", value)
+            self.regain()
+
+    def regain(self) -> None:
+        """What matrices count, as the rule's digital state says."""
+        if isinstance(self.mode, InSitu):
+            self.gains = self.mode.rule.gains(self.leaf)
 
     @property
     def leaf(self) -> Any:
@@ -218,6 +230,7 @@ class Placed(nn.Module):
             self.sync(parameter)
             for _, matrix in self.all():
                 matrix.program(matrix.weight, writer)
+            self._zero()
             self.show(parameter)
             return
         with torch._C.DisableTorchFunctionSubclass():
@@ -244,9 +257,9 @@ class Placed(nn.Module):
         calibrated = self.matrix.state_dict()
         self._build(self.mode, (), parameter.device)
         for name in ("forward_port", "backward_port"):
-            for scales in ("dac_scale", "adc_scale"):
+            for scales in ("dac_scale", "adc_scale", "dac_octaves", "adc_octaves"):
                 if (value := calibrated.get(f"{name}.{scales}")) is not None:
-                    getattr(getattr(self.matrix, name), scales).copy_(value)
+                    getattr(getattr(self.matrix, name), scales).data.copy_(value)
         if scale is not None:
             self._write(parameter, scale)
 
@@ -309,11 +322,12 @@ class Placed(nn.Module):
             changed: Any = w != self.held.to(parameter.dtype)
             if not bool(changed.any()):
                 return  # a copy of one's own values
-            rest = _sum(g * m.weight for g, m in list(self.all())[:-1] if g)
+            rest = sum(g * m.weight for g, m in list(self.all())[:-1] if g)
             if isinstance(rest, Tensor):
                 w = w - rest.to(w.dtype)
             cells = self.matrix.written
-            if self.chip.mapping.w_max is None and bool((w.abs() > cells.w_max).any()):
+            mapping = self.chip.mapping
+            if mapping.w_max is None and bool((mapping.largest(w) > cells.w_max).any()):
                 scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
                 cells.w_max.copy_(scale.expand_as(cells.w_max))
                 changed = None
@@ -352,6 +366,7 @@ class Placed(nn.Module):
         if not self.mode.written:
             return
         self.tape.clear()
+        self.regain()
         if plain and self.matrix.written.g.is_meta and not parameter.is_meta:
             self._write(parameter, None)
         elif plain:
@@ -362,6 +377,7 @@ class Placed(nn.Module):
                     cells = matrix.written
                     cells.w_max.copy_(self._of(matrix, w, scale).expand_as(cells.w_max))
                     matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
+                self._zero()
         else:
             for _, matrix in self.all():
                 matrix.written.refresh()
@@ -382,10 +398,3 @@ class Placed(nn.Module):
         """
         if self.mode.written:
             same_chip(bytes(state.cpu().tolist()).decode(), self.chip, self.mode, self.name)
-
-
-def _sum(parts: Any) -> Any:
-    total = None
-    for part in parts:
-        total = part if total is None else total + part
-    return total

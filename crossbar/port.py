@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from crossbar.converters import DAC, Converter, Digit
 from crossbar.converters.converter import Normal
 from crossbar.directions import Direction
-from crossbar.ranges import Calibrated, Fixed, PerVector
+from crossbar.ranges import Calibrated, Fixed, Learned, PerVector
 from crossbar.streams import FABRICATION, Streams
 from devices._check import instance
 from devices.draw import seeded
@@ -46,12 +46,14 @@ class Periphery:
     def transposed(self) -> Periphery:
         """The same converters for the backward direction, δ ranged per vector.
 
-        A calibrated ADC falls back on its default fixed range there: calibration sees no δ.
+        A calibrated or learned ADC has a fixed range there: neither sees δ.
         """
         dac = None if self.dac is None else replace(self.dac, range=PerVector())
         adc = self.adc
         if adc is not None and isinstance(adc.range, Calibrated):
             adc = replace(adc, range=Fixed())
+        if adc is not None and isinstance(adc.range, Learned):
+            adc = replace(adc, range=Fixed(adc.range.start))
         return Periphery(dac, adc)
 
 
@@ -65,9 +67,16 @@ class Port(nn.Module):
     adc_scale: Tensor | None  # (tiles, columns of the layout) float64, in units of v_max ΔG
     adc_gain_error: Tensor | None  # (tiles, columns of the layout, ..., lines), see `Mismatch`
     adc_offset: Tensor | None
+    dac_offset: Tensor | None  # (..., driven lines) relative to v_max
 
     def __init__(
-        self, settings: Periphery, tiles: int, columns: int, lines: tuple[int, ...], name: str
+        self,
+        settings: Periphery,
+        tiles: int,
+        columns: int,
+        lines: tuple[int, ...],
+        driven: tuple[int, ...],
+        name: str,
     ) -> None:
         super().__init__()
         self.settings = self.wanted = settings  # while it is calibrated other settings are in use
@@ -79,10 +88,20 @@ class Port(nn.Module):
         self.register_buffer("dac_scale", nan.clone() if held else None)
         held = adc is not None and adc.range.held
         self.register_buffer("adc_scale", nan.repeat(tiles, columns) if held else None)
+        learned = dac is not None and dac.range.learned
+        self.dac_octaves = nn.Parameter(torch.zeros(())) if learned else None
+        learned = adc is not None and adc.range.learned
+        # of one dimension: those of more are taken for weights
+        self.adc_octaves = nn.Parameter(torch.zeros(tiles * columns)) if learned else None
+        self.columns = columns
         self.leaf: Any = None
         self.parts: tuple[str, ...] = ()
         self.register_buffer("adc_gain_error", None)
         self.register_buffer("adc_offset", None)
+        self.register_buffer("dac_offset", None)
+        if dac is not None and dac.sigma_offset:
+            generator = seeded(f"{name}/lines/{FABRICATION}", torch.device("cpu"))
+            self.dac_offset = dac.sigma_offset * torch.randn(driven, generator=generator)
         if adc is not None:
             generator = seeded(f"{name}/{FABRICATION}", torch.device("cpu"))
             *lead, last = lines
@@ -122,11 +141,16 @@ class Port(nn.Module):
         if dac is None:
             return (Digit(x, 1.0, x),), None
         wide = wide_of(x)
-        held = self._held(self.dac_scale) if dac.range.held else None
+        held = self._held(self.dac_scale) if dac.range.held else self.dac_octaves
         scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
-        digits = dac.digits(wide / scale)
+        digits = dac.digits(wide / scale.detach())
+        if scale.requires_grad:  # a learned one: straight through the first digit's rounding
+            share = wide / scale.detach()
+            slope = torch.where(share.abs() <= 1, -share / scale.detach(), 0) / digits[0].weight
+            moved = digits[0].v + slope * (scale - scale.detach())
+            digits = (digits[0]._replace(v=moved), *digits[1:])
         if dac.noise and streams is not None:
             digits = tuple(
                 d._replace(v=d.v.add(streams.normal(d.v, stream), alpha=dac.noise)) for d in digits
@@ -143,6 +167,8 @@ class Port(nn.Module):
         held = None
         if adc.range.held and self.adc_scale is not None:
             held = self._held(self.adc_scale[tile, column])  # others may never have been read
+        if self.adc_octaves is not None:
+            held = self.adc_octaves[tile * self.columns + column]
         return adc.range.scale(
             lambda: i.abs().amax(channel, keepdim=True) if i.numel() else i,
             held,
@@ -198,10 +224,26 @@ class Port(nn.Module):
             i = torch.addcmul(i, i, own(self.adc_gain_error))
         if self.adc_offset is not None:
             i = i + own(self.adc_offset) * full
+        if adc.compression:
+            i = i * (1 - adc.compression * (i / full).clamp(-1, 1).square())
         leaf = self.leaf
         if leaf is not None:
             leaf = type(leaf)(*(own(getattr(self, part)) for part in self.parts))
-        return adc.drawn(i, full, leaf, normal)
+        if not self.learns:
+            return adc.drawn(i, full, leaf, normal)
+        size = torch.as_tensor(full).detach()
+        found = adc.drawn(i.detach(), size, leaf, normal)
+        inside = i.detach().abs() <= size
+        if adc.one_sided:
+            inside &= i.detach() >= 0
+        slope = (found - torch.where(inside, i.detach(), 0)) / size
+        return found + torch.where(inside, i - i.detach(), 0) + slope * (full - size)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a gradient of a full scale is asked for."""
+        found = (self.dac_octaves, self.adc_octaves)
+        return torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in found)
 
 
 def wide_of(v: Tensor) -> Tensor:

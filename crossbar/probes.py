@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crossbar.converters import Digit
+from crossbar.converters import DAC, Digit
 from crossbar.matrix import Matrix
 from crossbar.model import inputs_of, placements
 from crossbar.port import Periphery, Port
@@ -63,20 +64,31 @@ class _Measured(Probe):
     ) -> None:
         """Quantiles of |x|."""
         if self.stage == "dac" and port.dac_scale is not None and port is matrix.forward_port:
-            self._widen(port.dac_scale, port.wanted.dac.range, x)
+            dac = replace(port.wanted.dac, noise=0.0)
+            self._widen(port.dac_scale, dac.range, x, lambda v, f: _decoded(dac, v, f))
 
     def converted(
         self, matrix: Any, port: Port, tile: int, column: int, i: Tensor, full: Any
     ) -> None:
         """Quantiles of |i|."""
         if self.stage == "adc" and port.adc_scale is not None and port is matrix.forward_port:
-            self._widen(port.adc_scale[tile, column], port.wanted.adc.range, i)
+            adc = port.wanted.adc
+            perfect = partial(adc.convert, leaf=None)
+            self._widen(port.adc_scale[tile, column], adc.range, i, perfect)
 
     @staticmethod
-    def _widen(scale: Tensor, policy: Any, values: Tensor) -> None:
+    def _widen(scale: Tensor, policy: Any, values: Tensor, converted: Any) -> None:
         assert isinstance(policy, Calibrated)
         if values.numel():
-            scale.copy_(torch.fmax(scale, policy.measured(values)))
+            scale.copy_(torch.fmax(scale, policy.measured(values, converted)))
+
+
+def _decoded(dac: DAC, v: Tensor, full: Tensor) -> Tensor:
+    """What the voltages of inputs v stand for."""
+    found = torch.zeros_like(v)
+    for digit in dac.digits(v / full):
+        found = found + digit.v * digit.weight
+    return found * full
 
 
 @torch.no_grad()
@@ -108,6 +120,12 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
         finally:
             for port in ports:
                 port.settings, port.ready = port.wanted, False
+    for matrix in found:
+        adc, scale = matrix.chip.forward.adc, matrix.forward_port.adc_scale
+        if adc is not None and scale is not None:
+            assert isinstance(adc.range, Calibrated)
+            weights = [column.weight for column in matrix.layout.columns]
+            scale.copy_(adc.range.settled(scale, weights))
     return model
 
 

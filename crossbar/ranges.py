@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from devices._check import between, positive, whole
+from devices._check import between, flag, positive, whole
 
 
 class Range(ABC):
@@ -21,6 +21,9 @@ class Range(ABC):
 
     relative: ClassVar[bool] = False
     """Whether the scale is taken from what is converted, in its own unit."""
+
+    learned: ClassVar[bool] = False
+    """Whether it holds a Parameter, octaves above its start, that an optimiser moves."""
 
     @property
     def given(self) -> float | None:
@@ -40,7 +43,8 @@ class Range(ABC):
 
         Args:
             peak: gives the largest magnitude of each vector that is converted.
-            held: the calibrated scale, 0-dim float64, NaN before `calibrate`; None: none is held.
+            held: the calibrated scale, 0-dim float64, NaN before `calibrate`; the octaves of a
+                learned one; None: none is held.
             default: full scale of a range that is not told any.
         """
 
@@ -162,12 +166,60 @@ class Managed(Range):
 
 
 @dataclass(frozen=True)
+class Learned(Range):
+    """A full scale that training moves: 2^p · start, a Parameter p of every tile and column.
+
+    p (`dac_octaves`, `adc_octaves` of a matrix's `forward_port`) is 0 at first and trained by any
+    optimiser of a `HardwareAware` model; then it stays. Its gradient is that of rounding taken
+    straight through: with q = y/F the converted value over full scale,
+
+        ∂y/∂F = q − i/F  inside,   q = ±1  where it clips
+
+    Args:
+        start: full scale that is begun with; see `Fixed`.
+
+    Raises:
+        ValueError: start not positive.
+
+    Source: Esser et al., ICLR 2020, arXiv:1902.08153 (learned step sizes).
+    """
+
+    learned: ClassVar[bool] = True
+
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            positive("start", self.start)
+
+    @property
+    def given(self) -> float | None:
+        """The start, if it is named."""
+        return self.start
+
+    @property
+    def reached(self) -> bool:
+        """Whether it starts from what the cells give."""
+        return self.start is None
+
+    def scale(
+        self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
+    ) -> Tensor | float:
+        """2^p of the start."""
+        assert held is not None
+        return default * torch.exp2(held)
+
+
+@dataclass(frozen=True)
 class Calibrated(Range):
     """A constant full scale measured on data by `calibrate(model, batches)`.
 
     Args:
         quantile: quantile of |value| within each calibration batch, of which the largest over the
             batches is taken; in (0, 1].
+        linked: of the ADC of several layout columns (bit slices), whether the full scales of a
+            tile are rounded up to such that what a code counts differs by powers of two: codes are
+            then added by shifts.
 
     Raises:
         ValueError: quantile out of range; RuntimeError at the first use before calibration.
@@ -176,9 +228,11 @@ class Calibrated(Range):
     held: ClassVar[bool] = True
 
     quantile: float = 1.0
+    linked: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         between("quantile", self.quantile, 1e-6, 1)
+        flag("linked", self.linked)
 
     def scale(
         self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
@@ -187,10 +241,54 @@ class Calibrated(Range):
         assert held is not None
         return torch.where(held > 0, held, 1)
 
-    def measured(self, values: Tensor) -> Tensor:
-        """The quantile of |values|, 0-dim float64."""
+    def measured(self, values: Tensor, converted: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The quantile of |values|, 0-dim float64; `converted`: values at a full scale."""
         size = values.detach().abs().flatten()
         # torch.quantile refuses more than 2^24 values; the k-th value does not
         rank = max(1, round(self.quantile * size.numel()))
         top = size.amax() if rank == size.numel() else size.kthvalue(rank).values
         return top.double()
+
+    def settled(self, scale: Tensor, weights: Sequence[float]) -> Tensor:
+        """Measured scales (tiles, columns), of columns that count `weights`, as they are held."""
+        if not self.linked:
+            return scale
+        counts = torch.tensor(weights, dtype=scale.dtype, device=scale.device).abs()
+        worth = torch.where(scale > 0, scale * counts, torch.nan)
+        first = torch.where(worth.isnan(), 0, worth).amax(1, keepdim=True)
+        octaves = torch.log2(worth / first)
+        # what is a power already stays one, whatever rounding says
+        return torch.where(
+            worth.isnan(), scale, first * torch.exp2((octaves - 1e-9).ceil()) / counts
+        )
+
+
+@dataclass(frozen=True)
+class LeastError(Calibrated):
+    """A constant full scale with the least squared error on data, by `calibrate(model, batches)`.
+
+    Of 2^(−k/8) times the largest value of each batch, k = 0 … 80, the one that its converter errs
+    least at, clipping and rounding together; the largest over the batches is taken.
+
+    Args:
+        quantile: must stay 1.
+        linked: see `Calibrated`.
+
+    Raises:
+        ValueError: a quantile below 1.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quantile != 1:
+            raise ValueError("LeastError chooses what to clip itself: leave quantile=1")
+
+    def measured(self, values: Tensor, converted: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The full scale of the least error, 0-dim float64."""
+        top = super().measured(values, converted)
+        if not top > 0:
+            return top
+        v = values.detach().flatten()
+        scales = top * torch.exp2(-torch.arange(81, dtype=top.dtype, device=top.device) / 8)
+        errors = [(converted(v, f.to(v.dtype)) - v).double().square().sum() for f in scales]
+        return scales[int(torch.stack(errors).argmin())]

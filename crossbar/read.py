@@ -77,7 +77,12 @@ class Call:
     size: Size = ()
     flipped: bool = False
     quiet: bool = False  # an evaluation, see `streams`
+    shared: bool = False  # a part of an update: replicas of a data-parallel model see the same
     keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
+
+    def stream(self, own: int) -> int:
+        """Where noise is drawn from that has a stream of its `own` in training."""
+        return EVALUATION if self.quiet else WRITE if self.shared else own
 
     @property
     def transposed(self) -> bool:
@@ -98,6 +103,10 @@ class Call:
     def sensed(self, t: Tensor) -> Tensor:
         """Of (..., lines) of the whole matrix those that are sensed."""
         return self.region.of_rows(t) if self.transposed else self.region.of_cols(t)
+
+    def driven(self, t: Tensor) -> Tensor:
+        """Of (..., lines) of the whole matrix those that are driven."""
+        return self.region.of_cols(t) if self.transposed else self.region.of_rows(t)
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -174,7 +183,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     """
     matrix, port, direction = call.matrix, call.port, call.direction
     streams = matrix.streams
-    digits, scale = port.encode(x, direction, streams, EVALUATION if call.quiet else CONVERTER)
+    digits, scale = port.encode(x, direction, streams, call.stream(CONVERTER))
     if matrix.probe is not None:
         matrix.probe.encoded(matrix, port, x, scale, digits)
     layout = matrix.layout
@@ -187,6 +196,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
         or planes.variance is not None
         or planes.tiles is not None
         or matrix.tile_gain is not None
+        or port.dac_offset is not None
         or shift != 0
         or any(column.shared is not None for column in layout.columns)
     )
@@ -224,12 +234,20 @@ def _column(
     adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
     ampere = volts * matrix.span  # v_max ΔG [A]
     m, streams = planes.matrix, matrix.streams
-    noise = EVALUATION if call.quiet else READ
-    normal = partial(streams.normal, stream=EVALUATION if call.quiet else CONVERTER)
+    noise, normal = call.stream(READ), partial(streams.normal, stream=call.stream(CONVERTER))
     sensed = m.shape[-1]
     total: Tensor | None = None
     for tile, a, b in call.tiles:
         i, power = _currents(v, planes, c, a, b, call, volts)
+        if port.dac_offset is not None:
+            own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
+            if per and gauge is not None:
+                own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
+            elif per:
+                own = own - per
+            lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
+            lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
+            i = i + direction.entry((lines * own).sum(-2))
         if column.shared is not None:
             common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
             i = i - (common if unit is None else common * unit)
@@ -247,6 +265,9 @@ def _column(
             full = full if unit is None else full * unit
             if adc.noise:
                 i = i + normal(i) * (adc.noise * full)
+            if adc.capacitor is not None:
+                thermal = normal(i) * adc.thermal(b - a, volts)
+                i = i + (thermal if unit is None else thermal * unit)
         if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
@@ -308,7 +329,8 @@ def _currents(
     i = wide_of(direction.product(v, m.to(v.dtype), a, b))
     if variance is None:
         return i, None
-    energy = wide_of(v).square()
+    dac = call.port.settings.dac
+    energy = wide_of(v).square() if dac is None else dac.energy(wide_of(v))
     own = variance if variance.dim() == 0 else variance[c]
     if own.numel() == 1:
         return i, direction.total(energy, a, b, m.shape[-1]) * own.reshape(())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from crossbar.carried.analog import is_analog
 from crossbar.carried.kinds import products_of, tables_of
 from crossbar.carried.owner import held, weights
+from crossbar.spares import physical
 from crossbar.watching import DIGITAL, PRODUCT, TABLE, Seen, Watch, called, candidates
 from crossbar.weight import AnalogWeight
 
@@ -32,7 +33,7 @@ class Line:
         product: whether it counts as a weight that products read.
         arrays: matrices; tiles: of them, in the chip's size; 0 where it is digital.
         utilisation: part of the cells of those tiles that hold a weight, 0 … 1.
-        cells: devices.
+        cells: devices, those of spare lines too.
         dacs, adcs: converters of the forward read.
         bytes: of the Parameter, and of the state of the cells where there is one.
     """
@@ -200,20 +201,24 @@ def _hardware(weight: AnalogWeight, size: int) -> dict[str, Any]:
     down, across = (len(chip.tiles(weight.matrix.lines, back)) for back in (False, True))
     stack = math.prod(lead) * count
     tiles = stack * down * across
-    full = rows * cols if chip.tile is None else -1
-    used = 1.0
-    if full < 0:
-        assert chip.tile is not None
-        high, wide = (n or m for n, m in zip(chip.tile, (rows, cols), strict=True))
-        used = rows * cols / (down * across * high * wide)
+    spares = (None, None) if chip.spares is None else (chip.spares.rows, chip.spares.columns)
+    lines = zip(chip.tile or (rows, cols), spares, strict=True)
+    high, wide = (physical(n, share) for n, share in lines)
+    made = [
+        sum(physical(b - a, share) for a, b in chip.tiles(weight.matrix.lines, back))
+        for back, share in zip((False, True), spares, strict=True)
+    ]
+    used = rows * cols / (down * across * high * wide) if rows * cols else 1.0
+    adc = chip.forward.adc
+    served = 0 if adc is None else -(-cols // adc.shared)
     held_ = (b for b in weight.buffers() if isinstance(b, Tensor))
     return {
         "arrays": stack,
         "tiles": tiles,
         "utilisation": used,
-        "cells": chip.layout.devices * stack * rows * cols,
+        "cells": chip.layout.devices * stack * made[0] * made[1],
         "dacs": stack * rows * across if chip.forward.dac is not None else 0,
-        "adcs": stack * cols * down * len(chip.layout.columns) if chip.forward.adc else 0,
+        "adcs": stack * down * len(chip.layout.columns) * served,
         "bytes": size + sum(b.numel() * b.element_size() for b in held_),
     }
 

@@ -78,6 +78,7 @@ class Tally(Probe, Mapping[str, Counted]):
         if full is None or not i.numel():
             return
         way = "back_" if port is matrix.backward_port else ""
+        full = torch.as_tensor(full).detach()  # a learned one has a gradient
         share = (i.detach() / full).abs()
         # a current that rounding alone lifts over full scale is at it, not beyond
         edge = 1 - 8 * torch.finfo(share.dtype).eps

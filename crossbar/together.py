@@ -13,7 +13,7 @@ from crossbar.matrix import Matrix
 from crossbar.operations import Operation
 from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.pulses.bits import drawn
-from crossbar.pulses.events import coincidences, grouped
+from crossbar.pulses.events import hit
 from crossbar.pulses.exact import EVENTS, few_bits
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.regions import Region
@@ -70,7 +70,8 @@ def _joins(one: Asked, asked: Sequence[Asked], scheme: Scheme) -> bool:
     if not one.x.numel() or not one.d.numel() or torch.Size(matrix.lines).numel() > SMALL:
         return False
     once = sum(other.matrix is matrix for other in asked) == 1
-    return once and matrix.chip.write is None and matrix.written.separate
+    alone = matrix.chip.write is not None or matrix.chip.mapping.arbitrated
+    return once and not alone and matrix.written.separate
 
 
 def _alike(a: Matrix, b: Matrix) -> bool:
@@ -84,8 +85,8 @@ def _at_once(shares: Sequence[tuple[Asked, Drive]]) -> None:
     matrix = shares[0][0].matrix
     with writing():
         generator = matrix.streams.generator(WRITE, matrix.written.g.device)
-        events, ends = coincidences(drawn([drive for _, drive in shares], generator))
-        at, up, down = grouped(events).counts(matrix.written.g.dtype)
+        bits = drawn([drive for _, drive in shares], generator)
+        (at, up, down), ends = hit(bits, matrix.written.g.dtype)
         cuts = torch.searchsorted(at, torch.tensor(ends, device=at.device)).tolist()
         found = []
         for (one, drive), start, a, b in zip(shares, [0, *ends], [0, *cuts], cuts, strict=False):

@@ -128,7 +128,7 @@ class AnalogWeight(Placed):
             if not torch.compiler.is_compiling() and self.stale(root):
                 self.sync(root)
         quiet = not self.training or not torch.is_grad_enabled()
-        call = Call(matrix, op, region, size, False, quiet, self)
+        call = Call(matrix, op, region, size, False, quiet, keeper=self)
         sensed = op.forward.sensed
         if gain is not None and region.transposed:
             if offset is not None:
@@ -311,6 +311,7 @@ class AnalogWeight(Placed):
 
     def stepped(self, parameter: Tensor, lr: float) -> None:
         """After a rule's update: the Parameter shows what the cells hold."""
+        self.regain()
         self.show(parameter)
         for _, matrix in self.all():
             if matrix.probe is not None:

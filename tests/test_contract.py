@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 import pytest
 import torch
@@ -67,17 +68,20 @@ def test_enough_is_found():
     assert len(found()) >= 8
 
 
-@pytest.mark.parametrize("kind", found(), ids=lambda kind: kind.__name__)
+def fast(kinds: list[type[Part]], *long: str) -> list[Any]:
+    """The kinds, those named among the slow tests."""
+    slow = pytest.mark.slow
+    return [pytest.param(k, marks=slow) if k.__name__ in long else k for k in kinds]
+
+
+# tables of measured steps for hundreds of pairs of counts
+@pytest.mark.parametrize("kind", fast(found(), "LookupStep"), ids=lambda kind: kind.__name__)
 def test_every_part_keeps_the_contract(kind):
     check(example(kind))
 
 
 # integrated pulse by pulse, and long: the cases without spread stay among the fast tests
-LONG = ("IonDrift", "StanfordRRAM", "Yakopcic")
-SPREAD = [
-    pytest.param(kind, marks=pytest.mark.slow) if kind.__name__ in LONG else kind
-    for kind in found()
-]
+SPREAD = fast(found(), "IonDrift", "StanfordRRAM", "Yakopcic")
 
 
 @pytest.mark.parametrize("kind", SPREAD, ids=lambda kind: kind.__name__)
@@ -98,7 +102,7 @@ LAWS = [kind for kind in found() if issubclass(kind, Update)]
 COUNT = st.one_of(st.just(0), st.integers(0, 12), st.integers(0, 5_000_000))
 
 
-@pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", fast(LAWS, "LookupStep"), ids=lambda kind: kind.__name__)
 @settings(max_examples=15, deadline=None)
 @given(
     at=st.lists(st.floats(0, 1), min_size=4, max_size=4),

@@ -139,3 +139,19 @@ def test_the_page_on_models_runs_as_it_stands(capsys):
     printed = capsys.readouterr().out
     assert "100.00% of the weights" in printed and "2.592e+06" in printed
     assert {line.state for line in space["receipt"]} == {"analog", "table", "digital"}
+
+
+MAPPINGS = ROOT / "docs" / "mappings.md"
+
+
+def test_the_page_on_mappings_runs_as_it_stands():
+    text = MAPPINGS.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    assert len(blocks) == text.count("```python") == 4
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(MAPPINGS), "exec"), space)
+    named = set(re.findall(r"^\| `(\w+)\(", text.split("## Options")[0], re.M))
+    there = {name for name in vars(xb.mappings) if isinstance(getattr(xb.mappings, name), type)}
+    kinds = {n for n in there if issubclass(getattr(xb.mappings, n), xb.Mapping)}
+    assert named == kinds - {"Mapping"}

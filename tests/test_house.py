@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("devices", "crossbar", "experiments")  # a floor imports itself and those before it
 CORE = ("devices", "crossbar")
 CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
-OPTIONAL = {"devices/update/jit.py": {"numba"}}  # an extra may be imported in one file
+# an extra may be imported where its compiled loops are
+OPTIONAL = {"devices/update/jit.py": {"numba"}, "crossbar/pulses/jit.py": {"numba"}}
 MAX_LINES = 400
 
 # The rooms of a floor, lowest first: a module uses its own room and those before it.
@@ -41,18 +42,19 @@ ROOMS = {
         *("layout", "mappings"),
         *("ranges", "converters", "port"),
         "wires",
-        *("pulses", "chip"),
-        *("planes", "states", "cells"),
+        *("pulses", "spares", "chip"),
+        *("planes", "states", "curves", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "matrix", "complexes", "arrays", "together"),
-        *("rules", "modifiers", "modes", "identity"),
+        *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
+        *("rules", "equilibrium", "feedback"),
+        *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
         *("placed", "weight"),
         "carried",
         *("nn", "optim"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        "clipping",
+        *("clipping", "peers"),
     ),
 }
 

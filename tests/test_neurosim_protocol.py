@@ -118,6 +118,7 @@ def test_an_epoch_visits_the_images_it_drew():
     assert len(test.y) == 450
 
 
+@pytest.mark.slow
 def test_a_short_study_goes_through_store_and_report(tmp_path, capsys):
     """One epoch of one seed: the report is written, and says that figures are missed."""
     arguments = ["neurosim", "--listed", "--epochs", "1", "--seeds", "1", "--out", str(tmp_path)]

@@ -17,7 +17,7 @@ import crossbar as xb
 from devices import ConstantStep, Device, GaussianWrite
 
 # cells of random write errors, no noise of reads, which differs from rank to rank as in a batch
-CELLS = Device(1e-6, 50e-6, ConstantStep(1e-7), write=GaussianWrite(1e-6))
+CELLS = Device(1e-6, 50e-6, ConstantStep(1e-7), write=GaussianWrite(0.02))
 CHIP = xb.Chip(CELLS, forward=xb.Periphery(xb.DAC(bits=4), xb.ADC(bits=4)))
 FLOATS = xb.Chip(forward=CHIP.forward)  # whose cells need not be drawn at every read
 

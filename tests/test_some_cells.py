@@ -27,6 +27,7 @@ NOISES = ("sigma_c2c", "sigma_add", "sigma_state")  # of each pulse; every other
 ENDS = (0.1e-6, 0.1e-6)  # [S] both quantiles of a measured step without noise
 SURE = {  # laws that chance moves whatever their sigmas: settings that leave little to it
     "AbruptReset": {"law": SoftBounds(0.5e-6, sigma_d2d=0.3)},
+    "AmplitudeStep": {"law": SoftBounds(0.5e-6, sigma_d2d=0.3)},
     "Endurance": {"law": SoftBounds(0.5e-6, sigma_d2d=0.3), "pulses": 3.0},
     "LookupStep": {
         "up": ((ENDS,) * 3, ((0.3e-6, 0.3e-6),) * 3),

@@ -63,6 +63,8 @@ class Analog(Tensor):
         with plain():
             operator = qualified_name(func)  # "" of torch's own functions
             handler = PRODUCTS.get(operator or func)
+            if handler is not None:
+                traceable()
             written_by_a_compiler = (operator or "out" in kwargs) and _generated()
             if handler is not None and not written_by_a_compiler:
                 out = kwargs.pop("out", None)
@@ -118,6 +120,21 @@ class AnalogView(Analog):
     cells: Tensor | None  # the same view of root's memory: what part of the array; None: a copy
     start: int | None  # where the view begins in root's memory, counted while tracing; None: ?
     taken: tuple[Tensor, Any] | None  # of a copy w[index] of a stack's matrices: index and w
+
+
+def traceable() -> None:
+    """Refuse a trace that would freeze the cells, or that runs the forward on fake tensors.
+
+    Raises:
+        TypeError: in `torch.jit.trace`, and in `torch.export.export` without `strict=True`.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return
+    if torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None:
+        raise TypeError(
+            "torch.jit.trace, and torch.export without strict=True, cannot follow the cells of "
+            "analog weights: torch.export.export(model, args, strict=True) does"
+        )
 
 
 def unread(what: str) -> TypeError:
@@ -242,7 +259,11 @@ def wrapped(
     """A tensor as a handle on (a part of) an analog weight, in the autograd graph of `value`.
 
     Without `root` it is the whole weight; with `root` and no `cells` a copy of some of its numbers.
+
+    Raises:
+        TypeError: see `traceable`.
     """
+    traceable()
     with plain():
         found: Any = value.as_subclass(AnalogView)
         found.analog, found.free, found.taken, found.start = analog, False, None, start

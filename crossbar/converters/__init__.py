@@ -7,6 +7,7 @@ from crossbar.converters.dac import Digit as Digit
 from crossbar.converters.flash import Flash as Flash
 from crossbar.converters.pipeline import Cyclic as Cyclic
 from crossbar.converters.pipeline import Pipeline as Pipeline
+from crossbar.converters.pulse_width import PulseWidth as PulseWidth
 from crossbar.converters.ramp import Ramp as Ramp
 from crossbar.converters.sar import SAR as SAR
 from crossbar.converters.serial import SerialDAC as SerialDAC

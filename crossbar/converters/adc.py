@@ -24,7 +24,7 @@ class ADC(Converter):
         signed: whether it converts currents of either sign; else those below zero become 0.
         stochastic: whether a current between two codes becomes either with the chance that makes
             it right on average.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range; stochastic rounding without or of one bit.

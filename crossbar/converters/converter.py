@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from crossbar.ranges import Fixed, Range
-from devices._check import at_least, instance, whole
+from devices._check import at_least, between, instance, positive, whole
+
+BOLTZMANN = 1.380649e-23  # [J/K]
 
 Normal = Callable[[Tensor], Tensor]
 """Fresh N(0, 1) in the shape and dtype of a tensor."""
@@ -34,6 +37,12 @@ class Converter(ABC):
         sigma_gain: spread of the converters' gains, relative, >= 0; drawn once.
         sigma_offset: spread of their offsets, relative to full scale, >= 0; drawn once.
         shared: neighbouring lines that one converter serves in turn, >= 1: they have its errors.
+        compression: β of a sense amplifier in front of it that gives i (1 − β (i/full)²), in
+            [0, 1/3]: its third harmonic is β/4 at full scale.
+        capacitor: of charge-domain columns, where the cell at the full window is a capacitor of so
+            many farads that is charged to its line's voltage and shares its charge with the column:
+            each read has the noise kT/C of all N cells of its tile at 300 K,
+            σ = √(N kT/C)/v_max in units of one cell at full input; None: none.
 
     Raises:
         TypeError, ValueError: a field out of range.
@@ -44,17 +53,28 @@ class Converter(ABC):
     sigma_gain: float = field(default=0.0, kw_only=True)
     sigma_offset: float = field(default=0.0, kw_only=True)
     shared: int = field(default=1, kw_only=True)
+    compression: float = field(default=0.0, kw_only=True)
+    capacitor: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         instance("range", self.range, Range, optional=False)
         for name in ("noise", "sigma_gain", "sigma_offset"):
             at_least(name, getattr(self, name), 0)
         whole("shared", self.shared, 1)
+        between("compression", self.compression, 0, 1 / 3)
+        if self.capacitor is not None:
+            positive("capacitor", self.capacitor, "F")
 
     @property
     def one_sided(self) -> bool:
         """Whether currents below zero are cut."""
         return False
+
+    def thermal(self, cells: int, v_max: float) -> float:
+        """Standard deviation of kT/C noise of so many cells a column, of one cell at v_max."""
+        if self.capacitor is None:
+            return 0.0
+        return math.sqrt(cells * BOLTZMANN * 300.0 / self.capacitor) / v_max
 
     def mismatch(self, shape: tuple[int, ...], generator: torch.Generator) -> Mismatch:
         """Gains and offsets of converters of this shape."""

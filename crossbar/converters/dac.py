@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crossbar.quantise import quantize
-from crossbar.ranges import Fixed, PerVector, Range
+from crossbar.ranges import PerVector, Range
 from devices._check import at_least, flag, instance, positive, whole
 
 
@@ -32,6 +32,8 @@ class DAC:
         noise: Gaussian noise of the line voltage, relative to v_max, >= 0.
         passes: whether drivers have one polarity: positive inputs are applied in a first reading,
             the magnitudes of negative ones in a second that digital logic subtracts.
+        sigma_offset: spread of the drivers' offset voltages, relative to v_max, >= 0; drawn once
+            for every line, there at every reading, in those that drive nothing too.
 
     Raises:
         TypeError, ValueError: a field out of range.
@@ -42,6 +44,7 @@ class DAC:
     range: Range = field(default_factory=PerVector)
     noise: float = 0.0
     passes: bool = False
+    sigma_offset: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.bits is not None:
@@ -50,8 +53,9 @@ class DAC:
         positive("v_max", self.v_max, "V")
         instance("range", self.range, Range, optional=False)
         at_least("noise", self.noise, 0)
-        if isinstance(self.range, Fixed) and self.range.full_scale is None:
-            raise ValueError("range of a DAC must be Fixed(full_scale), got Fixed(None)")
+        at_least("sigma_offset", self.sigma_offset, 0)
+        if self.range.reached:
+            raise ValueError(f"range of a DAC needs a full scale of its own, got {self.range!r}")
 
     def digits(self, v: Tensor) -> tuple[Digit, ...]:
         """The voltages, relative to v_max, that inputs relative to full scale are applied as."""
@@ -60,6 +64,10 @@ class DAC:
             return tuple(Digit(code, weight, code) for code, weight in found)
         halves = ((sign, (sign * code).clamp(min=0), w) for code, w in found for sign in (1, -1))
         return tuple(Digit(code, sign * weight, code) for sign, code, weight in halves)
+
+    def energy(self, v: Tensor) -> Tensor:
+        """Variance of white read noise of lines at v, over that of lines at v_max."""
+        return v.square()
 
     def _coded(self, v: Tensor) -> list[tuple[Tensor, float]]:
         """Codes in −1 … 1 and what each counts."""

@@ -30,7 +30,7 @@ class Flash(Converter):
     Args:
         bits: resolution, 2 to 8 (2^b − 1 levels); time and memory go with 2^b.
         sigma_comparator: spread σ of the comparators' offsets [steps], >= 0.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range.

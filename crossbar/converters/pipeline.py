@@ -30,7 +30,7 @@ class Pipeline(Converter):
     Args:
         bits: resolution, 2 to 16 (2^b − 1 levels).
         sigma_stage: relative spread σ of the stages' gains, >= 0.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range.
@@ -79,7 +79,7 @@ class Cyclic(Pipeline):
     Args:
         bits: resolution, 2 to 16 (2^b − 1 levels).
         sigma_stage: relative spread of the converters' stage gains, >= 0.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range.

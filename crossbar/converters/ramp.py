@@ -26,7 +26,7 @@ class Ramp(Converter):
         bits: resolution, 2 to 16 (2^b − 1 levels).
         slope: relative error of the ramp's slope at zero, in (−0.5, 0.5).
         bow: its curvature, in (−0.5, 0.5).
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range.

@@ -33,7 +33,7 @@ class SAR(Converter):
     Args:
         bits: resolution, 2 to 16 (2^b − 1 levels).
         sigma_unit: relative spread σ of a unit capacitor, >= 0.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         TypeError, ValueError: a field out of range.

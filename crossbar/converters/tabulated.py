@@ -48,13 +48,15 @@ class LevelNoise(Converter):
     """What comes out at each output level: mean and standard deviation, normal.
 
     The current is rounded to the nearest level; what is handed on is mean + std N(0, 1), anew at
-    every conversion. The level of the largest magnitude is full scale.
+    every conversion. The level of the largest magnitude is full scale. Errors that belong to a
+    column, as those of wires, are the same at every read and become noise here: a network suffers
+    less of noise, so such a table is too kind where they cost more than a point or so.
 
     Args:
         table: rows (level, mean, std) of consecutive whole levels, all in steps, or the path of a
             CSV file with these columns, as circuit simulation or silicon gives them (NeuroSim 1.5
             takes the same); std >= 0. Levels that begin at 0 make a one-sided converter.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         ValueError: a column missing, a level left out, a negative std.
@@ -107,7 +109,7 @@ class MeasuredADC(Converter):
         table: rows (code, inl) of consecutive whole codes, INL in steps at the transition to the
             code (that of the lowest is not used), or the path of a CSV file with these columns.
             Codes that begin at 0 make a one-sided converter.
-        range, noise, sigma_gain, sigma_offset, shared: see `Converter`.
+        range, noise and the rest: see `Converter`.
 
     Raises:
         ValueError: a column missing, a code left out.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossbar.layout import Column, Layout
+from crossbar.layout import Layout
 from crossbar.mappings.differential import Differential
 from devices import Device, Pulses
 from devices._check import whole
@@ -23,7 +23,7 @@ class Devices(Differential):
 
     Args:
         count: pairs a weight, >= 1.
-        route, w_max, per_column: see `Differential`.
+        route, converters, w_max and the rest: see `Differential`.
     """
 
     count: int = 2
@@ -33,9 +33,8 @@ class Devices(Differential):
         whole("count", self.count, 1)
 
     def layout(self, device: Device) -> Layout:
-        """One converter sees all pairs."""
-        top = self.encoding(device).span * self.count
-        return Layout((Column((1, -1) * self.count, 1 / top),), linear=((top, 0.0),))
+        """One converter sees all pairs, or one all g⁺ and one all g⁻."""
+        return self.seen((1, -1) * self.count, self.encoding(device).span * self.count)
 
     def places(self, w: Tensor, device: Device) -> Tensor:
         """(2 count, ..., rows, cols)."""

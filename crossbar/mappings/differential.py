@@ -136,31 +136,40 @@ class OneSided(Route):
 
 @dataclass(frozen=True)
 class Differential(Mapping):
-    """A weight is the difference of two conductances, subtracted before the ADC.
+    """A weight is the difference of two conductances.
 
     Args:
         route: how updates reach the pair; without an update law one device of a pair stays at
             g_min (`OneSided`'s encoding), which is kindest to drift and read noise.
-        w_max, per_column: see `Mapping`.
+        converters: 1 subtracts the two currents before one converter, 2 their codes after two.
+        w_max, per_column, quantile, binary, corrections: see `Mapping`.
 
     Raises:
-        TypeError, ValueError: route of another kind, w_max not positive.
+        TypeError, ValueError: route of another kind, a field out of range.
     """
 
     route: Route = field(default_factory=PushPull)
+    converters: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         instance("route", self.route, Route, optional=False)
+        whole("converters", self.converters, 1, 2)
 
     def encoding(self, device: Device) -> Route:
         """The route whose encoding a device uses."""
         return OneSided() if device.update is None else self.route
 
     def layout(self, device: Device) -> Layout:
-        """One converter sees g⁺ − g⁻."""
-        span = self.encoding(device).span
-        return Layout((Column((1, -1), 1 / span),), linear=((span, 0.0),))
+        """One converter sees g⁺ − g⁻, or each its own."""
+        return self.seen((1, -1), self.encoding(device).span)
+
+    def seen(self, signs: tuple[float, ...], top: float) -> Layout:
+        """The layout of cells that count `signs`, which are `top` at the largest weight."""
+        if self.converters == 1:
+            return Layout((Column(signs, 1 / top),), linear=((top, 0.0),))
+        plus, minus = (tuple(max(sign * s, 0) for s in signs) for sign in (1, -1))
+        return Layout((Column(plus, 1 / top), Column(minus, -1 / top)))
 
     def places(self, w: Tensor, device: Device) -> Tensor:
         """(2, ..., rows, cols)."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossbar.operations import Operation
-from crossbar.pulses.exact import bits_parcels, few_bits
+from crossbar.operations import Operation, Vectors
+from crossbar.pulses.exact import bits_parcels, few_bits, parted_bits
 from crossbar.pulses.lines import fired, phases
-from crossbar.pulses.scheme import Parcel, halves
+from crossbar.pulses.scheme import Cut, Parcel, halves
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
@@ -46,6 +46,17 @@ class Aggregated(Trains):
             yield from bits_parcels(drive, generator)
         else:
             yield Parcel(None, (self._moments(drive, rate),))
+
+    def parted(
+        self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
+    ) -> tuple[Iterator[Parcel], Iterator[Parcel]]:
+        """Of the same bits, or the moments of each part."""
+        drive = self.drive(Vectors(), x, d, rate)
+        if few_bits(drive):
+            return parted_bits(drive, cut, generator)
+        parts = cut.halve(drive.x, torch.arange(len(x), device=x.device))
+        first, rest = (self._moments(drive._replace(x=part), rate) for part in parts)
+        return iter([Parcel(None, (first,))]), iter([Parcel(None, (rest,))])
 
     def driven(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossbar.pulses import jit
 from crossbar.pulses.trains import Drive
 
 BASE = 256
@@ -35,9 +36,13 @@ def drawn(drives: Sequence[Drive], generator: torch.Generator | None) -> list[Bi
         )
         slots = torch.arange(len(drive.length), device=drive.length.device)
         if drive.slots > len(slots):
-            length = drive.length.flatten().long()
+            length = drive.length.flatten(1).amax(1).long()
             slots = slots.repeat_interleave(length, output_size=drive.slots)
             x, d = x.index_select(0, slots), d.index_select(0, slots)
+            if drive.length.numel() > len(length):  # trains of single matrices that end before
+                first = length.cumsum(0) - length
+                turn = torch.arange(drive.slots, device=slots.device) - first[slots]
+                x *= turn.view(-1, *(1,) * (x.dim() - 1)) < drive.length.index_select(0, slots)
         found.append((x, d, slots))
     thresholds = [t for k in (0, 1) for t in (part[k] for part in found)]
     bits = fires(torch.cat([t.flatten() for t in thresholds]), generator)
@@ -60,11 +65,11 @@ def counted(bits: Bits, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     down: Tensor | None = None
     for start in range(0, len(bits.x), BASE - 1):
         part = Bits(*(b[start : start + BASE - 1] for b in bits))
-        more_up, more_down = digits(packed(part))
+        more_up, more_down = digits(packed(part), dtype)
         up = more_up if up is None else up.add_(more_up)
         down = more_down if down is None else down.add_(more_down)
     assert up is not None and down is not None
-    return up.to(dtype), down.to(dtype)
+    return up, down
 
 
 def hits(bits: Bits, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,7 +77,7 @@ def hits(bits: Bits, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     if len(bits.x) < BASE:
         total = packed(bits).view(-1)
         at = places(total)
-        up, down = (count.to(dtype) for count in digits(total[at]))
+        up, down = digits(total[at], dtype)
         return at, up, down
     up, down = (count.view(-1) for count in counted(bits, dtype))
     at = places(up + down)
@@ -92,11 +97,16 @@ def packed(bits: Bits) -> Tensor:
     return x.movedim(0, -1) @ d.movedim(0, -2)
 
 
-def digits(total: Tensor) -> tuple[Tensor, Tensor]:
-    """Potentiation and depression counts, int32."""
+def digits(total: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Potentiation and depression counts."""
+    if jit.split is not None and total.device.type == "cpu":
+        total = total.contiguous()
+        up, down = (torch.empty(total.shape, dtype=dtype) for _ in range(2))
+        jit.split(*(t.view(-1).numpy() for t in (total, up, down)))
+        return up, down
     whole = total.to(torch.int32)
     up = (whole >> 8).bitwise_and_(BASE - 1)
-    return up, (whole & (BASE - 1)).add_(whole >> 16)
+    return up.to(dtype), (whole & (BASE - 1)).add_(whole >> 16).to(dtype)
 
 
 def places(t: Tensor) -> Tensor:

@@ -1,15 +1,20 @@
-"""Coincidences visited one by one: cost goes with their number, not with that of the weights."""
+"""Coincidences visited one by one: cost goes with their number, not with that of the weights.
+
+With Numba (extra `fast`) a compiled loop walks the rows, else coincidences are listed and sorted;
+both find the same.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from crossbar.pulses import jit
 from crossbar.pulses.bits import Bits, places
 
 
@@ -26,6 +31,59 @@ class Grouped(NamedTuple):
         end = self.n.cumsum(0)
         up = risen[end].sub_(risen[end - self.n])
         return self.at, up.to(dtype), (self.n - up).to(dtype)
+
+
+Hit = tuple[Tensor, Tensor, Tensor]
+"""Flat indices of the weights that are hit, increasing, and their counts of both directions."""
+
+
+def hit(parts: Sequence[Bits], dtype: torch.dtype) -> tuple[Hit, list[int]]:
+    """Of the cells of several matrices, which count on from each to the next, and their ends."""
+    if compiled(parts):
+        at, up, down, _, ends = _struck(parts, dtype, None)
+        return (at, up, down), ends
+    events, ends = coincidences(parts)
+    return grouped(events).counts(dtype), ends
+
+
+def in_order(bits: Bits) -> Grouped:
+    """Of one matrix."""
+    if not compiled([bits]):
+        return grouped(coincidences([bits])[0])
+    at, up, down, order, _ = _struck([bits], torch.int64, torch.int64)
+    assert order is not None
+    return Grouped(at, up.add_(down), order)
+
+
+def compiled(parts: Sequence[Bits]) -> bool:
+    """Whether the loop serves them."""
+    return jit.struck is not None and parts[0].x.device.type == "cpu"
+
+
+def _struck(
+    parts: Sequence[Bits], dtype: torch.dtype, order: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[int]]:
+    """Places, counts, and, if asked for, the coincidences in their order; where matrices end."""
+    groups: list[tuple[Any, Any, int]] = []
+    ends: list[int] = []
+    most = events = end = 0
+    assert jit.struck is not None
+    for bits in parts:
+        x, d = (b.flatten(1, -2) if b.dim() > 2 else b.unsqueeze(1) for b in (bits.x, bits.d))
+        cells = x.shape[2] * d.shape[2]
+        fired = [b.count_nonzero(-1).double() for b in (x, d)]
+        for k, met in enumerate((fired[0] * fired[1]).sum(0).tolist()):
+            rows, columns = x[:, k].T.contiguous(), d[:, k].contiguous()
+            groups.append((rows.numpy(), columns.numpy(), end))
+            most, events, end = most + min(cells, int(met)), events + int(met), end + cells
+        ends.append(end)
+    at, up, down = (torch.empty(most, dtype=t) for t in (torch.int64, dtype, dtype))
+    found = None if order is None else torch.empty(events, dtype=order)
+    into = [None if t is None else t.numpy() for t in (at, up, down, found)]
+    begin = done = 0
+    for rows, columns, cell in groups:
+        begin, done = jit.struck(rows, columns, *into, begin, done, cell)
+    return at[:begin], up[:begin], down[:begin], found, ends
 
 
 def coincidences(parts: Sequence[Bits]) -> tuple[Tensor, list[int]]:

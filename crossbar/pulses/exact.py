@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossbar.operations import Operation
-from crossbar.pulses.bits import counted, drawn, hits
-from crossbar.pulses.events import coincidences, grouped
+from crossbar.operations import Operation, Vectors
+from crossbar.pulses.bits import Bits, counted, drawn, hits
+from crossbar.pulses.events import compiled, hit
 from crossbar.pulses.lines import Phases, fired, phases
-from crossbar.pulses.scheme import Parcel
+from crossbar.pulses.scheme import Cut, Parcel
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 
 EVENTS = 0.12
-"""Coincidences a weight up to which they are visited one by one; beyond, a product counts them."""
+"""Coincidences a weight up to which they are visited one by one, unless a compiled loop does it;
+beyond, a product counts them."""
 
 HITS = 1.0
 """Coincidences a weight up to which the weights that are hit are looked for; beyond, all are."""
@@ -65,6 +66,12 @@ class ExactBits(Trains):
         played = Phases(*(sign.index_select(0, bits.slots) for sign in signs))
         return Pulses(*counted(bits, x.dtype)), fired(bits.x, bits.d, played, x.dtype)
 
+    def parted(
+        self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
+    ) -> tuple[Iterator[Parcel], Iterator[Parcel]]:
+        """Of the same bits."""
+        return parted_bits(self.drive(Vectors(), x, d, rate), cut, generator)
+
 
 def few_bits(drive: Drive) -> bool:
     """Whether drawing the bits and pulsing what they hit costs less than moments of all weights.
@@ -80,12 +87,35 @@ def few_bits(drive: Drive) -> bool:
 
 def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
     """Counts of the coincidences of exact trains."""
-    (bits,), dtype = drawn([drive], generator), drive.x.dtype
-    if drive.density > HITS:
+    (bits,) = drawn([drive], generator)
+    return dealt(bits, drive.density, drive.x.dtype)
+
+
+def parted_bits(
+    drive: Drive, cut: Cut, generator: torch.Generator | None
+) -> tuple[Iterator[Parcel], Iterator[Parcel]]:
+    """See `Scheme.parted`."""
+    (bits,) = drawn([drive], generator)
+    first, rest = halved(bits, cut)
+    share = float(rest.x.count_nonzero()) / max(float(bits.x.count_nonzero()), 1.0)
+    few = share * drive.density * drive.extent[-2] / max(len(cut.line), 1)
+    dtype = drive.x.dtype
+    return dealt(first, drive.density * (1 - share), dtype), dealt(rest, few, dtype)
+
+
+def halved(bits: Bits, cut: Cut) -> tuple[Bits, Bits]:
+    """Bits before and after."""
+    first, rest = cut.halve(bits.x, bits.slots)
+    return bits._replace(x=first), bits._replace(x=rest)
+
+
+def dealt(bits: Bits, density: float, dtype: torch.dtype) -> Iterator[Parcel]:
+    """Counts of coincidences, of which so many a weight are expected."""
+    if density > HITS:
         yield Parcel(None, (Pulses(*counted(bits, dtype)),))
         return
-    if drive.density > EVENTS:
+    if density > EVENTS and not compiled([bits]):
         at, up, down = hits(bits, dtype)
     else:
-        at, up, down = grouped(coincidences([bits])[0]).counts(dtype)
+        (at, up, down), _ = hit([bits], dtype)
     yield Parcel(at, (Pulses(up, down),))

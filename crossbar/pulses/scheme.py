@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crossbar.operations import Operation
+from crossbar.operations import Operation, Vectors
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 
@@ -28,6 +28,23 @@ class Parcel(NamedTuple):
 
     at: Tensor | None  # (n,) int64 flat indices in the matrix's shape, none twice; None: all
     rounds: Iterable[Pulses]
+
+
+class Cut(NamedTuple):
+    """Input lines that something happens to between two vectors."""
+
+    vector: Tensor  # (q,) int64 number of the last vector whose pulses come before it
+    line: Tensor  # (q,) int64, none twice
+
+    def halve(self, x: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """What is driven before, (n, ..., rows), and by those lines after, (n, ..., q).
+
+        `vector` (n,): which vector each x is of.
+        """
+        some = x.index_select(-1, self.line)
+        late = (vector.unsqueeze(-1) > self.vector).to(x.dtype)
+        after = some * late.view(len(x), *(1,) * (x.dim() - 2), -1)
+        return x.index_copy(-1, self.line, some - after), after
 
 
 class Scheme(ABC):
@@ -57,6 +74,20 @@ class Scheme(ABC):
         """The same pulses in order, of the weights alone that are pulsed where these are few."""
         for turn, xs, ds in self.turns(op, x, d):
             yield Parcel(None, (self.pulses(turn, xs, ds, rate, generator=generator),))
+
+    def parted(
+        self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
+    ) -> tuple[Iterable[Parcel], Iterable[Parcel]]:
+        """The same pulses of vectors (n, ..., rows) and (n, ..., cols), at `cut` in two.
+
+        First those before, of the whole matrix; then the rest, of those lines alone (..., q, cols).
+        """
+        op = Vectors()
+        first, rest = cut.halve(x, torch.arange(len(x), device=x.device))
+        return (
+            self.parcels(op, first, d, rate, generator=generator),
+            self.parcels(op, rest, d, rate, generator=generator),
+        )
 
     def driven(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None

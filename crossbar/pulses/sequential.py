@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from crossbar.operations import Operation, Vectors
-from crossbar.pulses.bits import drawn
-from crossbar.pulses.events import Grouped, coincidences, grouped
-from crossbar.pulses.exact import ExactBits
-from crossbar.pulses.scheme import Parcel, Scheme
+from crossbar.pulses.bits import Bits, counted, drawn
+from crossbar.pulses.events import Grouped, in_order
+from crossbar.pulses.exact import ExactBits, halved
+from crossbar.pulses.scheme import Cut, Parcel, Scheme
+from crossbar.pulses.trains import Drive
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 from devices._check import instance
@@ -47,6 +48,12 @@ class Sequential(Scheme):
         """As its scheme."""
         return self.scheme.counts
 
+    @property
+    def bl(self) -> int:
+        """As its scheme."""
+        found: int = self.scheme.bl  # type: ignore[attr-defined]
+        return found
+
     def pulses(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
@@ -77,13 +84,46 @@ class Sequential(Scheme):
         """Every pulse in its turn, or, where they are many, vector by vector."""
         if isinstance(self.scheme, ExactBits):
             drive = self.scheme.drive(op, x, d, rate)
-            turns = ROUNDS * math.prod(drive.extent) + TURN * len(drive.length)
-            if drive.expected <= turns:
-                events, _ = coincidences(drawn([drive], generator))
-                yield _rounds(grouped(events), x.dtype)
+            if _few(drive):
+                yield from _in_rounds(drawn([drive], generator)[0], x.dtype)
                 return
         for turn, xs, ds in self.turns(op, x, d):
             yield from self.scheme.parcels(turn, xs, ds, rate, generator=generator)
+
+    def parted(
+        self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
+    ) -> tuple[Iterator[Parcel], Iterator[Parcel]]:
+        """Every pulse in its turn.
+
+        Raises:
+            TypeError: another scheme than `ExactBits`, whose bits have no order.
+        """
+        if not isinstance(self.scheme, ExactBits):
+            raise TypeError(
+                f"Sequential({type(self.scheme).__name__}()) cannot be read between its vectors: "
+                "use Sequential(ExactBits())"
+            )
+        drive = self.scheme.drive(Vectors(), x, d, rate)
+        (bits,) = drawn([drive], generator)
+        turns = _in_rounds if _few(drive) else _in_turns
+        first, rest = halved(bits, cut)
+        return turns(first, x.dtype), turns(rest, x.dtype)
+
+
+def _few(drive: Drive) -> bool:
+    turns = ROUNDS * math.prod(drive.extent) + TURN * len(drive.length)
+    return drive.expected <= turns
+
+
+def _in_rounds(bits: Bits, dtype: torch.dtype) -> Iterator[Parcel]:
+    yield _rounds(in_order(bits), dtype)
+
+
+def _in_turns(bits: Bits, dtype: torch.dtype) -> Iterator[Parcel]:
+    """A product counts the pulses of each vector."""
+    _, slots = bits.slots.unique_consecutive(return_counts=True)
+    for x, d in zip(*(part.split(slots.tolist()) for part in bits[:2]), strict=True):
+        yield Parcel(None, (Pulses(*counted(Bits(x, d, slots), dtype)),))
 
 
 def _rounds(found: Grouped, dtype: torch.dtype) -> Parcel:

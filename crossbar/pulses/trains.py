@@ -25,7 +25,7 @@ class Drive(NamedTuple):
     d: Tensor
     by_x: Tensor  # (n, ..., 1)
     by_d: Tensor
-    length: Tensor  # (n, 1, ..., 1) slots of each vector's trains
+    length: Tensor  # (n, 1, ..., 1) slots of each vector's trains, or (n, ..., 1) of each matrix
     slots: int  # of all of them
     expected: float  # coincidences, without the clipping
     extent: tuple[int, ...]  # of the matrix (..., rows, cols)
@@ -40,19 +40,21 @@ class Drive(NamedTuple):
 class Trains(Scheme):
     """Trains of `bl` slots; in each a row fires with p(x_i), a column with p(δ_j).
 
-        p(x_i) = min(1, |x_i| √(rate/BL) √(max|δ|/max|x|)),   p(δ_j) = min(1, |δ_j| √(rate/BL) …⁻¹)
+        k = rate max|x| max|δ|,   p(x_i) = |x_i|/max|x| √(k/BL),   p(δ_j) = |δ_j|/max|δ| √(k/BL)
 
-    so that the mean count is rate |x_i δ_j|.
+    so that the mean count is rate |x_i δ_j|. Beyond k = BL trains of inputs keep their proportions,
+    p(x_i) = |x_i|/max|x|, and errors are clipped, p(δ_j) = min(1, |δ_j|/max|δ| k/BL).
 
     Args:
         bl: longest train, 1 to 1024.
-        update_management: whether the product is shared as written, so that both trains of a vector
-            saturate together; without it √(max|δ|/max|x|) is left out.
+        update_management: whether the product is shared as written; without it both probabilities
+            are min(1, |·| √(rate/BL)).
         bl_management: whether a vector's train has the BL = ceil(rate · max|x| · max|δ|) slots
             that it needs, at most `bl`; without it all have `bl`. Needs update management.
 
-    Groups of a convolution share the train of their vector. A vector is one receptive field, with
-    a maximum of its own, whatever else is in the image.
+    Groups of a convolution share the train of their vector; taken apart, (n, ..., rows), each
+    matrix of a stack has trains of its own. A vector is one receptive field, with a maximum of its
+    own, whatever else is in the image.
 
     Raises:
         TypeError, ValueError: bl no whole number in its range; bl_management alone.
@@ -84,19 +86,23 @@ class Trains(Scheme):
         needed = top_x * top_d * rate
         one = (-1, *(1,) * (top_x.dim() - 1))
         if self.bl_management:
-            most = needed if top_x.dim() == 2 else needed.flatten(1).amax(1).view(one)
+            own = top_x.dim() == 2 or op == Vectors()
+            most = needed if own else needed.flatten(1).amax(1).view(one)
             length = most.ceil().clamp_(1, self.bl)
         else:
             length = top_x.new_full((len(top_x),), self.bl).view(one)
         if self.update_management:
             # a vector without inputs or errors fires nothing
             tiny = torch.finfo(top_x.dtype).tiny
-            likely = (needed / length).sqrt_()
-            by_x, by_d = likely / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
+            share = needed / length
+            root = share.sqrt()
+            likely = torch.maximum(root, share)
+            by_x, by_d = root.clamp_(max=1) / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
         else:
             by_x = by_d = (rate / length).sqrt().expand_as(top_x)
             likely = torch.maximum(top_x, top_d) * by_x
-        asked = torch.stack([(mass_x * mass_d).sum(), length.sum(), likely.amax()]).tolist()
+        slots = length.flatten(1).amax(1).sum()
+        asked = torch.stack([(mass_x * mass_d).sum(), slots, likely.amax()]).tolist()
         extent = op.extent(x, d)
         if asked[2] > 1 + 1e-6:
             (x, d), op = op.vectors(x, d), Vectors()

@@ -1,95 +1,249 @@
-"""Tiki-Taka, version 2: gradients on a fast array, filtered on their way to the weights."""
+"""Tiki-Taka, version 2 and its chopped form: gradients on a fast array, filtered on their way."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from crossbar.chip import Chip
 from crossbar.matrix import Matrix
+from crossbar.operations import Vectors
 from crossbar.pulses import ExactBits, Scheme
-from crossbar.rules.rule import Job, Rule, Slot, like
+from crossbar.rules.rule import (
+    Job,
+    Rule,
+    Slot,
+    clock,
+    like,
+    of_columns,
+    of_lines,
+    put_lines,
+    signed,
+    train,
+)
 from crossbar.streams import Streams
-from devices import Pulses
-from devices._check import instance, positive, whole
+from devices._check import at_least, between, flag, instance, positive, whole
+from devices.draw import seeded
 
 
-class Buffer(NamedTuple):
-    """The digital filter H, and which column of A is read next."""
+class Filter(NamedTuple):
+    """The digital filter H, choppers and clocks."""
 
-    h: Tensor  # (rows, cols)
+    h: Tensor  # (..., rows, cols)
+    chopper: Tensor  # (rows,) ±1
     clock: Tensor  # () int64, vectors seen
+    tops: Tensor  # (2, ...) running means of max|x| and max|δ|; 0: none yet
 
 
 @dataclass(frozen=True)
 class TikiTaka(Rule):
-    """Two arrays: A is pulsed by every vector, C holds the weight.
+    """Two arrays: A is pulsed by every vector, C holds the weight. TTv2, and with `chop` c-TTv2.
 
-    Every `every` vectors the next input line j of A is read one-hot, v, and
+    A takes −q (c∘x) δᵀ, c the choppers of the input lines. After every `every` vectors the next
+    input line j of A is read one-hot, v, and
 
-        H_j ← H_j + transfer_lr · lr · v/(buffer · g_A)
+        H_j ← H_j + c_j v transfer_lr lr/b,   b = buffer g_A (· auto_granularity/(rows · every))
 
-    with g_A the weight change of one pulse on A. Where |H_j| >= 1, C_j is given one pulse of the
-    sign of H_j, and H_j ← 0: what A holds at its symmetry point averages out in H.
+    Where |H| >= 1, C is given n = trunc H pulses, at most `transfer_bl`, and H ← momentum · H (or
+    H − (1 − momentum) n without `forget`). Then c_j flips with probability `chop`: what A holds at
+    its symmetry point averages out in H. The read is the forward one of A's chip. With `auto_scale`
+
+        q = fast_lr BL g_A/(m_x m_δ),   m ← (1 − τ) m + τ max|·|,   τ = 0.01/(vectors of a step)
+
+    starting at the first maximum. Of a train on A a coincidence is reckoned (g_A + g_C)/2.
 
     Args:
-        fast_lr: rate at which A is pulsed, in units of weight per x δ (not times lr), > 0.
-        transfer_lr, buffer: see above, > 0.
+        fast_lr: q where `auto_scale` does not set it, > 0; times lr with `scale_fast_lr`.
+        transfer_lr: see above, > 0.
         every: vectors between two reads of A, >= 1.
-        scheme: how x and δ become pulses on A.
+        buffer: see above, > 0 (aihwkit's buffer_granularity; its buffered class has
+            thres_scale g_C/g_A here and momentum 0.1).
+        auto_granularity: see above, > 0; None leaves the factor out.
+        auto_scale: see above.
+        scale_fast_lr: see above.
+        momentum: see above, in [0, 1).
+        forget: see above.
+        transfer_bl: longest train on C, >= 1: beyond one pulse n comes as a train of max|n| slots,
+            in which a cell is pulsed with n/max|n|.
+        chop: probability of a flip at each read, in [0, 1].
+        regular: whether lines flip in every ⌈1/chop⌉-th sweep of reads instead (at least 2nd).
+        gamma: what A counts in the weight, γ c∘A + C, in units of C.
+        scheme: how x and δ become pulses on A; `Sequential(ExactBits(5))` keeps the order of the
+            pulses within a batch.
         fast: the chip of A; None: that of C.
+        zero_pairs: pairs of pulses by which A is brought to its symmetry points before its
+            references take these over; None: it begins at weight zero as it was made.
 
-    Source: Gokmen, Front. Artif. Intell. 4:699148 (2021), doi:10.3389/frai.2021.699148.
+    Source: Gokmen, Front. Artif. Intell. 4:699148 (2021), doi:10.3389/frai.2021.699148; Rasch et
+    al., Nat. Commun. 15:7133 (2024), doi:10.1038/s41467-024-51221-z; aihwkit 1.2's
+    ChoppedTransferCompound, whose defaults these are.
     """
 
     fast_lr: float = 1.0
     transfer_lr: float = 1.0
-    buffer: float = 1.0
     every: int = 1
+    buffer: float = 1.0
+    auto_granularity: float | None = None
+    auto_scale: bool = False
+    scale_fast_lr: bool = False
+    momentum: float = 0.0
+    forget: bool = True
+    transfer_bl: int = 1
+    chop: float = 0.0
+    regular: bool = False
+    gamma: float = 0.0
     scheme: Scheme = field(default_factory=lambda: ExactBits(bl=5))
     fast: Chip | None = None
+    zero_pairs: int | None = None
 
     def __post_init__(self) -> None:
-        positive("fast_lr", self.fast_lr)
-        positive("transfer_lr", self.transfer_lr)
-        positive("buffer", self.buffer)
-        whole("every", self.every, 1)
+        for name in ("fast_lr", "transfer_lr", "buffer"):
+            positive(name, getattr(self, name))
+        if self.auto_granularity is not None:
+            positive("auto_granularity", self.auto_granularity)
+        for name in ("every", "transfer_bl"):
+            whole(name, getattr(self, name), 1)
+        for name in ("auto_scale", "scale_fast_lr", "forget", "regular"):
+            flag(name, getattr(self, name))
+        between("momentum", self.momentum, 0, 1)
+        between("chop", self.chop, 0, 1)
+        at_least("gamma", self.gamma, 0)
         instance("scheme", self.scheme, Scheme, optional=False)
         instance("fast", self.fast, Chip)
+        if self.auto_scale and not hasattr(self.scheme, "bl"):
+            raise TypeError(
+                f"auto_scale=True fits pulses to trains: {type(self.scheme).__name__} has no `bl`"
+            )
+        if self.gamma and self.chop:
+            raise ValueError(
+                "gamma shows A in the weight, but chop inverts A line by line: give one of them"
+            )
 
     def slots(self) -> tuple[Slot, ...]:
-        """A, which reads of the weight do not see, and C."""
-        return Slot(0.0, self.fast), Slot()
+        """A and C."""
+        return Slot(self.gamma, self.fast, self.zero_pairs), Slot()
 
-    def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Buffer:
+    def reads(self, vectors: int, lines: int) -> float:
+        """One line of A every so many vectors."""
+        return vectors / self.every
+
+    def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Any:
         """An empty filter."""
         h = like(matrices[-1], shape)
-        return Buffer(h, h.new_zeros((), dtype=torch.int64))
+        return Filter(h, h.new_ones(shape[-2]), clock(matrices[-1]), h.new_zeros(2, *shape[:-2]))
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
-        """Vector by vector."""
+        """In blocks of vectors in which no line is read twice."""
         for job in jobs:
             self.whole(job)
-            (a, c), (h, clock) = job.matrices, job.leaf
-            step = (a.granularity + c.granularity) / 2
-            n = h.shape[-2]
-            for x, d in zip(*job.lines(), strict=True):
-                vectors = (x.unsqueeze(0), d.unsqueeze(0))
-                a.update(*vectors, self.fast_lr, self.scheme, step=step)
-                clock.add_(1)
-                if int(clock) % self.every == 0:
-                    self._transfer(a, c, h, (int(clock) // self.every - 1) % n, job.lr)
+            x, d = job.lines()
+            rate = self._rate(job, x, d)
+            block = self.every * x.shape[-1]
+            for start in range(0, len(x), block):
+                part = slice(start, start + block)
+                own = rate[part] if isinstance(rate, Tensor) else rate
+                self._block(job, x[part], d[part], own)
 
-    def _transfer(self, a: Matrix, c: Matrix, h: Tensor, j: int, lr: float) -> None:
-        v = a.read_row(j)  # (..., cols)
-        step = a.granularity[..., 0, :] if a.granularity.dim() else a.granularity
-        h[..., j, :] += self.transfer_lr * lr * v / (self.buffer * step)
-        sign = h[..., j, :].trunc().sign()
-        h[..., j, :].masked_fill_(sign != 0, 0)
-        counts = torch.zeros_like(h)
-        counts[..., j, :] = sign
-        c.pulse(Pulses(counts.clamp(min=0), (-counts).clamp(min=0)))
+    def _rate(self, job: Job, x: Tensor, d: Tensor) -> Tensor | float:
+        """The rate of A, of each vector where these differ."""
+        rate, tops = self.fast_lr * (job.lr if self.scale_fast_lr else 1.0), job.leaf.tops
+        if not self.auto_scale:
+            return rate
+        largest = torch.stack([t.abs().amax(-1).movedim(0, -1) for t in (x, d)]).to(tops)
+        mean = running(largest, tops, 1 - 0.01 / len(x)).movedim(-1, 1)  # (2, n, ...)
+        tops.copy_(mean[:, -1])
+        one = job.matrices[0].granularity.amax()  # of columns with scales of their own
+        product = mean[0] * mean[1]
+        return rate * self.scheme.bl * one / torch.where(product > 0, product, 1)  # type: ignore[attr-defined]
+
+    def _block(self, job: Job, x: Tensor, d: Tensor, rate: Tensor | float) -> None:
+        (a, c), leaf, every, n = job.matrices, job.leaf, self.every, x.shape[-1]
+        count = int(leaf.clock)
+        at = torch.arange(len(x), device=x.device)[-(count + 1) % every :: every]
+        q = (count + at + 1) // every - 1
+        line, sweep = q % n, q // n
+        flip = self._flips(line, sweep, a, count)
+        later = flip & (torch.arange(len(x), device=x.device).unsqueeze(-1) > at)
+        chopper = leaf.chopper.repeat(len(x), 1)
+        chopper[:, line] = torch.where(later, -chopper[:, line], chopper[:, line])
+        x = x.to(chopper.dtype) * chopper.view(len(x), *(1,) * (x.dim() - 2), n)
+        between, reads = (a.granularity + c.granularity) / 2, (at, line) if len(at) else None
+        v = a.update(x, d, rate, self.scheme, op=Vectors(), g=between, reads=reads)
+        leaf.clock.add_(len(x))
+        if v is not None:
+            self._transfer(job, v, line, sweep, flip)
+
+    def _transfer(self, job: Job, v: Tensor, line: Tensor, sweep: Tensor, flip: Tensor) -> None:
+        (a, c), leaf = job.matrices, job.leaf
+        own = leaf.chopper[line]
+        signal = self._signal(v, leaf, line, flip) * own.view(-1, *(1,) * (v.dim() - 1))
+        h = of_lines(leaf.h, line) + signal * (self.transfer_lr * job.lr / self._one(a))
+        counts = h.trunc().clamp(-self.transfer_bl, self.transfer_bl)
+        kept = h * self.momentum if self.forget else h - (1 - self.momentum) * counts
+        put_lines(leaf.h, line, torch.where(counts != 0, kept, h))
+        if self.transfer_bl > 1:
+            counts = train(counts, self.transfer_bl, -1, c)
+        c.pulse(signed(counts * self._opened(sweep, v)), line)
+        leaf.chopper[line] = torch.where(flip, -own, own)
+
+    def _one(self, a: Matrix) -> Tensor:
+        """b, of which H counts pulses."""
+        b = of_columns(a.granularity) * self.buffer
+        if self.auto_granularity is None:
+            return b
+        return b * (self.auto_granularity / (a.lines[-2] * self.every))
+
+    @property
+    def period(self) -> int:
+        """Sweeps between two regular flips of a line."""
+        return max(math.ceil(1 / self.chop), 2) if self.chop else 2**62
+
+    def _flips(self, line: Tensor, sweep: Tensor, a: Matrix, count: int) -> Tensor:
+        """Which lines flip at their read."""
+        if self.regular or not self.chop:
+            return sweep % self.period == self.period - 1
+        # choppers have draws of their own, which no pulse shifts
+        generator = seeded(f"{a.streams.seed}/choppers/{count}", line.device)
+        return torch.rand(line.shape, generator=generator, device=line.device) < self.chop
+
+    def _signal(self, v: Tensor, leaf: Any, line: Tensor, flip: Tensor) -> Tensor:
+        """What of a read is filtered."""
+        return v
+
+    def _opened(self, sweep: Tensor, v: Tensor) -> Tensor | float:
+        """1 where C is written, 0 where it waits."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ChoppedTikiTaka(TikiTaka):
+    """c-TTv2: `TikiTaka` whose choppers flip at random, with a tenth of the full rate on A.
+
+    Whatever A is drawn to, a mistaken symmetry point or its drift, changes its sign with the
+    choppers and averages out in H.
+
+    Args: see `TikiTaka`.
+
+    Source: Rasch et al., Nat. Commun. 15:7133 (2024), doi:10.1038/s41467-024-51221-z.
+    """
+
+    fast_lr: float = 0.1
+    auto_scale: bool = True
+    chop: float = 0.1
+
+
+def running(values: Tensor, start: Tensor, keep: float) -> Tensor:
+    """m ← keep · m + (1 − keep) v along the last dimension; 0 is skipped, the first v starts it.
+
+    In closed form: m_n keepⁿ sums, which `keep` near one keeps in range.
+    """
+    some = (values > 0).to(values.dtype)
+    n = some.cumsum(-1)
+    first = some * (n == 1) * (start.unsqueeze(-1) == 0)
+    gain, scale = some * (1 - keep) + first * keep, keep**n
+    return scale * (start.unsqueeze(-1) + (gain * values / scale).cumsum(-1))

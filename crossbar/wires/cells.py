@@ -15,7 +15,7 @@ from crossbar.wires.solved import CHUNK
 from devices.part import IV
 
 IDEAL = Wires(0.0, 0.0)
-Signs = tuple[tuple[int, ...], ...]
+Signs = tuple[tuple[float, ...], ...]
 """How the currents of K devices make C columns: C tuples of K numbers −1, 0 or 1."""
 
 

@@ -1,4 +1,4 @@
-"""The loop of `devices.update.fused`; the one file that needs Numba (extra `fast`)."""
+"""The loop of `devices.update.fused`; needs Numba (extra `fast`)."""
 
 from __future__ import annotations
 

@@ -180,4 +180,6 @@ def _order(ups: int, downs: int) -> list[int]:
 
 def shared(count: Tensor, part: int, parts: int) -> Tensor:
     """The pulses of one of several draws that share a count evenly."""
-    return (count * (part + 1) / parts).floor() - (count * part / parts).floor()
+    count = count.long()  # float32 rounds a share of many up, beyond its largest
+    each, rest = count // parts, count % parts
+    return each + rest * (part + 1) // parts - rest * part // parts
