@@ -16,9 +16,9 @@ from devices.fitting.families import ANY, CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
-from devices.fitting.noise import Noise, taken_apart
+from devices.fitting.noise import noise_of
 from devices.fitting.result import Fit, Parameter, frame, made
-from devices.fitting.shooting import Pins, Shot, direct, misfit, roughness, strays
+from devices.fitting.shooting import Pins, Shot, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -34,9 +34,6 @@ FINAL = 12_000
 
 CELLS = 12, 30
 """Cells in the comparison and in the last fit at most."""
-
-FAR = 8.0
-"""Times the white part of the residuals from which on their slow part must not touch it."""
 
 SPREADS = ("sigma_c2c", "sigma_d2d", "sigma_up_down", "sigma_bounds", "sigma_add")
 
@@ -373,35 +370,3 @@ def _both_ways(shot: Shot, name: str) -> tuple[Shot, str]:
         "mirrored at the middle of the window; nothing in these data shows it"
     )
     return replace(shot, theta=shot.family.mirrored(shot.theta, known)), said
-
-
-def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
-    """The noise around a curve; under misfit the read noise is held to its direct value."""
-    white = roughness(shot)
-    said = []
-    bind = None
-    error = misfit(shot)
-    if error > white or shot.rmse > FAR * white:
-        # third differences hold noise of the pulses too, which products of neighbours do not
-        bind = (0.75 * min(direct(shot) or white, white), 1.33 * white)
-    noise = taken_apart(shot, additive=additive, bind=bind)
-    s = noise.levels
-    ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
-    long = s.tau > float(np.median(ramps[ramps > 0])) / 4
-    if noise.parts["colour"].value > s.read / 3 and long:
-        plain = taken_apart(shot, additive=additive, bind=bind, coloured=False, intervals=False)
-        top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
-        parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
-        noise = replace(noise, parts=parts)
-    if bind is not None and error <= white:
-        said.append(
-            f"ramps differ among themselves by {shot.rmse / white:.0f} times the read noise, which "
-            "is held to what neighbouring reads show"
-        )
-    elif error > white:
-        said.append(
-            f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
-            "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
-            "cannot be told from the law's error"
-        )
-    return noise, [*said, *noise.left]

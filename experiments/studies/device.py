@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from experiments.device_report import (
     split,
     states,
 )
+from experiments.device_runs import Like
 from experiments.families import PULSES, chip, families
 from experiments.part_files import part_arguments, part_paths, with_parts
 from experiments.report import Fact, Report, Section, Table
@@ -262,5 +263,6 @@ def _trained(options: Namespace) -> dict[str, list[Train]]:
     for seed in draws:
         device = found.drawn(seed) if found.draw else found.device
         one = chip(_whole(device, options)[0])
-        out[DRAWN].append(on(one, replace(digital[0], seed=seed)))
+        run, first = on(one, replace(digital[0], seed=seed)), out[FITTED][0]
+        out[DRAWN].append(Like(**{f.name: getattr(run, f.name) for f in fields(run)}, other=first))
     return out
