@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from devices.fitting.reading import READS, Array, Reading, Reads, siemens
+from devices.fitting.reading import READS, Array, Reading, Reads, plural, siemens
 from devices.fitting.text import MISSING, Sheet
 from devices.fitting.units import SERIES, Column
 
@@ -314,10 +314,12 @@ def _across(ramps: list[Column], how: Reading, whole: bool) -> str:
 def _said(columns: list[Column], ramps: list[int], across: str, whole: int) -> str:
     ways = [columns[i].role for i in ramps]
     if whole:
-        return f"{len(ramps)} ramps {'up' if whole > 0 else 'down'}, one a column ({across})"
+        way = "up" if whole > 0 else "down"
+        return f"{plural(len(ramps), 'ramp')} {way}, one a column ({across})"
     if "up" in ways or "down" in ways:
-        return f"{ways.count('up')} ramps up and {ways.count('down')} down, one a column ({across})"
-    return f"{len(ramps)} columns of reads: {across}"
+        up = plural(ways.count("up"), "ramp")
+        return f"{up} up and {ways.count('down')} down, one a column ({across})"
+    return f"{plural(len(ramps), 'column')} of reads: {across}"
 
 
 def is_long(columns: list[Column]) -> bool:

@@ -99,6 +99,11 @@ class Reads:
         self.g.append(g)
 
 
+def plural(count: int, word: str) -> str:
+    """So many of something."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def named(sheet: Sheet, how: Reading) -> list[Column]:
     """What each column is.
 

@@ -21,6 +21,7 @@ import crossbar as xb
 import devices
 from devices import Device, Fit, PulseData, Update
 from devices.fitting import LAWS, PartFit
+from devices.fitting.reading import plural
 from experiments import paths
 from experiments.budget import budget_arguments, chosen_budget
 from experiments.device_fit import both
@@ -141,7 +142,7 @@ class OwnDevice(Study):
         rows = [store[run] for runs in trained.values() for run in runs]
         return Report(
             title=f"What {options.file.name} says",
-            subtitle=f"{len(data.cells)} cells, {found.reads} reads; {law} fits them",
+            subtitle=f"{plural(len(data.cells), 'cell')}, {found.reads} reads; {law} fits them",
             summary=[
                 f"**{law}** follows whole ramps, both directions, within **{seen.rmse():.2g} %** "
                 f"of the range of the reads (root mean square). {found.left_out} reads were left "
