@@ -123,7 +123,7 @@ def test_the_german_spreadsheet(tmp_path) -> None:
     same(data, G, [0] + [1] * 12 + [0] + [-1] * 11)
     assert data.cycle.tolist() == [0] * 13 + [1] * 12 and data.cells == ("0",)
     said = " ".join(data.account)
-    assert "current in µA, divided by 0.1 V" in said and "1 ramps up and 1 down" in said
+    assert "current in µA, divided by 0.1 V" in said and "1 ramp up and 1 down" in said
     assert "empty rows left out" in said
 
 

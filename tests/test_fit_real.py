@@ -18,7 +18,7 @@ from devices import Device, PulseData, Pulses
 
 DATA = Path(__file__).parent / "data" / "pulses"
 NAMES = ("real_39_ramps_thinned.csv", "real_1000_up_down_every_10.csv")
-each = pytest.mark.parametrize("name", NAMES)
+each = pytest.mark.parametrize("name", [pytest.param(NAMES[0], marks=pytest.mark.slow), NAMES[1]])
 
 
 @functools.cache
@@ -119,6 +119,7 @@ def by_scipy(name: str) -> dict[str, float]:
     return out
 
 
+@pytest.mark.slow
 @each
 def test_the_default_command_finds_the_curve_that_scipy_finds(name: str) -> None:
     data, found = fitted(name)
