@@ -24,10 +24,7 @@ def part_sections(parts: dict[str, PartFit]) -> list[Section]:
     out = []
     for name, fit in parts.items():
         rows = [
-            [
-                f"{field}{f' [{p.unit}]' if p.unit else ''}",
-                *(f"{v:.4g}" for v in (p.value, p.low, p.high)),
-            ]
+            [field, *(f"{v:.4g}" for v in (p.value, p.low, p.high)), p.unit or "—"]
             for field, p in fit.parameters.items()
         ]
         title = f"From --{name}: {type(fit.part).__name__}"
@@ -91,10 +88,12 @@ def split(found: Fit) -> list[Table]:
     """Every kind of noise with its interval."""
     if not found.noise:
         return []
-    rows = [
-        [name, f"{p.value:.3g}", f"{p.low:.3g}", f"{p.high:.3g}", p.unit or "of the step"]
-        for name, p in found.noise.items()
-    ]
+    rows = []
+    for name, p in found.noise.items():
+        scale, unit = (1e6, "µS") if p.unit else (1.0, "of the step")
+        value, low, high = (f"{scale * v:.3g}" for v in (p.value, p.low, p.high))
+        told = math.isfinite(p.high)
+        rows.append([name, *((value, low, high) if told else ("not told", "—", "—")), unit])
     return [Table(["Noise", "estimate", "from", "to", "unit"], rows)]
 
 

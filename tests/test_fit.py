@@ -324,8 +324,8 @@ def test_what_the_data_cannot_tell_is_named() -> None:
         devices.fit(signs(way, np.full(41, 1e-6)))
     with pytest.raises(Unidentified, match="dg_min.*no more than"):
         devices.fit(signs(way, 1e-6 + 1e-8 * rng.standard_normal(41)))
-    with pytest.raises(Unidentified, match="down pulses"):
-        devices.fit(signs(way[:21], np.linspace(1e-6, 2e-6, 21)))
+    with pytest.raises(Unidentified, match="4 reads are too few"):
+        devices.fit(signs([0, 1, 1, 1], [1e-6, 2e-6, 3e-6, 4e-6]))
     with pytest.raises(Unidentified, match="no two reads"):
         devices.fit(signs([0], [1e-6]))
     with pytest.raises(ValueError, match="no polarity"):
@@ -334,6 +334,30 @@ def test_what_the_data_cannot_tell_is_named() -> None:
         devices.fit(measured(LAWS[0]), fixed={"g_min": 2.0})
     with pytest.raises(ValueError, match="no field gamma_up"):
         devices.fit(measured(LAWS[0]), families=[ConstantStep], fixed={"gamma_up": 0.1})
+
+
+@each_law
+@pytest.mark.parametrize("up", [True, False])
+def test_one_direction_is_fitted_and_the_other_its_mirror(law: Update, up: bool) -> None:
+    whole = measured(law, seed=3)
+    keep = range(51) if up else range(50, 101)
+    columns = (c[list(keep)] for c in (whole.cycle, whole.pulse, whole.polarity, whole.g))
+    data = PulseData(tuple(whole.cell[i] for i in keep), *columns)
+    found = devices.fit(data)
+    word = "down" if up else "up"
+    assert any(f"show no {word} pulses" in words for words in found.sentences)
+    want = truth(whole, law)[list(keep)]
+    error = followed(found.device, data, want[0]) - want
+    assert np.sqrt(np.mean(error**2)) < 0.015 * np.ptp(want), found.candidates[0]
+    # the mirror: what an up pulse does as far above the middle as a down pulse below it
+    low, high = found.device.window
+    g = torch.tensor([low + 0.3 * (high - low), high - 0.3 * (high - low)], dtype=ONE.dtype)
+    one = torch.ones(2, dtype=ONE.dtype)
+    state = found.device.fabricate((2,), dtype=ONE.dtype)._replace(g=g)
+    rise, fall = (
+        found.device.pulse(state, Pulses(*n)).g - g for n in ((one, 0 * one), (0 * one, one))
+    )
+    assert float(rise[0]) == pytest.approx(-float(fall[1]), rel=0.35)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -123,7 +123,7 @@ def test_the_german_spreadsheet(tmp_path) -> None:
     same(data, G, [0] + [1] * 12 + [0] + [-1] * 11)
     assert data.cycle.tolist() == [0] * 13 + [1] * 12 and data.cells == ("0",)
     said = " ".join(data.account)
-    assert "current in µA, divided by 0.1 V" in said and "1 ramps up and 1 down" in said
+    assert "current in µA, divided by 0.1 V" in said and "1 ramp up and 1 down" in said
     assert "empty rows left out" in said
 
 
@@ -321,3 +321,47 @@ def test_excel_workbooks(tmp_path, shared: bool) -> None:
     path.write_bytes(b"PK\x03\x04" + bytes(80))
     with pytest.raises(ValueError, match=r"no \.xlsx that can be read"):
         PulseData.read_csv(path)
+
+
+def soft_rows(names: str, row) -> str:
+    return (
+        names + "\n" + "\n".join(row(k, w, g) for k, (w, g) in enumerate(zip(WAY, G, strict=True)))
+    )
+
+
+def test_headers_in_german(tmp_path) -> None:
+    word = {0: "", 1: "SET", -1: "RESET"}
+    text = soft_rows(
+        "Puls;Richtung;Leitwert (µS)",
+        lambda k, w, g: f"{k};{word[w]};{g * 1e6:.9g}".replace(".", ","),
+    )
+    np.testing.assert_allclose(read(tmp_path, text).g, G, rtol=1e-6)
+
+
+def test_numbered_columns_are_cells_or_cycles_as_said(tmp_path) -> None:
+    text = soft_rows(
+        "pulse,polarity,1,2", lambda k, w, g: f"{k},{'up' if w >= 0 else 'down'},{g:.9g},{g:.9g}"
+    )
+    with pytest.raises(ValueError, match="--across"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, across="cells").cells == ("1", "2")
+    cycles = read(tmp_path, text, across="cycles")
+    assert len(cycles.cells) == 1 and set(cycles.cycle.tolist()) == {0, 1}
+
+
+def test_every_ramp_may_have_its_own_count(tmp_path) -> None:
+    half = len(G) // 2 + 1
+    rows = ["LTP pulse,LTP G (uS),LTD pulse,LTD G (uS)"]
+    for k, (up, down) in enumerate(zip(G[:half], G[half - 1 :], strict=False)):
+        rows.append(f"{5 * k},{up * 1e6:.9g},{2 * k},{down * 1e6:.9g}")
+    data = read(tmp_path, "\n".join(rows))
+    first = data.cycle == 0
+    assert data.pulse[first].tolist() == [5 * k for k in range(half)]
+    assert data.pulse[~first].tolist() == [2 * k for k in range(len(data) - half)]
+
+
+def test_a_count_that_falls_is_none(tmp_path) -> None:
+    word = {0: "", 1: "up", -1: "down"}
+    text = soft_rows("pulse,polarity,conductance", lambda k, w, g: f"{99 - k},{word[w]},{g:.9g}")
+    with pytest.raises(ValueError, match="count falls.*--columns"):
+        read(tmp_path, text)

@@ -79,7 +79,7 @@ def test_likelihood_is_that_of_the_dense_normal() -> None:
         for b in range(n):
             if trace[a] != trace[b]:
                 continue
-            cov[a, b] += 25.0  # where a trace starts is not known
+            cov[a, b] += 1.0  # where a trace starts is not known
             cov[a, b] += s.colour**2 * np.exp(-abs(total[a] - total[b]) / s.tau)
             until = slice(int(np.flatnonzero(at.first)[trace[a]]) + 1, min(a, b) + 1)
             cov[a, b] += s.pulse**2 * np.sum(at.n[until] * at.v[until] ** 2)
@@ -124,7 +124,7 @@ def test_no_noise_of_pulses_is_invented(kind, other) -> None:
 
 
 def test_drift_over_cycles_is_told_from_their_spread() -> None:
-    found = fitted(ramps(8, traces=16, cycle=0.03, drift=0.02))
+    found = fitted(ramps(10, traces=16, cycle=0.03, drift=0.02))
     drift = found.noise["drift over cycles"]
     assert drift.covers(0.02) and drift.low > 0.01
     assert found.noise["ramp to ramp"].covers(0.03)  # 16 cycles of 2 % scatter by 9 % and more

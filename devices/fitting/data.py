@@ -13,7 +13,7 @@ from torch import Tensor
 
 from devices.device import Device
 from devices.fitting.files import pulses_in
-from devices.fitting.reading import Reading, Reads
+from devices.fitting.reading import Reading, Reads, plural
 from devices.part import Pulses
 
 
@@ -169,8 +169,8 @@ class PulseData:
         up, down = (int(pulses[(sign[1:] == way)[same]].sum()) for way in (1, -1))
         return (
             *self.notes,
-            f"{len(self.cells)} cells, {traces} cycles, {len(self)} reads of "
-            f"{float(finite.min()):.3g} … {float(finite.max()):.3g} S"
+            f"{plural(len(self.cells), 'cell')}, {plural(traces, 'cycle')}, {len(self)} reads of "
+            f"{1e6 * float(finite.min()):.4g} … {1e6 * float(finite.max()):.4g} µS"
             + (f", {failed} failed reads left out" if failed else ""),
             f"pulses between reads: {spacing or 'none'}; {up} up, {down} down in all",
         )

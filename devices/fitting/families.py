@@ -50,6 +50,19 @@ class Family(ABC):
     def size(self, theta: Array, x: Array, up: bool) -> Array:
         """Size of the step of one pulse at x, > 0."""
 
+    def mirrored(self, theta: Array, up: bool) -> Array:
+        """Parameters whose other direction mirrors, at mid-range, the one that is known."""
+        out = theta.copy()
+        here, there = ("up", "down") if up else ("down", "up")
+        for i, name in enumerate(self.names):
+            if there in name.split("_"):
+                out[i] = self._image(theta, name.replace(there, here))
+        return out
+
+    def _image(self, theta: Array, name: str) -> float:
+        """What mirrors the parameter of that name."""
+        return float(theta[self.names.index(name)])
+
     def worth(self, theta: Array, traces: Traces) -> Array | None:
         """Pulses of the law that each pulse of a row is worth; None: one."""
         return None
@@ -117,6 +130,9 @@ class Affine(Family):
             return np.log([seen.up, seen.down])
         return np.array([np.log(seen.up), seen.up_slope, np.log(seen.down), seen.down_slope])
 
+    def _image(self, theta: Array, name: str) -> float:
+        return super()._image(theta, name) * (-1 if name.startswith("slope") else 1)
+
     def line(self, theta: Array, up: bool) -> tuple[float, float]:
         """Signed step at x = 0 and its slope."""
         if self.constant:
@@ -162,6 +178,11 @@ class Power(Family):
         up, down = max(-seen.up_slope, 0.2), max(seen.down_slope, 0.2)
         top, bottom = min(max(0.5 + 1 / up, 1.02), 3.0), max(min(0.5 - 1 / down, -0.02), -2.0)
         return np.array([np.log(seen.up), 1.0, np.log(seen.down), 1.0, bottom, top])
+
+    def mirrored(self, theta: Array, up: bool) -> Array:  # noqa: D102
+        out = super().mirrored(theta, up)
+        out[4 if up else 5] = 1 - theta[5 if up else 4]
+        return np.clip(out, self.low, self.high)
 
     def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
         low, high = theta[4], theta[5]
@@ -227,6 +248,10 @@ class Piecewise(Family):
         up = seen.up * np.maximum(1 + seen.up_slope * (self.at - 0.5), 0.05)
         down = seen.down * np.maximum(1 + seen.down_slope * (self.at - 0.5), 0.05)
         return np.log(np.r_[up, down])
+
+    def _image(self, theta: Array, name: str) -> float:
+        way, k = name.split("_")[1:]
+        return super()._image(theta, f"log_{way}_{len(self.at) - 1 - int(k)}")
 
     def size(self, theta: Array, x: Array, up: bool) -> Array:  # noqa: D102
         return np.interp(x, self.at, np.exp(theta[: len(self.at)] if up else theta[len(self.at) :]))

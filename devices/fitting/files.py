@@ -32,7 +32,8 @@ def pulses_in(
             return _matlab(decoded(Path(path).read_bytes())[0], how)
         return of_sheet(read_sheet(path, how.decimal, how.sheet), how)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        words = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {words}") from None
 
 
 def of_sheet(sheet: Sheet, how: Reading) -> tuple[Reads, tuple[str, ...]]:

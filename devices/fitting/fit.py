@@ -16,9 +16,9 @@ from devices.fitting.families import ANY, CURVES, OF_LAW, Family
 from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
-from devices.fitting.noise import Noise, taken_apart
-from devices.fitting.result import Fit, frame, made
-from devices.fitting.shooting import Pins, Shot, misfit, roughness, strays
+from devices.fitting.noise import noise_of
+from devices.fitting.result import Fit, Parameter, frame, made
+from devices.fitting.shooting import Pins, Shot, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -195,11 +195,15 @@ def _gradual(
             begin=shot.theta,
         )
     notes += [n for n in whole.notes if n not in notes]
-    _open(shot, name)
+    shot, alone = _both_ways(shot, name)
     noise, said = noise_of(shot, additive=name == "NeuroSim")
     device, parameters, split, more, draw = made(
         name, shot, noise, given, window, proportional=proportional
     )
+    if alone:
+        more.insert(0, alone)
+        if "up_down" in parameters:
+            parameters["up_down"] = Parameter(parameters["up_down"].value, -2.0, 2.0)
     if best.hard and hard is None:
         more.append("ramps end flat: every cell has hard ends, found from the reads there")
     reach = float(np.ptp(shot.traces.y[shot.traces.seen]))
@@ -354,38 +358,15 @@ def _lookup_candidate(
     return Candidate(name, numbers, error / reach, held, held and error < 1.06 * own), wins
 
 
-def _open(shot: Shot, name: str) -> None:
-    """Refuse a direction whose step the data leave open."""
+def _both_ways(shot: Shot, name: str) -> tuple[Shot, str]:
+    """A law of both directions where the reads show one: the other its mirror, which is said."""
     up = shot.traces.up[shot.traces.n > 0]
-    for way, word in ((up, "up"), (~up, "down")):
-        if int(way.sum()) < 2 and name != "AbruptReset":
-            raise Unidentified(
-                f"the steps of {word} pulses cannot be identified: the data hold {int(way.sum())} "
-                f"reads after {word} pulses; give pulses of both polarities"
-            )
-
-
-def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
-    """The noise around a curve; under misfit the read noise is held to its direct value."""
-    white = roughness(shot)
-    said = []
-    bind = None
-    error = misfit(shot)
-    if error > white:
-        bind = (0.75 * white, 1.33 * white)
-    noise = taken_apart(shot, additive=additive, bind=bind)
-    s = noise.levels
-    ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
-    long = s.tau > float(np.median(ramps[ramps > 0])) / 4
-    if noise.parts["colour"].value > s.read / 3 and long:
-        plain = taken_apart(shot, additive=additive, bind=bind, coloured=False, intervals=False)
-        top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
-        parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
-        noise = replace(noise, parts=parts)
-    if bind is not None:
-        said.append(
-            f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
-            "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
-            "cannot be told from the law's error"
-        )
-    return noise, [*said, *noise.left]
+    if name == "AbruptReset" or min(int(up.sum()), int((~up).sum())) >= 2:
+        return shot, ""
+    known = bool(up.mean() > 0.5)
+    word, other = ("up", "down") if known else ("down", "up")
+    said = (
+        f"the reads show no {other} pulses: their steps are taken as those of {word} pulses, "
+        "mirrored at the middle of the window; nothing in these data shows it"
+    )
+    return replace(shot, theta=shot.family.mirrored(shot.theta, known)), said

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from devices.fitting.reading import READS, Array, Reading, Reads, siemens
+from devices.fitting.reading import READS, Array, Reading, Reads, plural, siemens
 from devices.fitting.text import MISSING, Sheet
 from devices.fitting.units import SERIES, Column
 
@@ -215,6 +215,11 @@ def _counted(
         if way:
             own[3] = way
         out.add(cell, own[0], count + own[2], way, value, given)
+    if restarted > max(2, len(sign) // 4):
+        raise ValueError(
+            f"the pulse count falls {restarted} times while the direction stays, so it is none: "
+            "leave its column out, - in columns=... (--columns); every row is then one pulse"
+        )
     if turned:
         notes.append(f"the pulse count restarts at {turned} changes of polarity: taken as going on")
     if restarted:
@@ -236,14 +241,17 @@ def side_by_side(
     for sheet, columns, whole in sheets:
         at = {c.role: i for i, c in enumerate(columns) if c.role}
         shared = signs(sheet, at["polarity"], "polarity") if "polarity" in at else None
-        counts = whole_pulses(sheet, at["pulse"], "pulse") if "pulse" in at else None
+        at |= {f"{c.role}:{c.number}": i for i, c in enumerate(columns) if " " in c.role}
+        shared_counts = whole_pulses(sheet, at["pulse"], "pulse") if "pulse" in at else None
         ramps = [i for i, c in enumerate(columns) if _is_ramp(c)]
         across = _across([columns[i] for i in ramps], how, bool(whole))
         notes.append(_said(columns, ramps, across, whole))
         for rank, i in enumerate(ramps):
             column = columns[i]
             way = {"up": 1, "down": -1}.get(column.role, whole)
-            label = column.number or str(rank)
+            label = column.number or column.label or str(rank)
+            own = at.get(f"pulse {column.role}:{column.number}")
+            counts = shared_counts if own is None else whole_pulses(sheet, own, "pulse")
             if not way and shared is None:
                 raise ValueError(
                     f"no column says the polarity of the pulses, and {label} is no ramp up or "
@@ -306,10 +314,12 @@ def _across(ramps: list[Column], how: Reading, whole: bool) -> str:
 def _said(columns: list[Column], ramps: list[int], across: str, whole: int) -> str:
     ways = [columns[i].role for i in ramps]
     if whole:
-        return f"{len(ramps)} ramps {'up' if whole > 0 else 'down'}, one a column ({across})"
+        way = "up" if whole > 0 else "down"
+        return f"{plural(len(ramps), 'ramp')} {way}, one a column ({across})"
     if "up" in ways or "down" in ways:
-        return f"{ways.count('up')} ramps up and {ways.count('down')} down, one a column ({across})"
-    return f"{len(ramps)} columns of reads: {across}"
+        up = plural(ways.count("up"), "ramp")
+        return f"{up} up and {ways.count('down')} down, one a column ({across})"
+    return f"{plural(len(ramps), 'column')} of reads: {across}"
 
 
 def is_long(columns: list[Column]) -> bool:

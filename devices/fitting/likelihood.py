@@ -20,7 +20,7 @@ from scipy.linalg import cho_solve_banded, cholesky_banded, solve_banded
 from devices.fitting.shooting import EFFECTS, Shot
 from devices.fitting.traces import Array, Index, Mask
 
-START = 25.0  # variance of a cell's place at the start of a trace, in units of x: any
+START = 1.0  # variance of a cell's place at the start of a trace, in units of x: any
 CYCLES = 4  # of a cell from which on their drift is estimated
 SHOT_ROWS = 2000
 """Rows that the likelihood of noise uses at most."""

@@ -12,6 +12,10 @@ PIECES = 8
 """Parts of a ramp whose slopes start a fit."""
 
 
+FEWEST = 4
+"""Reads after pulses without which there is no step to speak of."""
+
+
 def slopes(traces: Traces, pieces: int) -> tuple[Array, Array, Array, Mask]:
     """Slope per pulse of parts of every ramp: slope, its standard error, mean x, whether up."""
     seen = traces.seen
@@ -42,6 +46,11 @@ def check(traces: Traces) -> tuple[float, tuple[str, ...]]:
         ValueError: up pulses lower the conductance: polarity.
         Unidentified: no step at all, or no pulses of a direction.
     """
+    reads = int(traces.seen.sum())
+    if reads - traces.size < FEWEST:
+        raise Unidentified(
+            f"dg_min cannot be identified: {reads} reads are too few to tell steps from their noise"
+        )
     slope, error, _, up = slopes(traces, 1)
     sign = np.where(up, 1.0, -1.0)
     sure = np.isfinite(error) & (error > 0)

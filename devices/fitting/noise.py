@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import t
 
 from devices.fitting.likelihood import Around, Levels, Likelihood, around
-from devices.fitting.shooting import Shot
+from devices.fitting.shooting import Shot, direct, misfit, roughness
 from devices.fitting.traces import Array
 
 PARTS = ("read", "pulse", "colour", "cycle", "tilt")
 ORDER = tuple(field.name for field in fields(Levels))
 STEP = 1e-4  # of differences of the log-likelihood
 DROP = 1.9207  # half the 95 % point of chi-square with one degree of freedom
+
+FAR = 8.0
+"""Times the white part of the residuals from which on their slow part must not touch it."""
 
 SURE = 7.5
 """Drop of the log-likelihood from which on pulse noise is more than 0 (chance 1 in 10⁴).
@@ -43,6 +46,38 @@ class Noise:
     left: tuple[str, ...]  # of what these data cannot tell apart
     log_likelihood: float
     averages: tuple[tuple[float, Levels], ...]  # weight and levels along the pulse noise's profile
+
+
+def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
+    """The noise around a curve; under misfit the read noise is held to its direct value."""
+    white = roughness(shot)
+    said = []
+    bind = None
+    error = misfit(shot)
+    if error > white or shot.rmse > FAR * white:
+        # third differences hold noise of the pulses too, which products of neighbours do not
+        bind = (0.75 * min(direct(shot) or white, white), 1.33 * white)
+    noise = taken_apart(shot, additive=additive, bind=bind)
+    s = noise.levels
+    ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
+    long = s.tau > float(np.median(ramps[ramps > 0])) / 4
+    if noise.parts["colour"].value > s.read / 3 and long:
+        plain = taken_apart(shot, additive=additive, bind=bind, coloured=False, intervals=False)
+        top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
+        parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
+        noise = replace(noise, parts=parts)
+    if bind is not None and error <= white:
+        said.append(
+            f"ramps differ among themselves by {shot.rmse / white:.0f} times the read noise, which "
+            "is held to what neighbouring reads show"
+        )
+    elif error > white:
+        said.append(
+            f"the curve leaves the reads by {error / white:.1f} times the read noise: the law "
+            "misfits, the read noise is held to what neighbouring reads show, and the other kinds "
+            "cannot be told from the law's error"
+        )
+    return noise, [*said, *noise.left]
 
 
 def taken_apart(
@@ -87,7 +122,7 @@ def taken_apart(
     cap = max(at.pulses, 4.0)
     lows = [np.log(delta[name]) for name in names]
     highs = [0.5 * np.log((3 * most[name]) ** 2 + delta[name] ** 2) for name in names]
-    least = 1e-3 * rough
+    least = 0.03 * rough  # below it the factorisation loses its digits
     lows[0] = 0.5 * np.log(least**2 + delta["read"] ** 2)
     if bind is not None:
         lows[0] = 0.5 * np.log(bind[0] ** 2 + delta["read"] ** 2)
@@ -161,6 +196,8 @@ def taken_apart(
         ]
         low, high = min(r[0] for r in reached), max(r[1] for r in reached)
         seen = [point for r in reached for point in r[2]]
+        if name == "read" and bind is None and low <= 1.05 * least:
+            low = 0.0
         if name == "pulse" and low > 0:
             none = best.copy()
             none[i] = bounds[i][0]

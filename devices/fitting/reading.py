@@ -99,6 +99,11 @@ class Reads:
         self.g.append(g)
 
 
+def plural(count: int, word: str) -> str:
+    """So many of something."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def named(sheet: Sheet, how: Reading) -> list[Column]:
     """What each column is.
 
@@ -179,7 +184,8 @@ def siemens(
         if np.nanmedian(g) < 0:
             raise ValueError(
                 f"column {name}: the current is negative at a positive read voltage (median "
-                f"{np.nanmedian(values):.3g} {written}); turn the sign of current or read voltage"
+                f"{np.nanmedian(values):.3g} {written}); turn the sign of one, "
+                "read_voltage=-0.1 (--read-voltage -0.1)"
             )
         shown = np.unique(voltage[np.isfinite(voltage)])
         said += f", divided by {shown[0]:g} V" if len(shown) == 1 else ", divided by the voltage"

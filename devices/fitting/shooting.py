@@ -243,8 +243,24 @@ def roughness(shot: Shot) -> float:
     third = r[3:] - 3 * r[2:-1] + 3 * r[1:-2] - r[:-3]
     third = third[ramp[3:] == ramp[:-3]]
     if len(third) < 4:
-        return shot.rmse
+        return shot.rmse + 1e-9
     return float(1.4826 * np.median(np.abs(third - np.median(third))) / np.sqrt(20)) + 1e-9
+
+
+def direct(shot: Shot) -> float:
+    """Read noise from what differences of neighbouring reads share, whatever pulses and law do.
+
+    −E[(e₁ − e₀)(e₂ − e₁)] is the variance of white noise alone; 0 where nothing alternates.
+    """
+    r, ramp = shot.residual, shot.traces.ramp[shot.traces.seen]
+    step = np.where(ramp[1:] == ramp[:-1], np.diff(r), np.nan)
+    pair = np.isfinite(step[1:] * step[:-1]) & (ramp[2:] == ramp[:-2])
+    if pair.sum() < 8:
+        return 0.0
+    product = (step[1:] * step[:-1])[pair]
+    # a mean without the farthest, as of jumps that no noise makes
+    kept = np.abs(product) <= 30 * np.median(np.abs(product))
+    return float(np.sqrt(max(-product[kept].mean(), 0.0)))
 
 
 def misfit(shot: Shot) -> float:

@@ -17,6 +17,8 @@ COMMENT = ("#", "%", "//")
 MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "--", "inf", "+inf", "-inf", "#n/a"}
 """What stands for a read that failed."""
 
+NAMED = ("pulse", "polarity", "cycle", "conductance", "resistance", "current")
+
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eEdD][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+([eE][+-]?\d+)?")
 
@@ -175,6 +177,8 @@ def tidy(
     if not full:
         raise ValueError("no reads: every row is empty")
     numeric = [any(map(_is_number, row)) for _, row in full]
+    if len(full) > 1 and any(meaning(f).role in NAMED for f in full[0][1]):
+        numeric[0] = False  # a header whose columns of reads are numbered
     # the header is the last row of words before the rows of numbers
     first = next((i for i, yes in enumerate(numeric) if yes and _like(full, i)), len(full))
     head = [row for _, row in full[:first]]

@@ -23,15 +23,17 @@ UNITS: dict[str, tuple[str, float]] = {
 """Unit as written → quantity and its size in SI."""
 
 ROLES = {
-    "cell": "cell device dev dut cellid deviceid sample bit cellnumber devicenumber id",
-    "cycle": "cycle cyc sweep run repetition loop trace cyclenumber cycleid",
-    "pulse": "pulse pulses pulsenumber pulseno pulsenum pulsecount pulseindex n npulse npulses "
+    "cell": "cell zelle device dev dut cellid deviceid sample bit cellnumber devicenumber id",
+    "cycle": "cycle zyklus cyc sweep run repetition loop trace cyclenumber cycleid",
+    "pulse": "pulse pulses puls pulsnummer pulszahl pulsenumber pulseno pulsenum pulsecount "
+    "pulseindex n npulse npulses "
     "numberofpulses pulseid nr no number step steps index count",
-    "polarity": "polarity direction pulsetype operation mode op sign type pulsedirection",
-    "conductance": "conductance g cond gread readconductance conductances",
-    "resistance": "resistance r rread readresistance res",
-    "current": "current i iread readcurrent id ids iout",
-    "voltage": "voltage v vread readvoltage vr",
+    "polarity": "polarity polarität polaritaet richtung direction dir pulsetype operation mode op "
+    "sign type pulsedirection",
+    "conductance": "conductance leitwert g cond gread readconductance conductances",
+    "resistance": "resistance widerstand r rread readresistance res",
+    "current": "current strom i iread readcurrent id ids iout",
+    "voltage": "voltage spannung v vread readvoltage vr",
     "amplitude": "amplitude amp vpulse pulsevoltage pulseamplitude writevoltage vwrite vw vprog "
     "programvoltage programmingvoltage vset vg gatevoltage pulseheight",
     "width": "width pulsewidth duration tpulse pulseduration tw pulselength",
@@ -47,7 +49,7 @@ SERIES = ("cell", "device", "dev", "dut", "cycle", "cyc", "run", "sweep", "ramp"
 class Column(NamedTuple):
     """One column's meaning."""
 
-    role: str  # a key of ROLES, or "" for one that says nothing of itself
+    role: str  # a key of ROLES, "pulse up" or "pulse down" of one ramp, "" if it says nothing
     kind: str  # quantity of its unit, or ""
     factor: float  # its unit in SI; 1 where it names none
     unit: str  # as written, or ""
@@ -94,7 +96,7 @@ def meaning(header: str) -> Column:
 
 def _role(text: str) -> tuple[str, str]:
     """The role of a name, and its number where it has one."""
-    bare = re.sub(r"[^a-zA-Z0-9]", "", text).lower()
+    bare = re.sub(r"[\W_]", "", text).lower()
     if bare in NAMES:
         return NAMES[bare], ""
     split = re.fullmatch(r"([a-z]+?)(\d+)([a-z]*)", bare)
@@ -106,6 +108,8 @@ def _role(text: str) -> tuple[str, str]:
             return NAMES[rest], number
     words = re.findall(r"[a-z]+|\d+", text.lower())
     sides = [NAMES[w] for w in words if NAMES.get(w) in ("up", "down")]
+    if len(sides) == 1 and any(NAMES.get(w) == "pulse" for w in words):
+        return f"pulse {sides[0]}", "".join(w for w in words if w.isdigit())
     if len(sides) == 1:
         return sides[0], "".join(w for w in words if w.isdigit())
     values = [NAMES[w] for w in words if NAMES.get(w) in ("conductance", "resistance", "current")]

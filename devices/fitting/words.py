@@ -25,17 +25,20 @@ def sentences(noise: Mapping[str, Parameter], shot: Shot, tau: float) -> list[st
     reach = float(np.ptp(shot.traces.y[shot.traces.seen])) * shot.traces.span
     out = []
     for name, part in noise.items():
-        unit = f" S ({part.value / reach:.2%} of the range)" if part.unit else ""
+        unit = f" µS ({part.value / reach:.2%} of the range of the reads)" if part.unit else ""
         if name == "coloured read" and part.value:
             unit += f", memory {tau:.0f} pulses"
+        value, low, high = (
+            f"{v * (1e6 if part.unit else 1):.3g}" for v in (part.value, part.low, part.high)
+        )
         if not np.isfinite(part.high):
             found = "these data cannot show it; taken as 0"
         elif name == "drift over cycles" and part.covers(0):
-            found = f"{part.value:.3g}, may be none, between {part.low:.3g} and {part.high:.3g}"
+            found = f"{value}, may be none, between {low} and {high}"
         elif part.low == 0:
-            found = f"{part.value:.3g}{unit}, may be 0 and is at most {part.high:.3g}"
+            found = f"{value}{unit}, may be 0 and is at most {high}"
         else:
-            found = f"{part.value:.3g}{unit}, between {part.low:.3g} and {part.high:.3g}"
+            found = f"{value}{unit}, between {low} and {high}"
         out.append(f"{name}: {found} ({WHAT[name]})")
     kept = ["coloured read", "ramp to ramp", "up against down", "drift over cycles"]
     kept = [n for n in kept if n in noise and noise[n].low * noise[n].high > 0]

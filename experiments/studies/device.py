@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import crossbar as xb
 import devices
 from devices import Device, Fit, PulseData, Update
 from devices.fitting import LAWS, PartFit
+from devices.fitting.reading import plural
 from experiments import paths
 from experiments.budget import budget_arguments, chosen_budget
 from experiments.device_fit import both
@@ -35,6 +36,7 @@ from experiments.device_report import (
     split,
     states,
 )
+from experiments.device_runs import Like
 from experiments.families import PULSES, chip, families
 from experiments.part_files import part_arguments, part_paths, with_parts
 from experiments.report import Fact, Report, Section, Table
@@ -140,7 +142,7 @@ class OwnDevice(Study):
         rows = [store[run] for runs in trained.values() for run in runs]
         return Report(
             title=f"What {options.file.name} says",
-            subtitle=f"{len(data.cells)} cells, {found.reads} reads; {law} fits them",
+            subtitle=f"{plural(len(data.cells), 'cell')}, {found.reads} reads; {law} fits them",
             summary=[
                 f"**{law}** follows whole ramps, both directions, within **{seen.rmse():.2g} %** "
                 f"of the range of the reads (root mean square). {found.left_out} reads were left "
@@ -262,5 +264,6 @@ def _trained(options: Namespace) -> dict[str, list[Train]]:
     for seed in draws:
         device = found.drawn(seed) if found.draw else found.device
         one = chip(_whole(device, options)[0])
-        out[DRAWN].append(on(one, replace(digital[0], seed=seed)))
+        run, first = on(one, replace(digital[0], seed=seed)), out[FITTED][0]
+        out[DRAWN].append(Like(**{f.name: getattr(run, f.name) for f in fields(run)}, other=first))
     return out
