@@ -8,7 +8,6 @@ from statistics import fmean, median
 import numpy as np
 import pytest
 import torch
-from _programming import errors, rules
 from _rules import F64, reference
 from test_aihwkit_accuracies import converters
 from torch import nn
@@ -16,6 +15,7 @@ from torch import nn
 import crossbar as xb
 from devices import Device, SoftBounds, SoftBoundsReference, presets
 from experiments.data import Digits, stratified
+from experiments.studies.rules.programming import errors, rules
 
 # ---- one weight ----------------------------------------------------------------------------------
 
