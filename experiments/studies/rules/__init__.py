@@ -193,8 +193,8 @@ class Rules(Study):
             title="Rules",
             subtitle="What learning in place loses to digital training",
             summary=[
-                f"Digits, 64-48-10, batches of 10; digital {estimate(digital).mean:.1f} %. Means of "
-                "the last three epochs; rates chosen on a fifth of the training images."
+                f"Digits, 64-48-10, batches of 10; digital {estimate(digital).mean:.1f} %. Of "
+                "the last three epochs the mean; rates chosen on a fifth of the training images."
             ],
             table=Table(
                 ["Rule", *devices],
