@@ -94,6 +94,8 @@ from crossbar.nn import AnalogTransformerDecoderLayer as AnalogTransformerDecode
 from crossbar.nn import AnalogTransformerEncoder as AnalogTransformerEncoder
 from crossbar.nn import AnalogTransformerEncoderLayer as AnalogTransformerEncoderLayer
 from crossbar.optim import InSituSGD as InSituSGD
+from crossbar.peers import Counterpart as Counterpart
+from crossbar.peers import from_aihwkit as from_aihwkit
 from crossbar.port import Periphery as Periphery
 from crossbar.probes import calibrate as calibrate
 from crossbar.probes import observe as observe

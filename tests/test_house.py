@@ -54,7 +54,7 @@ ROOMS = {
         *("nn", "optim"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        "clipping",
+        *("clipping", "peers"),
     ),
 }
 
