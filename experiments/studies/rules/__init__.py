@@ -137,7 +137,7 @@ class Rules(Study):
 
     def programming(self, options: Namespace) -> list[Programming]:
         """Each rule at each error of the symmetry points that it could see."""
-        steps = 600 if options.quick else 20_000 if options.full else 4_000
+        steps = 200 if options.quick else 20_000 if options.full else 4_000
         return [
             Programming(rule, 20, sigma, 8, steps)
             for rule in RULES
