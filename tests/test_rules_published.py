@@ -78,6 +78,7 @@ def test_the_closed_form_is_that_of_the_notes():
     assert closed(0.1, linear)[1] / closed(0.1, linear)[0] == pytest.approx(1.004, abs=6e-4)
 
 
+@pytest.mark.slow
 def test_one_weight_rests_where_noise_and_asymmetry_balance():
     """Within 1 % where trains hold the gradient, BL ≥ 6σ lr/dw."""
     found = rest(0.1, xb.ExactBits(160), 150, 6_000, dw=0.004)
@@ -92,6 +93,7 @@ def test_the_term_of_the_rate_is_seen():
     assert found > first + 6e-4
 
 
+@pytest.mark.slow
 def test_trains_that_clip_gradients_rest_lower():
     """BL 31 at dw .001 and lr .02 clips |g| > 1.55: −2 %, another thing than the O(lr) term."""
     clipped = rest(0.02, xb.ExactBits(31), 400, 6_000)

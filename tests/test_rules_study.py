@@ -50,8 +50,8 @@ def test_costs_are_counted():
 
 
 def test_a_few_steps_of_programming_learn():
-    runs = [Programming("SGD", 20, 0.0, 3, steps) for steps in (4, 200)]
+    runs = [Programming("SGD", 20, 0.0, 3, steps) for steps in (4, 80)]
     start, end = (run.execute(None).metrics["mean"] for run in runs)
     assert start == pytest.approx(0.3, abs=0.05)  # of a target of N(0, .3) from zero
-    few = Programming("mixed precision", 500, 0.0, 3, 400).execute(None).metrics["mean"]
-    assert few < 0.22 < end
+    few = Programming("mixed precision", 500, 0.0, 3, 250).execute(None).metrics["mean"]
+    assert few < 0.25 < end
