@@ -155,3 +155,22 @@ def test_the_page_on_mappings_runs_as_it_stands():
     there = {name for name in vars(xb.mappings) if isinstance(getattr(xb.mappings, name), type)}
     kinds = {n for n in there if issubclass(getattr(xb.mappings, n), xb.Mapping)}
     assert named == kinds - {"Mapping"}
+
+
+RULES = ROOT / "docs" / "rules.md"
+
+
+def test_the_page_on_rules_runs_as_it_stands():
+    text = RULES.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    assert len(blocks) == text.count("```python") == 2
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(RULES), "exec"), space)
+    assert space["cost"].arrays == 1 and space["cost"].reads == 1
+    assert space["cost"].bytes == pytest.approx(12, abs=2)
+    named = set(re.findall(r"^\| `(\w+)\(", text.split("## What is meant")[0], re.M))
+    there = {name for name in vars(xb.rules) if isinstance(getattr(xb.rules, name), type)}
+    kinds = {n for n in there if issubclass(getattr(xb.rules, n), xb.Rule)}
+    assert named == kinds - {"Rule"}

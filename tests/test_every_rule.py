@@ -57,7 +57,7 @@ def batch(k, n=6):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(k))
 
 
-def trained(model, steps=5, parts=1, lr=0.3, way=None):
+def trained(model, steps=3, parts=1, lr=0.3, way=None):
     optimiser = xb.InSituSGD(model, lr)
     for k in range(steps):
         optimiser.zero_grad()

@@ -27,7 +27,10 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{type(r).__name__} {r.every}")
+SHORT = [RULES[0], RULES[3], *(pytest.param(r, marks=pytest.mark.slow) for r in RULES[1:3])]
+
+
+@pytest.mark.parametrize("rule", [*SHORT, RULES[4]], ids=lambda r: f"{type(r).__name__} {r.every}")
 def test_a_step_of_many_vectors_is_as_many_steps(rule):
     """Fewer lines than vectors, and more: bit for bit the same arrays, filter and choppers."""
     generator = torch.Generator().manual_seed(3)

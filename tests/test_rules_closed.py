@@ -44,7 +44,10 @@ def settled(rule, hardware, target, lr, steps, kept, noise=0.0):
 # ---- residual arrays ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arrays", [1, 2, 3, 4])
+SLOWLY = [pytest.param(k, marks=pytest.mark.slow) for k in (3, 4)]
+
+
+@pytest.mark.parametrize("arrays", [1, 2, *SLOWLY])
 def test_residual_arrays_rest_where_they_must(arrays):
     """E r² = r₁ r₂ between two states: RMS γ^(K−1) Δ/√6."""
     step, gamma, n = 0.05, 0.1, 8_000
@@ -85,6 +88,7 @@ def test_carries_keep_the_sum():
         assert bool((coarse.weight != was).any())
 
 
+@pytest.mark.slow
 def test_a_carried_weight_rests_where_noise_and_step_put_it():
     """RMS² = Δ E|g|/2, Δ the fine step in W, g with its own variance; without carry: saturated."""
     factor, fine, sigma = 4.0, 0.05, 0.3

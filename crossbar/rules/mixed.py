@@ -69,6 +69,8 @@ class MixedPrecision(Rule):
 
     def write(self, array: Matrix, chi: Tensor) -> None:
         """Whole pulses of what has been gathered."""
-        counts = (chi / array.granularity).trunc()
+        counts = (chi / array.granularity).trunc_()
+        if not bool(counts.any()):
+            return
         chi.sub_(counts * array.granularity)
         array.pulse(signed(train(counts, self.bl, -2, array)))

@@ -196,7 +196,10 @@ def train(n: Tensor, bl: int, dim: int, matrix: Matrix) -> Tensor:
     It has max|n| slots, at most `bl`; in each a cell is pulsed with the probability |n| over them.
     """
     size = n.abs()
-    slots = size.amax(dim, keepdim=True).clamp(max=bl).expand_as(size)
+    slots = size.amax(dim, keepdim=True).clamp(max=bl)
+    if not bool((slots > 1).any()):  # every train is one slot
+        return n.sign()
+    slots = slots.expand_as(size)
     some = (size < slots) & (size > 0)  # others are pulsed in every slot, or in none
     generator = matrix.streams.generator(WRITE, n.device)
     drawn = torch.binomial(slots[some], size[some] / slots[some], generator)

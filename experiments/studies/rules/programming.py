@@ -1,4 +1,4 @@
-"""The 20 × 20 programming task, many replicas as one batch; also a script: RULE SIGMA_R.
+"""The 20 × 20 programming task, many replicas as one batch.
 
 T = 0.3 randn, x ~ N(0, 1), δ = (W − T)x, rate 0.1, 20,000 single vectors, RMS(W − T) over the last
 quarter. `SoftBoundsReference` against ideal references, `states` steps across ±1; A with bounds of
@@ -8,8 +8,7 @@ rules that have one, with ideal bounds and none.
 
 from __future__ import annotations
 
-import sys
-import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,6 +20,8 @@ from crossbar.regions import EVERYWHERE, Form
 from crossbar.rules import Job
 from crossbar.streams import Streams
 from devices import Device, SoftBoundsReference
+from experiments.run import Outcome, Run
+from experiments.store import Store
 
 
 def chip(states: int, fast: bool, sigma_r: float = 0.0) -> xb.Chip:
@@ -80,13 +81,26 @@ def errors(
     return (total / (steps - steps * 3 // 4)).sqrt()
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    name, sigma, states = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-    start = time.process_time()
-    steps = int(sys.argv[4]) if len(sys.argv) > 4 else 20_000
-    found = errors(rules(states, sigma)[name], states, steps=steps)
-    print(
-        f"{name} {sigma} {states}: mean {found.mean():.4f} median {found.median():.4f} "
-        f"sd {found.std():.4f} cpu {time.process_time() - start:.0f} s"
-    )
+@dataclass(frozen=True)
+class Programming(Run):
+    """The task under one rule, by its name."""
+
+    rule: str
+    states: int
+    sigma_r: float
+    replicas: int = 8
+    steps: int = 20_000
+
+    def label(self) -> str:  # noqa: D102
+        return f"20 × 20, {self.rule}, σ_r {self.sigma_r:g}"
+
+    def cost(self) -> float:  # noqa: D102
+        return self.steps * 7e-3
+
+    def execute(self, store: Store) -> Outcome:  # noqa: D102
+        own = rules(self.states, self.sigma_r)[self.rule]
+        found = errors(own, self.states, self.replicas, self.steps)
+        return Outcome(
+            {"mean": float(found.mean()), "median": float(found.median())},
+            {"errors": found.tolist()},
+        )
