@@ -58,7 +58,7 @@ def steps(law: Update) -> tuple[np.ndarray, np.ndarray]:
 
 
 def file(law: Update, seed: int, *, cells: int, pulse: float) -> PulseData:
-    """Sixteen or ten traces, pulse by pulse, of one cell or of several that differ."""
+    """Ten traces of one cell, or two of each of several that differ, pulse by pulse."""
     rng = np.random.default_rng(seed)
     grid, moves = steps(law)
     if isinstance(law, NeuroSim):
