@@ -31,7 +31,7 @@ WINDOW = {"g_min": 10e-6, "g_max": 40e-6}  # [S]
 SPAN = 30e-6
 READ, COLOUR, TAU = 0.01 * SPAN, 0.015 * SPAN, 8.0
 PULSE, CYCLE, TILT, CELL = 0.3, 0.05, 0.03, 0.1
-PULSES = 20
+PULSES = 30
 
 LAWS: dict[str, Update] = {
     "constant": ConstantStep(dg_min=0.6e-6, up_down=0.1),
@@ -58,7 +58,7 @@ def steps(law: Update) -> tuple[np.ndarray, np.ndarray]:
 
 
 def file(law: Update, seed: int, *, cells: int, pulse: float) -> PulseData:
-    """Sixteen or ten traces, pulse by pulse, of one cell or of several that differ."""
+    """Ten traces of one cell, or two of each of several that differ, pulse by pulse."""
     rng = np.random.default_rng(seed)
     grid, moves = steps(law)
     if isinstance(law, NeuroSim):

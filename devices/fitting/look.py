@@ -39,8 +39,8 @@ def slopes(traces: Traces, pieces: int) -> tuple[Array, Array, Array, Mask]:
     return slope[good], error[good], my[good], ways[good]
 
 
-def check(traces: Traces) -> tuple[float, tuple[str, ...]]:
-    """The z-value of ramps that move as their polarity says, and notes.
+def check(traces: Traces) -> None:
+    """Refuse ramps that do not move as their polarity says, by a z-value over all of them.
 
     Raises:
         ValueError: up pulses lower the conductance: polarity.
@@ -72,7 +72,6 @@ def check(traces: Traces) -> tuple[float, tuple[str, ...]]:
             f"dg_min cannot be identified: over {len(slope)} ramps the reads move no more than "
             f"they scatter (z = {z:.1f}); more pulses or less read noise are needed"
         )
-    return z, ()
 
 
 def sizes(traces: Traces) -> Seen:

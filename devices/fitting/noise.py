@@ -171,8 +171,8 @@ def taken_apart(
             jac=True,
             method="L-BFGS-B",
             bounds=own,
-            # of a profile a hundredth is enough
-            options={"maxiter": 60, "ftol": 1e-4} if held is None else {"maxiter": 6, "ftol": 0.01},
+            # others that lag behind would make the profile too narrow
+            options={"maxiter": 60 if held is None else 8, "ftol": 1e-5},
         )
         return float(out.fun), out.x
 
