@@ -41,11 +41,12 @@ print((resident() - before) / n**2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spread", "most"),
     [
         ("sigma_d2d=0.3", 24.0),  # 2 x 4 of g, 2 x 4 of the steps, the plane, the parameter
-        pytest.param("sigma_d2d=0.3, sigma_up_down=0.1", 32.0, marks=pytest.mark.slow),
+        ("sigma_d2d=0.3, sigma_up_down=0.1", 32.0),
     ],
 )
 def test_a_weight_in_situ_takes_what_its_cells_differ_in(spread, most):

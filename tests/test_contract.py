@@ -80,7 +80,8 @@ def test_every_part_keeps_the_contract(kind):
 
 
 # integrated pulse by pulse, and long: the cases without spread stay among the fast tests
-SPREAD = fast(found(), "IonDrift", "StanfordRRAM", "Yakopcic")
+LONG = ("IonDrift", "StanfordRRAM", "Yakopcic", "QuerliozStep", "PowStep", "ExpStep", "LinearStep")
+SPREAD = fast(found(), *LONG)
 
 
 @pytest.mark.parametrize("kind", SPREAD, ids=lambda kind: kind.__name__)
@@ -90,7 +91,14 @@ def test_every_part_keeps_the_contract_with_all_its_spread(kind):
         check(part)
 
 
-@pytest.mark.parametrize("name", named_presets())
+# coarse steps of much noise: minutes for what `ExpStep` shows too
+PRESETS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "reram_es" else name
+    for name in named_presets()
+]
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_keeps_the_contract(name):
     device = getattr(presets, name)()
     assert isinstance(device, Device)

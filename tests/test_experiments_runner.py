@@ -186,7 +186,9 @@ def started(command: list[str], environment: dict[str, str]) -> subprocess.Popen
     )
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "blow", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.Signals) -> None:
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(SCRIPT)

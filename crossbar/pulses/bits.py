@@ -101,7 +101,7 @@ def digits(total: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Potentiation and depression counts."""
     if jit.split is not None and total.device.type == "cpu":
         total = total.contiguous()
-        up, down = (torch.empty(total.shape, dtype=dtype) for _ in range(2))
+        up, down = (torch.empty_like(total, dtype=dtype) for _ in range(2))
         jit.split(*(t.view(-1).numpy() for t in (total, up, down)))
         return up, down
     whole = total.to(torch.int32)

@@ -77,8 +77,9 @@ def _struck(
             groups.append((rows.numpy(), columns.numpy(), end))
             most, events, end = most + min(cells, int(met)), events + int(met), end + cells
         ends.append(end)
-    at, up, down = (torch.empty(most, dtype=t) for t in (torch.int64, dtype, dtype))
-    found = None if order is None else torch.empty(events, dtype=order)
+    like = parts[0].x
+    at, up, down = (like.new_empty(most, dtype=t) for t in (torch.int64, dtype, dtype))
+    found = None if order is None else like.new_empty(events, dtype=order)
     into = [None if t is None else t.numpy() for t in (at, up, down, found)]
     begin = done = 0
     for rows, columns, cell in groups:
