@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from devices import Pulses
+from devices import Pulses, presets
 
 Kind = enum.Enum("Kind", "ONE_PASS ABS_MAX ITERATIVE NONE STOCHASTIC_COMPRESSED ADD_NORMAL")
 
@@ -105,6 +105,40 @@ def test_what_is_left_out_is_said():
         left = xb.from_aihwkit(config).left
     for said in ("device.lifetime=1000000.0", "w_min=-0.4", "forward.ir_drop=1.0", "100 steps"):
         assert any(said in line for line in left)
+
+
+@dataclass
+class PCMLikeNoiseModel:
+    g_max: float = 25.0
+    t_0: float = 20.0
+    drift_scale: float = 1.0
+
+
+@dataclass
+class WeightModifierParameter:
+    type: Any = Kind.ADD_NORMAL
+    std_dev: float = 0.1
+    pdrop: float = 0.01
+
+
+@dataclass
+class InferenceRPUConfig:
+    noise_model: Any = field(default_factory=PCMLikeNoiseModel)
+    modifier: Any = field(default_factory=WeightModifierParameter)
+    clip: Any = field(default_factory=lambda: make_dataclass("Clip", [])())
+    forward: Any = field(default_factory=IO)
+    mapping: Any = field(default_factory=lambda: Scaling(1.0, True))
+
+
+def test_inference_is_hardware_aware_on_pairs():
+    found = xb.from_aihwkit(InferenceRPUConfig())
+    assert found.chip.device == presets.pcm() and not found.left
+    assert found.mode.modifiers == (xb.AdditiveNoise(0.1), xb.DropConnect(0.01))
+    mapping = found.chip.mapping
+    assert isinstance(mapping.route, xb.OneSided) and mapping.per_column
+    assert found.chip.forward.adc.range.start == pytest.approx(12 * 25e-6 * 0.2)
+    with pytest.warns(UserWarning, match="t_0=100.0, 20 is taken"):
+        xb.from_aihwkit(InferenceRPUConfig(noise_model=PCMLikeNoiseModel(t_0=100.0)))
 
 
 def other(name: str) -> Any:

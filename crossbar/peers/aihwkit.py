@@ -6,6 +6,7 @@ is imported.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -135,10 +136,15 @@ def _inference(config: Given) -> Made:
     }
     if model.kind not in cells:
         raise TypeError(f"{model.kind} has no counterpart; those that do: {', '.join(cells)}")
-    for name in ("prog_noise_scale", "read_noise_scale", "drift_scale"):
-        if model(name, 1.0) != 1.0:
-            model.say(name)
-    chip = _pairs(config, cells[model.kind]())
+    device = cells[model.kind]()
+    ours = {"prog_noise_scale": 1.0, "read_noise_scale": 1.0, "drift_scale": 1.0}
+    ours["g_max"] = device.window.g_max * 1e6
+    if model.kind == "PCMLikeNoiseModel":
+        ours |= {"t_0": 20.0, "t_read": 250e-9}
+    for name, value in ours.items():
+        if not math.isclose(model(name, value), value, rel_tol=1e-6):
+            model.say(name, f", {value:g} is taken")
+    chip = _pairs(config, device)
     drift = getattr(config.thing, "drift_compensation", None)
     compensation: dict[str, Compensation] = {
         "GlobalDriftCompensation": TileCompensation(),
