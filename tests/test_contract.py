@@ -74,14 +74,17 @@ def fast(kinds: list[type[Part]], *long: str) -> list[Any]:
     return [pytest.param(k, marks=slow) if k.__name__ in long else k for k in kinds]
 
 
-@pytest.mark.parametrize("kind", found(), ids=lambda kind: kind.__name__)
+# integrated pulse by pulse; `test_memristors` has them against SciPy
+LONG = ("IonDrift", "StanfordRRAM", "Yakopcic")
+
+
+@pytest.mark.parametrize("kind", fast(found(), *LONG), ids=lambda kind: kind.__name__)
 def test_every_part_keeps_the_contract(kind):
     check(example(kind))
 
 
-# integrated pulse by pulse, and long: the cases without spread stay among the fast tests
-LONG = ("IonDrift", "StanfordRRAM", "Yakopcic", "QuerliozStep", "PowStep", "ExpStep", "LinearStep")
-SPREAD = fast(found(), *LONG)
+# the cases without spread stay among the fast tests
+SPREAD = fast(found(), *LONG, "QuerliozStep", "PowStep", "ExpStep", "LinearStep")
 
 
 @pytest.mark.parametrize("kind", SPREAD, ids=lambda kind: kind.__name__)

@@ -79,6 +79,7 @@ def test_compiled_inference_draws_the_eager_bits(mode):
             assert torch.equal(a(X), compiled(X))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(TRACER)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("mode", MODES[:2], ids=lambda m: type(m).__name__)
@@ -330,6 +331,7 @@ def _replica(rank, port, path):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_replicas_of_a_data_parallel_model_stay_one_chip(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -214,6 +214,7 @@ def test_interrupted_work_resumes_where_it_stopped(tmp_path: Path, blow: signal.
     assert len(calls(log)) - logged == 20 - stored
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_kept_and_how_to_resume(tmp_path: Path) -> None:
     command = [
         sys.executable,

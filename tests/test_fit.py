@@ -337,7 +337,7 @@ def test_what_the_data_cannot_tell_is_named() -> None:
 
 
 @each_law
-@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("up", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_one_direction_is_fitted_and_the_other_its_mirror(law: Update, up: bool) -> None:
     whole = measured(law, seed=3)
     keep = range(51) if up else range(50, 101)
@@ -351,11 +351,13 @@ def test_one_direction_is_fitted_and_the_other_its_mirror(law: Update, up: bool)
     assert np.sqrt(np.mean(error**2)) < 0.015 * np.ptp(want), found.candidates[0]
     # the mirror: what an up pulse does as far above the middle as a down pulse below it
     low, high = found.device.window
-    g = torch.tensor([low + 0.3 * (high - low), high - 0.3 * (high - low)], dtype=ONE.dtype)
-    one = torch.ones(2, dtype=ONE.dtype)
-    state = found.device.fabricate((2,), dtype=ONE.dtype)._replace(g=g)
+    at = torch.tensor([low + 0.3 * (high - low), high - 0.3 * (high - low)], dtype=ONE.dtype)
+    g = at[:, None].repeat(1, 4000)  # the mean of many: pulses and cells may be noisy
+    one, draw = torch.ones_like(g), torch.Generator().manual_seed(0)
+    state = found.device.fabricate(tuple(g.shape), generator=draw, dtype=g.dtype)._replace(g=g)
     rise, fall = (
-        found.device.pulse(state, Pulses(*n)).g - g for n in ((one, 0 * one), (0 * one, one))
+        (found.device.pulse(state, Pulses(*n), generator=draw).g - g).mean(1)
+        for n in ((one, 0 * one), (0 * one, one))
     )
     assert float(rise[0]) == pytest.approx(-float(fall[1]), rel=0.35)
 
