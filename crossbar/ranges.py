@@ -110,7 +110,28 @@ class PerVector(Range):
 
 
 @dataclass(frozen=True)
-class Managed(Range):
+class _Started(Range):
+    """A full scale that is begun with `start`, or with what the cells give."""
+
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            positive("start", self.start)
+
+    @property
+    def given(self) -> float | None:
+        """The start, if it is named."""
+        return self.start
+
+    @property
+    def reached(self) -> bool:
+        """Whether it starts from what the cells give."""
+        return self.start is None
+
+
+@dataclass(frozen=True)
+class Managed(_Started):
     """A full scale that is doubled, and the vector read again, until nothing clips.
 
         full scale 2^k · start,   the smallest k with max |i| <= 2^k · start, at most `most`
@@ -131,23 +152,11 @@ class Managed(Range):
 
     relative: ClassVar[bool] = True
 
-    start: float | None = None
     most: int = 10
 
     def __post_init__(self) -> None:
-        if self.start is not None:
-            positive("start", self.start)
+        super().__post_init__()
         whole("most", self.most, 1, 20)
-
-    @property
-    def given(self) -> float | None:
-        """The first full scale, if it is named."""
-        return self.start
-
-    @property
-    def reached(self) -> bool:
-        """Whether the first is left to the cells."""
-        return self.start is None
 
     def scale(
         self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
@@ -166,7 +175,7 @@ class Managed(Range):
 
 
 @dataclass(frozen=True)
-class Learned(Range):
+class Learned(_Started):
     """A full scale that training moves: 2^p · start, a Parameter p of every tile and column.
 
     p (`dac_octaves`, `adc_octaves` of a matrix's `forward_port`) is 0 at first and trained by any
@@ -185,22 +194,6 @@ class Learned(Range):
     """
 
     learned: ClassVar[bool] = True
-
-    start: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.start is not None:
-            positive("start", self.start)
-
-    @property
-    def given(self) -> float | None:
-        """The start, if it is named."""
-        return self.start
-
-    @property
-    def reached(self) -> bool:
-        """Whether it starts from what the cells give."""
-        return self.start is None
 
     def scale(
         self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float

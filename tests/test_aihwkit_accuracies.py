@@ -9,12 +9,10 @@ device with everything else as it comes. Run again with splits drawn as these ar
 from statistics import fmean
 
 import pytest
-import torch
-from torch import nn
+from _digits import accuracies
 
 import crossbar as xb
 from devices import ConstantStep, Device, LinearStep, SoftBounds, presets
-from experiments.data import Digits, stratified
 
 SPAN = 98e-6  # [S] no number of this file depends on it
 LOW, HIGH = 1e-6, 99e-6
@@ -52,42 +50,13 @@ CASES = {  # device, weight of half its window
 SCHEMES = {"exact bits": xb.InSitu(xb.ExactBits()), "default": xb.InSitu()}
 
 
-def converters(device, w_max):
-    """Its IOParameters: 7 bits in, of each vector's maximum; 9 bits out, ±12 with noise 0.06."""
-    dac = xb.DAC(7, range=xb.PerVector())
-    full = 12 / (2 * w_max) * dac.v_max * (device.g_max - device.g_min)
-    return xb.Periphery(dac, xb.ADC(9, range=xb.Fixed(full), noise=0.06 / 12))
-
-
-def accuracies(name, mode, seed, epochs=20):
-    """Test accuracy after every epoch [%]."""
-    whole = Digits().load()
-    x = torch.cat([whole.x_train, whole.x_test]).flatten(1)
-    y = torch.cat([whole.y_train, whole.y_test])
-    train, test = stratified(y, 0.25, seed)
-    device, w_max = CASES[name]
-    chip = xb.Chip(device, xb.OffsetColumn(w_max=w_max), converters(device, w_max))
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
-    net = xb.convert(net, chip, mode=mode, seed=seed)
-    optimiser, found = xb.InSituSGD(net, 0.1), []
-    for _ in range(epochs):
-        for batch in train[torch.randperm(len(train))].split(10):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
-            optimiser.step()
-        with torch.no_grad():
-            found.append(100 * float((net(x[test]).argmax(1) == y[test]).float().mean()))
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name,want",
     [("constant step", 96.4), ("linear step", 96.3), ("soft bounds", 93.4), ("ECRAM", 96.2)],
 )
 def test_last_epochs_are_those_of_aihwkit(name, want):
-    got = fmean(accuracies(name, SCHEMES["exact bits"], seed)[-1] for seed in range(3))
+    got = fmean(accuracies(*CASES[name], SCHEMES["exact bits"], seed)[-1] for seed in range(3))
     assert got == pytest.approx(want, abs=2)
 
 
@@ -97,7 +66,7 @@ def test_reram_is_as_bad_as_in_aihwkit():
 
     aihwkit gave 76.5 once and 80.2 with splits drawn as these are.
     """
-    runs = (accuracies("ReRAM-SB", SCHEMES["exact bits"], seed) for seed in range(5))
+    runs = (accuracies(*CASES["ReRAM-SB"], SCHEMES["exact bits"], seed) for seed in range(5))
     assert fmean(fmean(run[-5:]) for run in runs) == pytest.approx(80.2, abs=5)
 
 
@@ -105,5 +74,5 @@ def test_reram_is_as_bad_as_in_aihwkit():
 @pytest.mark.parametrize("name", CASES)
 def test_the_default_scheme_trains_alike(name):
     """It draws the trains of so few pulses as exact bits: the first epoch has the most of them."""
-    one, two = (accuracies(name, mode, 0, epochs=2) for mode in SCHEMES.values())
+    one, two = (accuracies(*CASES[name], mode, 0, epochs=2) for mode in SCHEMES.values())
     assert one == two

@@ -8,13 +8,11 @@ from statistics import fmean, median
 import numpy as np
 import pytest
 import torch
+from _digits import accuracies
 from _rules import F64, reference
-from test_aihwkit_accuracies import converters
-from torch import nn
 
 import crossbar as xb
 from devices import Device, SoftBounds, SoftBoundsReference, presets
-from experiments.data import Digits, stratified
 from experiments.studies.rules.programming import errors, rules
 
 # ---- one weight ----------------------------------------------------------------------------------
@@ -178,27 +176,10 @@ def digit_rule(name: str) -> xb.Rule:
     }[name]
 
 
-def digits(name: str, seed: int, epochs: int = 20) -> list[float]:
-    """Test accuracy after every epoch [%]: 64-128-10 tanh, batch 10, lr .1."""
-    whole = Digits().load()
-    x = torch.cat([whole.x_train, whole.x_test]).flatten(1)
-    y = torch.cat([whole.y_train, whole.y_test])
-    train, test = stratified(y, 0.25, seed)
+def digits(name: str, seed: int) -> list[float]:
+    """Test accuracy after every epoch [%]."""
     rule = digit_rule(name)
-    device = reram(len(rule.slots()) > 1)
-    chip = xb.Chip(device, xb.OffsetColumn(w_max=1.0), converters(device, 1.0))
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
-    net = xb.convert(net, chip, mode=xb.InSitu(rule=rule), seed=seed)
-    optimiser, found = xb.InSituSGD(net, 0.1), []
-    for _ in range(epochs):
-        for batch in train[torch.randperm(len(train))].split(10):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
-            optimiser.step()
-        with torch.no_grad():
-            found.append(100 * float((net(x[test]).argmax(1) == y[test]).float().mean()))
-    return found
+    return accuracies(reram(len(rule.slots()) > 1), 1.0, xb.InSitu(rule=rule), seed)
 
 
 @pytest.mark.slow

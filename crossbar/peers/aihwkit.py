@@ -73,10 +73,7 @@ def from_aihwkit(rpu_config: Any) -> Counterpart:
         "InferenceRPUConfig": _inference,
         "TorchInferenceRPUConfig": _inference,
     }
-    make = next((makers[kind] for kind in config.kinds if kind in makers), None)
-    if make is None:
-        raise TypeError(f"{config.kind} has no counterpart; those that do: {', '.join(makers)}")
-    chip, mode, clip, compensation = make(config)
+    chip, mode, clip, compensation = config.among(makers)(config)
     if left:
         warnings.warn(
             f"{config.kind}: {len(left)} settings have no counterpart and are left out: "
@@ -134,7 +131,7 @@ def _inference(config: Given) -> Made:
         "ReRamCMONoiseModel": presets.cmo_hfox,
         "HermesNoiseModel": presets.hermes_1 if model("num_devices", 2) == 1 else presets.hermes_2,
     }
-    if model.kind not in cells:
+    if model.kind not in cells:  # those that derive from one have other physics
         raise TypeError(f"{model.kind} has no counterpart; those that do: {', '.join(cells)}")
     device = cells[model.kind]()
     ours = {"prog_noise_scale": 1.0, "read_noise_scale": 1.0, "drift_scale": 1.0}

@@ -26,10 +26,7 @@ def cell(device: Given) -> tuple[Device, float]:
         "ExpStepDevice": _exponential,
         "PowStepDevice": _power,
     }
-    make = next((laws[kind] for kind in device.kinds if kind in laws), None)
-    if make is None:
-        raise TypeError(f"{device.kind} has no counterpart; those that do: {', '.join(laws)}")
-    law, top = make(device)
+    law, top = device.among(laws)(device)
     noise, stuck = float(device("write_noise_std")), float(device("corrupt_devices_prob"))
     read = ApparentWriteNoise(noise * device("dw_min") / (2 * top)) if noise else None
     faults = StuckAt(p_any=stuck) if stuck else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 IDLE = {  # fields of aihwkit whose default does nothing here, or is ours too
     *("construction_seed", "enforce_consistency", "reset_std", "corrupt_devices_range", "fixed_bl"),
@@ -40,6 +43,17 @@ class Given:
         self.used.add(name)
         each = enumerate(getattr(self.thing, name))
         return [Given(one, f"{self.where}{name}[{k}].", self.left) for k, one in each]
+
+    def among(self, known: Mapping[str, T]) -> T:
+        """What is known of its class, or of the nearest that it derives from.
+
+        Raises:
+            TypeError: nothing.
+        """
+        kind = next((kind for kind in self.kinds if kind in known), None)
+        if kind is None:
+            raise TypeError(f"{self.kind} has no counterpart; those that do: {', '.join(known)}")
+        return known[kind]
 
     def say(self, name: str, why: str = "") -> None:
         """This field has no counterpart."""
