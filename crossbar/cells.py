@@ -62,6 +62,7 @@ class Cells(Held):
         self.chip, self.form, self.streams = chip, form, streams
         self.tiles: CellTiles | None = None
         self.order: Order | None = None
+        self.void = False  # memory that nobody has written, as torch's `to_empty` leaves it
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
         # the first number of this seed, whatever has been drawn before
@@ -337,6 +338,7 @@ class Cells(Held):
         self, state_dict: dict[str, Any], prefix: str, a: Any, b: Any, missing: Any, *args: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, a, b, missing, *args)
+        self.void &= f"{prefix}g" not in state_dict
         if f"{prefix}reach" in missing:  # of a chip whose converters had ranges of their own
             missing.remove(f"{prefix}reach")
             self.sized()
@@ -360,6 +362,7 @@ class Cells(Held):
         if self.order is not None:
             self.order = (fn(self.order[0]), fn(self.order[1]))
         self._own = self.matrix
+        self.void |= blank and not self.g.is_meta
         if not (blank or self.g.is_meta):
             self.refresh()
         self._seen = self._stamp()

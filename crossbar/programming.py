@@ -9,6 +9,7 @@ from torch import Tensor
 
 from crossbar import states
 from crossbar.chip import Chip
+from crossbar.mappings import Mapping
 from crossbar.states import Writer
 from devices import Device, State
 
@@ -70,3 +71,18 @@ def measured(device: Device, state: State, generator: torch.Generator) -> Tensor
         return seen
     drawn = torch.randn(seen.shape, generator=generator, dtype=seen.dtype, device=seen.device)
     return seen + std * drawn
+
+
+def rescaled(mapping: Mapping, w: Tensor, changed: Tensor, w_max: Tensor, scale: Tensor) -> bool:
+    """Give weights their own scale, in place, where they are beyond it, or all new and finer.
+
+    A mapping whose scale was asked for keeps it; a weight of zero is new on any scale.
+    """
+    if mapping.w_max is not None:
+        return False
+    if not bool((mapping.largest(w) > w_max).any()):
+        finer = bool((scale < w_max).any()) and bool((changed | (w == 0)).all())
+        if not finer:
+            return False
+    w_max.copy_(scale.expand_as(w_max))
+    return True

@@ -115,7 +115,7 @@ class AnalogWeight(Placed):
         Raises:
             TypeError: an input of another dtype.
         """
-        if torch.is_autocast_enabled(x.device.type):
+        if autocast(x):
             if x.dtype != torch.float64 and w.dtype != torch.float64:
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
@@ -341,11 +341,15 @@ class AnalogWeight(Placed):
         return f"{self.shape}, mode={self.mode!r}, chip={self.chip!r}"
 
 
+def autocast(x: Tensor) -> bool:
+    """Whether autocast is on where x is; torch knows of none on the meta device."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+
 def outer(x: Tensor, d: Tensor, w: Tensor, op: Operation) -> Tensor:
     """Σ x δ in the shape and dtype of w."""
     kind = x.device.type
-    off = torch.autocast(kind, enabled=False)
-    with off if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
+    with torch.autocast(kind, enabled=False) if autocast(x) else contextlib.nullcontext():
         if x.dtype != w.dtype:
             x, d = x.to(w.dtype), d.to(w.dtype)
         return op.form.weight(op.outer(x, d), tuple(w.shape))
