@@ -195,7 +195,7 @@ class Device:
             moved, leaf = update.pulse(self.window, g, leaf, given, draw, at)
             return clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
 
-        g, leaf = blockwise(law, state.g, state.update, pulses, at)
+        g, leaf = blockwise(law, state.g, state.update, pulses, at, update.block)
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
             if written is None:
