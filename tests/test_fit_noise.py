@@ -92,7 +92,7 @@ def test_likelihood_is_that_of_the_dense_normal() -> None:
             cov[a, b] += s.tilt**2 * drive(a, 1) * drive(b, 1)
     cov += s.read**2 * np.eye(n)
     want = multivariate_normal(np.zeros(n), cov).logpdf(at.r) + n / 2 * np.log(2 * np.pi)
-    assert model(s.row[None])[0] == pytest.approx(want, abs=0.02)
+    assert model(np.array([s]))[0] == pytest.approx(want, abs=0.02)
 
 
 def test_every_kind_is_found_as_what_it_is() -> None:

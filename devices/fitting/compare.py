@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devices.fitting.families import Affine, Family, Seen
-from devices.fitting.shooting import Pins, Shot, begun, correlation, first_weight, shoot
+from devices.fitting.shooting import Curve, Pins, Shot, correlation, first_weight, shoot
 from devices.fitting.traces import Array, Index, Traces
 
 FOLDS = 4
@@ -135,6 +135,8 @@ def compare(
     if walls is not None:
         # offered always, hard ends would also explain ramps whose step varies
         plans += [(f, True) for f in families if isinstance(f, Affine) and f.name != "AbruptReset"]
+    if len(plans) == 1:  # one curve is compared with none
+        folds = []
     trials, reasons = [], {}
     for family, hard in plans:
         own, pin = walls if hard else None, (pins or {}).get(family.name)
@@ -188,7 +190,7 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
         cell = np.vstack([cell, np.zeros((whole.cells - len(cell), cell.shape[1]))])
     test = whole.of(left)
     start = test.y[test.first].copy()
-    _, mean, _ = begun(shot.family, again.theta, test, start, cell, own, shot.weight)
+    _, mean, _ = Curve(shot.family, again.theta, test, own).begun(start, cell, shot.weight)
     return _squares(test, test.y[test.seen] - mean)
 
 

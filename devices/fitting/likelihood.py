@@ -13,6 +13,7 @@ many levels of noise at once; c and e, two numbers a trace, come on top by Woodb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded, solve_banded
@@ -108,8 +109,7 @@ def around(shot: Shot, *, additive: bool = False) -> Around:
     )
 
 
-@dataclass(frozen=True)
-class Levels:
+class Levels(NamedTuple):
     """Standard deviations: read, colour in units of x, the others relative; τ in pulses."""
 
     read: float
@@ -118,11 +118,6 @@ class Levels:
     tau: float
     cycle: float
     tilt: float
-
-    @property
-    def row(self) -> Array:
-        """As numbers, in the order of the fields."""
-        return np.array([self.read, self.pulse, self.colour, self.tau, self.cycle, self.tilt])
 
 
 class Likelihood:
@@ -234,7 +229,7 @@ class Likelihood:
         return np.asarray(np.add.reduceat(products, begin, axis=1))
 
     def __call__(self, s: Array) -> Array:
-        """Log-likelihoods of levels (sets, 6), as `Levels.row`; −1e30 where numbers fail."""
+        """Log-likelihoods of `Levels` (sets, 6); −1e30 where numbers fail."""
         try:
             gram, log = self._gram(s)
             x = gram[:, 1:, 1:]
@@ -249,13 +244,13 @@ class Likelihood:
 
     def drift(self, s: Levels) -> tuple[float, float]:
         """Relative change of the step with every cycle by generalised least squares, its s.e."""
-        gram, _ = self._gram(s.row[None])
+        gram, _ = self._gram(np.array([s]))
         inverse = np.linalg.pinv(gram[0, 1:, 1:])
         return float(inverse[-1] @ gram[0, 1:, 0]), float(inverse[-1, -1]) ** 0.5
 
     def spread(self, s: Levels, rows_of: Array, known: float) -> Array:
         """Σ Aᵀ of a matrix of row vectors A (k, reads): their covariance is A Σ Aᵀ."""
-        band, _ = self._band(s.row[None], known)
+        band, _ = self._band(np.array([s]), known)
         size = len(self.at.r)
         rhs = np.zeros((2 * size, len(rows_of)))
         rhs[2 * self.rows] = rhs[2 * self.rows + 1] = rows_of.T
