@@ -65,7 +65,16 @@ def fitted(
     shot = shoot(family, traces, start, cells=cells, walls=walls, pins=pins)
     weight = first_weight(shot)
     if weight:
-        shot = shoot(family, traces, shot.theta, weight=weight, cells=cells, walls=walls, pins=pins)
+        shot = shoot(
+            family,
+            traces,
+            shot.theta,
+            weight=weight,
+            cells=cells,
+            own=shot.cell,
+            walls=walls,
+            pins=pins,
+        )
     return shot
 
 
@@ -181,6 +190,7 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
         shot.theta,
         weight=shot.weight,
         cells=shot.cell is not None,
+        own=shot.cell,
         walls=own,
         pins=pin,
         rounds=15,

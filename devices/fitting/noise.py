@@ -109,16 +109,15 @@ def taken_apart(
     tau = min(6.0, max(at.pulses, 4.0))
     shares = {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1}
     begun = [search.at(shares | own, tau) for own in ({}, {"pulse": 0.02, "colour": 0.4})]
-    search.top = -float(search.loss(begun[0][None])[0])
     found = [search.best(z) for z in begun]
     for _ in range(4):
-        found.sort(key=lambda one: one[0].loss)
-        (best, bends), other = found[0], found[1][0]
+        found.sort(key=lambda one: one.loss)
+        best, other = found
         # pulse noise with and without slow reads: where both hold, intervals reach over both
         apart = other.loss - best.loss < DROP and np.abs(other.z - best.z)[:-1].max() > 0.2
         profiles: dict[str, Profile] = {}
         for i, name in enumerate(most if intervals else ()):
-            own = [search.profile(i, *one, best.loss) for one in found[: 1 + apart]]
+            own = [search.profile(i, one, best.loss) for one in found[: 1 + apart]]
             profiles[name] = Profile.of(own)
             lowest = min(profiles[name].points, key=lambda one: one.loss, default=best)
             if lowest.loss < best.loss - BETTER:
@@ -136,7 +135,7 @@ def taken_apart(
         if name == "pulse" and low > 0:
             i, none = search.names.index(name), best.z.copy()
             none[i] = search.low[i]
-            low = low if search.near(none, bends, i)[0].loss - best.loss > SURE else 0.0
+            low = low if search.near(search.point(none), i).loss - best.loss > SURE else 0.0
         value = parts[name].value
         parts[name] = Part(value, min(low, value), max(high, value))
         if name == "pulse":
@@ -145,11 +144,11 @@ def taken_apart(
                 for point in points
             ]
     if model.drifts and intervals:
-        value, error = model.drift(levels)
+        value, error = model(levels).drift
         reach = float(t.ppf(0.975, at.traces - 2)) * error
         parts["drift"] = Part(value, value - reach, value + reach)
     left = _left(levels, at, several)
-    return Noise(levels, parts, left, search.top - best.loss, tuple(averages))
+    return Noise(levels, parts, left, -best.loss, tuple(averages))
 
 
 def _largest(
@@ -218,7 +217,7 @@ def covariance(shot: Shot, noise: Noise, additive: bool = False) -> Array:
     total = np.zeros((len(rows), len(rows)))
     weight = 0.0
     for share, s in noise.averages:
-        total += share * part @ model.spread(s, part, s.read**2 + 1e-12)
+        total += share * model.spread(s, part, s.read**2 + 1e-12)
         weight += share
     out = total / weight * grow
     return np.asarray((out + out.T) / 2)

@@ -119,6 +119,7 @@ def shoot(
     *,
     weight: float = 0.0,
     cells: bool = False,
+    own: Array | None = None,
     walls: Array | None = None,
     pins: Pins | None = None,
     rounds: int = 60,
@@ -131,6 +132,7 @@ def shoot(
         begin: parameters to begin with.
         weight: of the first read of a trace beside its others.
         cells: whether cells have steps and bounds of their own.
+        own: theirs, to begin with.
         walls: hard ends of every cell.
         pins: what must vanish, as a function of the parameters: fields that are known.
         rounds: evaluations at most.
@@ -178,12 +180,12 @@ def shoot(
         held = 0 if pins is None else len(pins(theta))
         out = np.zeros((len(y) + traces.size + many * EFFECTS + held, p + many * EFFECTS))
 
-        def fill(column: int, d: Array, own: Mask | None = None) -> None:
+        def fill(column: int, d: Array, apart: int = 0) -> None:
+            """One column, or one of each cell, which its own traces alone have."""
             back = by_trace(slope * d) / size
-            d, w = d - slope * back[trace], -weight * back
-            if own is not None:
-                d, w = d * own[trace], w * own
-            out[: len(y), column], out[len(y) : len(y) + traces.size, column] = d, w
+            at = column + apart * traces.cell
+            out[np.arange(len(y)), at[trace]] = d - slope * back[trace]
+            out[len(y) + np.arange(traces.size), at] = -weight * back
 
         for i in range(p):
             moved = theta.copy()
@@ -197,8 +199,7 @@ def shoot(
             shifted = cell.copy()
             shifted[:, e] += STEP
             d = (own_curve(start, shifted)[seen] - m) / STEP
-            for c in range(many):
-                fill(p + c * EFFECTS + e, d, traces.cell == c)
+            fill(p + e, d, EFFECTS)
         if many:
             rows = len(y) + traces.size + np.arange(many * EFFECTS)
             out[rows, p + np.arange(many * EFFECTS)] = np.tile(ridge, many)
@@ -206,7 +207,8 @@ def shoot(
 
     wide = np.tile([2.0, 2.0, 0.5, 0.5], many)
     low, high = np.r_[family.low, -wide], np.r_[family.high, wide]
-    at = np.r_[np.clip(begin, low[:p] + 1e-6, high[:p] - 1e-6), 0 * wide]
+    effects = np.zeros((many, EFFECTS)) if own is None else own[:many]
+    at = np.clip(np.r_[begin, effects.ravel()], low + 1e-6, high - 1e-6)
     found = least_squares(
         residual,
         at,
