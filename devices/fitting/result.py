@@ -24,7 +24,7 @@ STEPS = {"log_up": 0, "near_up": 0, "log_down": 1, "near_down": 1}
 STEPS |= {f"log_{way}_{k}": i for i, way in enumerate(("up", "down")) for k in range(16)}
 """Parameters that are logarithms of a step → which of a cell's factors multiplies it."""
 
-FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down"}
+FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down", "A_up", "A_down"}
 """Numbers that may be wrong by a factor: their interval is one of their logarithm."""
 
 UNITS = {name: "S" for name in ("dg_min", "g_min", "g_max", "level")}
@@ -217,8 +217,11 @@ def law_parameters(
     for (k, value), error in zip(own.items(), errors, strict=True):
         floor, top = RANGES.get(k, (-np.inf, np.inf))
         low, high = max(value - reach * error, floor), min(value + reach * error, top)
-        if k in FACTORS and value > 0:
-            low, high = (value * np.exp(side * reach * error / value) for side in (-1, 1))
+        if k in FACTORS and value:
+            factor = np.exp(min(reach * error / abs(value), 50.0))
+            ends = sorted((value / factor, value * factor))
+            signless = low < 0 < high and floor < 0  # both signs are possible
+            low, high = (min(low, ends[0]), max(high, ends[1])) if signless else ends
         value, low, high = float(value), float(low), float(high)
         out[k] = Parameter(value, low, high, UNITS.get(k, ""))
     return out
