@@ -91,7 +91,8 @@ class AnalogWeight(Placed):
             return True
         if not self.rehearsal.bare or self.mode.written or self.modifiers:
             return False
-        return self.matrix.column_gain is None and self.matrix.probe is None
+        probe = self.matrix.probe
+        return self.matrix.column_gain is None and (probe is None or not probe.currents)
 
     @property
     def modifiers(self) -> Sequence[Modifier]:
@@ -121,7 +122,10 @@ class AnalogWeight(Placed):
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
         if self.untouched:
-            return op.forward.whole(x, op.form.matrix(w), size)
+            y = op.forward.whole(x, op.form.matrix(w), size)
+            if self.matrix.probe is not None:
+                self.matrix.probe.finished(self.matrix, op, x, y)
+            return y
         matrix, written = self.matrix, self.mode.written
         gain, offset = matrix.column_gain, matrix.column_offset
         if written and getattr(root, "_is_param", False):

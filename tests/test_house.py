@@ -28,7 +28,7 @@ MAX_LINES = 400
 # The rooms of a floor, lowest first: a module uses its own room and those before it.
 ROOMS = {
     "devices": (
-        *("_check", "draw", "trees", "blocks", "curve"),
+        *("_check", "draw", "trees", "blocks", "curve", "electrical"),
         "part",
         *("update", "write", "read", "retention", "iv", "faults"),
         "technology",  # parts of several kinds
@@ -45,7 +45,7 @@ ROOMS = {
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
+        *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
         *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
