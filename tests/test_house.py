@@ -22,7 +22,8 @@ FLOORS = ("devices", "crossbar", "experiments")  # a floor imports itself and th
 CORE = ("devices", "crossbar")
 CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
 # an extra may be imported where its compiled loops are
-OPTIONAL = {"devices/update/jit.py": {"numba"}, "crossbar/pulses/jit.py": {"numba"}}
+COMPILED = ("devices/update/jit.py", "crossbar/pulses/jit.py", "crossbar/ledger/jit.py")
+OPTIONAL = {path: {"numba"} for path in COMPILED}
 MAX_LINES = 400
 
 # The rooms of a floor, lowest first: a module uses its own room and those before it.
@@ -55,6 +56,7 @@ ROOMS = {
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
         *("clipping", "peers"),
+        "ledger",
     ),
 }
 
