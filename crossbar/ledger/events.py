@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 KINDS: dict[str, str] = {
@@ -76,7 +77,9 @@ class Counts(Mapping[Key, Any]):
     def add(self, key: Key, value: Any) -> None:
         """One more; a tensor stays where it is."""
         old = self._sums.get(key)
-        self._sums[key] = value if old is None else old + value
+        if isinstance(old, np.ndarray) and isinstance(value, Tensor):
+            old = torch.as_tensor(old, device=value.device)
+        self._sums[key] = value if old is None else value + old
 
     def __getitem__(self, key: Key) -> Any:
         """(tiles down, tiles across) float64."""
