@@ -1,5 +1,6 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
+from crossbar import costs as costs
 from crossbar import spice as spice
 from crossbar.arrays import Figures as Figures
 from crossbar.arrays import complex_matrix as complex_matrix
@@ -41,7 +42,9 @@ from crossbar.extended import output_scales as output_scales
 from crossbar.feedback import DirectFeedback as DirectFeedback
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
+from crossbar.ledger import Bill as Bill
 from crossbar.ledger import Ledger as Ledger
+from crossbar.ledger import compare as compare
 from crossbar.ledger import ledger as ledger
 from crossbar.mappings import Arbitrated as Arbitrated
 from crossbar.mappings import Curve as Curve

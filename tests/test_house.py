@@ -56,7 +56,7 @@ ROOMS = {
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
         *("clipping", "peers"),
-        "ledger",
+        *("costs", "ledger"),
     ),
 }
 

@@ -88,7 +88,8 @@ def test_reads_count_what_the_array_is_made_of(batch, inputs, outputs, tile, con
     of = {"phase": "forward", "of": 7}
     assert counts.total("adc", **of) == batch * down * physical * digits
     assert counts.total("integrate", phase="forward") == batch * down * physical * digits
-    assert counts.total("dac", phase="forward", of=dac.bits) == batch * inputs * digits * across
+    width = getattr(dac, "width", dac.bits)
+    assert counts.total("dac", phase="forward", of=width) == batch * inputs * digits * across
     assert counts.total("partial_sum", phase="forward") == batch * (down - 1) * outputs
     added = batch * down * outputs * (columns * digits - 1)
     assert counts.total("shift_add", phase="forward") == added

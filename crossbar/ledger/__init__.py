@@ -1,5 +1,8 @@
 """Events of arrays and of the digital logic around them, counted as they happen."""
 
+from crossbar.ledger.bill import Bill as Bill
+from crossbar.ledger.bill import compare as compare
+from crossbar.ledger.bill import price as price
 from crossbar.ledger.events import KINDS as KINDS
 from crossbar.ledger.events import Counts as Counts
 from crossbar.ledger.events import Key as Key

@@ -11,7 +11,7 @@ from torch import Tensor
 
 KINDS: dict[str, str] = {
     # reads
-    "dac": "lines given a code by a DAC (of: bits)",
+    "dac": "lines given a code by a DAC (of: bits of a digit)",
     "row_drive": "lines driven by a code that is not zero",
     "line_charge": "cells along such lines",
     "array": "Σ V² G of the cells, one read long [W]",
@@ -28,6 +28,9 @@ KINDS: dict[str, str] = {
     "col_pulse": "pulses of columns",
     "half_select": "pulses that cells see of one line alone",
     "inhibit": "lines held while others are pulsed, slot by slot",
+    "row_charge": "cells along rows that are pulsed",
+    "col_charge": "cells along columns that are pulsed",
+    "inhibit_charge": "cells along lines that are held",
     "slot": "slots of the trains",
     "selected": "Σ G of the cells over coincidences [S]",
     "on_row": "Σ G over pulses of their rows [S]",
@@ -39,7 +42,7 @@ KINDS: dict[str, str] = {
     "verify_pulse": "pulses of a write-and-verify (of: up or down)",
     "verified": "Σ G of the cells before each of them [S] (of: up or down)",
     "verify_read": "reads of single cells between writes",
-    "verify_siemens": "Σ G of the cells at the end over those reads [S]",
+    "verify_array": "Σ V² G of the cells at the end over those reads [W]",
     "drive": "Σ V² G t of waveforms [J]",
     "second": "time that passed [s]",
     # digital logic

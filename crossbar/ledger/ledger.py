@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
@@ -13,7 +14,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from crossbar.carried.analog import is_analog
 from crossbar.carried.owner import Arrays, Owner, weights
 from crossbar.converters import Digit
+from crossbar.costs import Costs
 from crossbar.ledger import digital, reads, writes
+from crossbar.ledger.bill import Bill, price
 from crossbar.ledger.conductance import Conductances
 from crossbar.ledger.digital import Count
 from crossbar.ledger.events import Counts, Key
@@ -84,6 +87,11 @@ class Ledger(Probe):
     def pulses(self) -> dict[tuple[str, int], WritePulse | None]:
         """What a write pulse of each matrix is, as its device says."""
         return {at: m.chip.device.write_pulse for at, m in self.matrices.items()}
+
+    def price(self, costs: Costs) -> Bill:
+        """Joules of what was counted, see `bill.price`."""
+        tiles = {at: math.prod(self.counts_shape(m)) for at, m in self.matrices.items()}
+        return price(self.counts, costs, self.pulses, tiles)
 
     # ---- as it happens -------------------------------------------------------------------------
 
@@ -165,7 +173,8 @@ class Ledger(Probe):
         phase = self._phase or "program"
         with torch.no_grad():
             writes.written(
-                written, lambda event, of, value: self._add(matrix, phase, event, of, value)
+                *(written, matrix.forward_port),
+                lambda event, of, value: self._add(matrix, phase, event, of, value),
             )
 
     def driven(self, matrix: Any, v: Tensor, dt: float) -> None:

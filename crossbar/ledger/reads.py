@@ -91,7 +91,8 @@ def counted(use: Use) -> dict[tuple[str, Any], Any]:
     }
     bits = None if dac is None else dac.bits
     if dac is not None:
-        found["dac", bits] = drives if direction.lone else d * loaded
+        step = getattr(dac, "width", bits)  # of one digit
+        found["dac", step] = drives if direction.lone else d * loaded
     if adc is not None:
         found["adc", getattr(adc, "bits", None)] = codes * each
     if codes > 1:

@@ -113,10 +113,15 @@ def _lines(fired: Fired, k: int, held: Conductances, tiles: tuple[Tiles, Tiles],
         row_pulses, col_pulses = rows[:, None] * ones, cols * ones
         add("row_pulse", way, row_pulses)
         add("col_pulse", way, col_pulses)
-        add("half_select", way, row_pulses * sizes[1] + col_pulses * sizes[0][:, None])
         add("slot", way, s.sum() * ones)
         held_lines = s.sum() * (sizes[0][:, None] + sizes[1]) - row_pulses - col_pulses
         add("inhibit", way, held_lines)
+        charged = row_pulses * sizes[1], col_pulses * sizes[0][:, None]
+        add("row_charge", way, charged[0])
+        add("col_charge", way, charged[1])
+        add("half_select", way, charged[0] + charged[1])
+        along = 2 * s.sum() * sizes[0][:, None] * sizes[1]
+        add("inhibit_charge", way, along - charged[0] - charged[1])
         add("on_row", way, by_tile(_summed(gamma_row * x), down).T)
         add("on_col", way, by_tile(_summed(gamma_col * d), across))
         rest = (gamma_row.reshape(len(across), -1, gamma_row.shape[-1]) * s[:, None]).sum(1)
@@ -132,8 +137,10 @@ def _summed(t: Tensor) -> Tensor:
     return t.reshape(len(t), -1, t.shape[-1]).sum(1)
 
 
-def written(one: Written, add: Add) -> None:
-    """Events of one writing, see `Probe.wrote`.
+def written(one: Written, port: Any, add: Add) -> None:
+    """Events of one writing, see `Probe.wrote`; cells are read through the converters of `port`.
+
+    A cell that is read between writes has a line driven and a conversion of its own.
 
     Raises:
         TypeError: a writer that does not say what it did.
@@ -150,13 +157,20 @@ def written(one: Written, add: Add) -> None:
         for way, n, dose in zip(BOTH, counts, found.dose[:2], strict=True):
             add("verify_pulse", way, n.double().sum())
             add("verified", way, dose.double().sum())
-        add("verify_read", None, found.reads.double().sum())
-        add("verify_siemens", None, (found.reads.double() * g).sum())
+        _read(found.reads.double(), g, port, add)
     else:
         raise TypeError(
             f"a writer returned {type(one.found).__name__}, which does not say how many pulses it "
             "gave: return devices.verify.Verified"
         )
     if one.reads:
-        add("verify_read", None, one.reads * every.sum())
-        add("verify_siemens", None, one.reads * g.sum())
+        _read(one.reads * every, g, port, add)
+
+
+def _read(reads: Tensor, g: Tensor, port: Any, add: Add) -> None:
+    settings, n = port.settings, reads.sum()
+    add("verify_read", None, n)
+    add("verify_array", None, (reads * g).sum() * settings.v_max**2)
+    add("row_drive", None, n)
+    if settings.adc is not None:
+        add("adc", getattr(settings.adc, "bits", None), n)
