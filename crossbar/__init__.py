@@ -44,6 +44,7 @@ from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
 from crossbar.ledger import Bill as Bill
 from crossbar.ledger import Ledger as Ledger
+from crossbar.ledger import Schedule as Schedule
 from crossbar.ledger import compare as compare
 from crossbar.ledger import ledger as ledger
 from crossbar.mappings import Arbitrated as Arbitrated

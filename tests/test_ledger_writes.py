@@ -107,7 +107,7 @@ def test_pulses_cost_what_a_slot_by_slot_simulation_says(rows, cols, n, unselect
                 part = bits._replace(x=bits.x[:, a:b], d=bits.d[:, c:e])
                 found = slot_by_slot(part, g[k, a:b, c:e], unselected, swapped=k == 1)
                 wanted, fired = wanted + found[0], fired + found[1]
-                half, slots = half + found[2], slots + found[3]
+                half, slots = half + found[2], slots + (k == 0) * found[3]
     counts = ledger.counts
     third = unselected**2
     # an unselected cell sees ±u, one on a fired line alone (1 ± u)/2 + ... : V/3 puts 1/3 there
@@ -194,7 +194,7 @@ def test_counts_given_one_by_one_go_row_by_row():
                 joule += PULSE.down * (v**2 * g[1].numpy()).sum()
         assert found.total("half_select", of="up") == half
         assert joules(found, {}) == pytest.approx(joule, rel=1e-12)
-        held = found.total("slot", of="up") * 7 - each.max(1).sum() - each.sum()
+        held = each.max(1).sum() * 7 - each.max(1).sum() - each.sum()
         assert found.total("inhibit", of="up") == held
 
 

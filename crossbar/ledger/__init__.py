@@ -8,3 +8,10 @@ from crossbar.ledger.events import Counts as Counts
 from crossbar.ledger.events import Key as Key
 from crossbar.ledger.ledger import Ledger as Ledger
 from crossbar.ledger.ledger import ledger as ledger
+from crossbar.ledger.performance import Area as Area
+from crossbar.ledger.performance import Latency as Latency
+from crossbar.ledger.performance import Performance as Performance
+from crossbar.ledger.performance import Schedule as Schedule
+from crossbar.ledger.performance import area as area
+from crossbar.ledger.performance import latency as latency
+from crossbar.ledger.performance import performance as performance

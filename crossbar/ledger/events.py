@@ -31,7 +31,7 @@ KINDS: dict[str, str] = {
     "row_charge": "cells along rows that are pulsed",
     "col_charge": "cells along columns that are pulsed",
     "inhibit_charge": "cells along lines that are held",
-    "slot": "slots of the trains",
+    "slot": "slots of the trains, all devices of the weights at once (of: as the weights move)",
     "selected": "Σ G of the cells over coincidences [S]",
     "on_row": "Σ G over pulses of their rows [S]",
     "on_col": "Σ G over pulses of their columns [S]",

@@ -20,6 +20,15 @@ from crossbar.ledger.bill import Bill, price
 from crossbar.ledger.conductance import Conductances
 from crossbar.ledger.digital import Count
 from crossbar.ledger.events import Counts, Key
+from crossbar.ledger.performance import (
+    Area,
+    Latency,
+    Performance,
+    Schedule,
+    area,
+    latency,
+    performance,
+)
 from crossbar.matrix import Matrix
 from crossbar.model import placements
 from crossbar.planes import Planes
@@ -92,6 +101,18 @@ class Ledger(Probe):
         """Joules of what was counted, see `bill.price`."""
         tiles = {at: math.prod(self.counts_shape(m)) for at, m in self.matrices.items()}
         return price(self.counts, costs, self.pulses, tiles)
+
+    def latency(self, costs: Costs, schedule: Schedule | None = None) -> Latency:
+        """How long it took, see `performance.latency`."""
+        return latency(self.counts, costs, self.matrices, self.pulses, schedule)
+
+    def area(self, costs: Costs, schedule: Schedule | None = None, wiring: float = 0.15) -> Area:
+        """Of the arrays and what is around them, see `performance.area`."""
+        return area(costs, self.matrices, schedule, wiring)
+
+    def performance(self, costs: Costs, schedule: Schedule | None = None) -> Performance:
+        """Operations over time and joules, see `performance.performance`."""
+        return performance(self.counts, self.price(costs), self.latency(costs, schedule))
 
     # ---- as it happens -------------------------------------------------------------------------
 

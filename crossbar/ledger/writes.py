@@ -43,7 +43,12 @@ def pulsed(
     cells = matrix.written
     g, tiles = held.seen, (held.down, held.across)
     fired = None if lines is None else lines()
+    ones = torch.ones(len(tiles[0]), len(tiles[1]), dtype=torch.float64, device=g.device)
+    if fired is not None:
+        for way, t in zip(BOTH, fired.slots[:2], strict=True):
+            add("slot", way, t.detach().double().sum() * ones)
     for ahead, pulses in enumerate(rounds):
+        longest: dict[str, Tensor] = {}
         for k, given in enumerate(cells.given(pulses, ahead)):
             if given is None:
                 continue
@@ -54,6 +59,8 @@ def pulsed(
             own = None
             if lines is None:
                 own = one_by_one(at, given, matrix.lines)
+                for way, t in zip(BOTH, own.slots[:2], strict=True):
+                    longest[way] = torch.maximum(longest.get(way, t.sum()), t.sum())
             elif fired is not None and ahead == 0:
                 rows, cols = (cells.given(p, ahead)[k] for p in fired[:2])
                 assert rows is not None and cols is not None
@@ -62,6 +69,8 @@ def pulsed(
                 _lines(own, k, held, tiles, add)
             for way, n in zip(BOTH, found[:2], strict=True):
                 add("half_select", way, -2 * n)
+        for way, n in longest.items():
+            add("slot", way, n * ones)
 
 
 def one_by_one(at: Tensor | None, given: Pulses, lines: tuple[int, ...]) -> Fired:
@@ -113,7 +122,6 @@ def _lines(fired: Fired, k: int, held: Conductances, tiles: tuple[Tiles, Tiles],
         row_pulses, col_pulses = rows[:, None] * ones, cols * ones
         add("row_pulse", way, row_pulses)
         add("col_pulse", way, col_pulses)
-        add("slot", way, s.sum() * ones)
         held_lines = s.sum() * (sizes[0][:, None] + sizes[1]) - row_pulses - col_pulses
         add("inhibit", way, held_lines)
         charged = row_pulses * sizes[1], col_pulses * sizes[0][:, None]
