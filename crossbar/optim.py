@@ -15,7 +15,8 @@ from torch.optim.sgd import sgd
 
 from crossbar.carried.analog import is_analog
 from crossbar.modes import Programmed
-from crossbar.rules import Job
+from crossbar.read import Probe
+from crossbar.rules import Job, Load
 from crossbar.streams import Streams
 from crossbar.tape import Entry
 from crossbar.weight import AnalogWeight
@@ -175,6 +176,7 @@ class InSituSGD(Optimizer):
             self._digital(group)
         for rule, work in jobs.values():
             rule.update(work, streams=self.streams)
+            tell(rule, work)
         for weight, (p, lr) in analog.items():
             weight.stepped(p, lr)
         return loss
@@ -264,3 +266,14 @@ class InSituSGD(Optimizer):
                 both.append(parts)
             found += [entry._replace(x=x, d=d) for x, d in zip(*both, strict=True)]
         return found
+
+
+def tell(rule: Any, jobs: list[Job]) -> None:
+    """What digital logic did, to probes that listen."""
+    found: dict[Any, list[Job]] = {}
+    for job in jobs:
+        probe = job.matrices[-1].probe
+        if probe is not None and type(probe).worked is not Probe.worked:
+            found.setdefault(job.matrices[-1], []).append(job)
+    for matrix, own in found.items():
+        matrix.probe.worked(matrix, rule.work(Load.of(own)))

@@ -68,14 +68,15 @@ class Placed(nn.Module):
         lines = tuple(self.form.matrix(torch.empty(1).expand(self.shape)).shape)
         slots, made = mode.slots(), []
         for k, slot in enumerate(slots[:-1]):
-            made.append(
-                Matrix(slot.chip or self.chip, self.form, lines, derive(self.seed, f"matrix {k}"))
-            )
+            seed = derive(self.seed, f"matrix {k}")
+            made.append(Matrix(slot.chip or self.chip, self.form, lines, seed))
         # the one that is programmed has the weight's own seed, whatever a rule puts before it
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
+        old = self.__dict__.get("matrix")
         for matrix in made:
             matrix.near(device)
-        if (old := self.__dict__.get("matrix")) not in (None, made[-1]):
+            matrix.probe = None if old is None else old.probe
+        if old not in (None, made[-1]):
             made[-1].forward_port.inherit(old.forward_port, ("dac_octaves", "adc_octaves"))
         self.gains, self.state = tuple(slot.gain for slot in slots), None
         self.matrices = nn.ModuleList(made).train(self.training)

@@ -35,7 +35,7 @@ def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # n
                 f"{tuple(input.shape)}"
             )
         if weight.analog.untouched and type(weight) is Analog and input.dtype == weight.dtype:
-            return F.linear(digital(input), weight, bias)
+            return weight.analog.finished(MATMUL, input, F.linear(digital(input), weight, bias))
         y = read(digital(input), weight, MATMUL)
     if bias is None:
         return y
