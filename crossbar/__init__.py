@@ -1,6 +1,7 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
 from crossbar import spice as spice
+from crossbar import spiking as spiking
 from crossbar.arrays import Figures as Figures
 from crossbar.arrays import complex_matrix as complex_matrix
 from crossbar.arrays import figures as figures

@@ -54,7 +54,7 @@ ROOMS = {
         *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        *("clipping", "peers"),
+        *("clipping", "spiking", "peers"),
     ),
 }
 
