@@ -1,4 +1,4 @@
-"""Neurons against snnTorch, SpikingJelly and Norse (frozen spike trains) and against closed forms."""
+"""Neurons against snnTorch, SpikingJelly and Norse (frozen spike trains) and closed forms."""
 
 import math
 from pathlib import Path
@@ -90,7 +90,10 @@ def test_conventions_differ_where_they_are_said_to() -> None:
         ("atan-now", sp.LIF(sp.SnnTorch(0.9, reset_delay=False))),
         ("jelly", sp.LIF(JELLY, surrogate=sp.Sigmoid(4))),
         ("jelly-hard", sp.LIF(JELLY, reset=sp.To(), surrogate=sp.Sigmoid(4))),
-        ("jelly-detached", sp.LIF(JELLY, reset=sp.To(), surrogate=sp.Sigmoid(4), detach_reset=True)),
+        (
+            "jelly-detached",
+            sp.LIF(JELLY, reset=sp.To(), surrogate=sp.Sigmoid(4), detach_reset=True),
+        ),
     ],
 )
 def test_gradients_through_time_are_those_of_the_peer(name: str, neuron: sp.LIF) -> None:
@@ -208,7 +211,9 @@ def test_time_constants_and_thresholds_are_learned_within_their_range() -> None:
     jelly = sp.LIF(sp.SpikingJelly(4.0), learn_decay=True)
     with torch.no_grad():
         jelly.decay.fill_(0.1)
-    assert float(jelly(torch.ones(1))[1].v.detach()) == pytest.approx(0.0)  # τ = 1, spiked and reset
+    assert float(jelly(torch.ones(1))[1].v.detach()) == pytest.approx(
+        0.0
+    )  # τ = 1, spiked and reset
 
 
 def test_delays_hold_every_line_for_its_own_time() -> None:

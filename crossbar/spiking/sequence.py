@@ -70,7 +70,11 @@ class Sequential(nn.Sequential):
     (block · B, ...): one product, read with noise of its own for every step. Cells are held while
     a block is read, then `dt` passes for each of its steps: drift and slow noise advance. What
     holding them costs, against step by step, is at most the change of conductance in a block: of a
-    power-law drift G ∝ t^−ν, 1 − (1 + block dt/t)^−ν ≤ ν block dt/t of each, t since programming.
+    power-law drift G ∝ (t + t0)^−ν, 1 − (1 + block dt/(t + t0))^−ν ≤ ν block dt/(t + t0) of each,
+    t since programming.
+
+    Of a call that records a graph of cells all time passes before the next call: its backward
+    reads the cells that its forward read.
 
     Args:
         modules: layers and neurons.
@@ -85,6 +89,7 @@ class Sequential(nn.Sequential):
         super().__init__(*modules)
         self.dt = None if dt is None else positive("dt", dt, "s")
         self.block = None if block is None else whole("block", block, 1)
+        self.owed = 0.0  # [s] that is still to pass
         for module in modules:
             check(module)
 
@@ -100,7 +105,8 @@ class Sequential(nn.Sequential):
             raise ValueError(f"{len(states)} states for {len(modules)} modules")
         if not len(x):
             raise ValueError("a sequence needs at least one time step, got none")
-        found = []
+        age(self, self.owed)
+        self.owed, found = 0.0, []
         for part in x.split(self.block or len(x)):
             steps, y = len(part), part
             for k, module in enumerate(modules):
@@ -110,8 +116,10 @@ class Sequential(nn.Sequential):
                     y = module(y)
                 else:
                     y = module(y.flatten(0, 1)).unflatten(0, (steps, -1))
-            if self.dt is not None:
-                age(self, steps * self.dt)
+            self.owed += 0.0 if self.dt is None else steps * self.dt
+            if not y.requires_grad:
+                age(self, self.owed)
+                self.owed = 0.0
             found.append(y)
         return (found[0] if len(found) == 1 else torch.cat(found)), states
 
@@ -124,33 +132,33 @@ def check(module: nn.Module) -> None:
     """Whether folding time steps into the batch of a module is right.
 
     Raises:
-        TypeError: not so, or not known.
+        TypeError: it remembers what it saw, or holds what does.
     """
-    for inner in module.modules():
-        if isinstance(inner, (Stepped, Carried)):
+    if isinstance(module, Temporal):
+        return
+    if type(module).__module__.split(".")[0] in PEERS:
+        if getattr(module, "step_mode", None) == "m":
             return
-        root = type(inner).__module__.split(".")[0]
-        if root in PEERS and getattr(inner, "step_mode", None) != "m":
-            if any(True for _ in inner.children()) or not _stateful(inner):
-                continue
+        bases = type(module).__mro__
+        if not any(b.__module__.startswith("torch.nn.") and b is not nn.Module for b in bases):
             raise TypeError(
-                f"{type(inner).__name__} of {root} remembers what it saw, and folded time steps "
-                "would be a batch to it: wrap it in Stepped() (keeps its own state) or Carried() "
-                "(takes and gives it)"
+                f"{type(module).__name__} of another library remembers what it saw, and folded "
+                "time steps would be a batch to it: wrap it in Stepped() (keeps its own state) or "
+                "Carried() (takes and gives it)"
             )
-
-
-def _stateful(module: nn.Module) -> bool:
-    """Whether a module of another library is no plain layer."""
-    return not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Flatten)) and not (
-        type(module).__module__.split(".")[-2:-1] == ["layer"]
-    )
+    for child in module.children():
+        if isinstance(child, Temporal):
+            raise TypeError(
+                f"{type(module).__name__} holds a {type(child).__name__}, which goes through time "
+                "step by step: give Sequential its modules one by one"
+            )
+        check(child)
 
 
 @torch.no_grad()
 def age(model: nn.Module, seconds: float) -> None:
     """Let time pass for the cells of a model, where it has any; floats do not age."""
-    for parameter, weight in _written(model):
+    for parameter, weight in _written(model) if seconds else ():
         weight.sync(parameter)
         weight.advance(seconds, 300.0)
         weight.show(parameter)
