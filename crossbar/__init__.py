@@ -54,6 +54,7 @@ from crossbar.mappings import Reference as Reference
 from crossbar.mappings import Significance as Significance
 from crossbar.mappings import SingleCell as SingleCell
 from crossbar.mappings import Slices as Slices
+from crossbar.mappings import Unipolar as Unipolar
 from crossbar.maps import load_maps as load_maps
 from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix

@@ -21,6 +21,12 @@ from crossbar.spiking.neurons import Recurrent as Recurrent
 from crossbar.spiking.neurons import State as State
 from crossbar.spiking.neurons import Temporal as Temporal
 from crossbar.spiking.neurons import detach as detach
+from crossbar.spiking.plasticity import Learner as Learner
+from crossbar.spiking.plasticity import PairSTDP as PairSTDP
+from crossbar.spiking.plasticity import Rectangular as Rectangular
+from crossbar.spiking.plasticity import RewardLearner as RewardLearner
+from crossbar.spiking.plasticity import SpikeRule as SpikeRule
+from crossbar.spiking.plasticity import TripletSTDP as TripletSTDP
 from crossbar.spiking.sequence import Carried as Carried
 from crossbar.spiking.sequence import Sequential as Sequential
 from crossbar.spiking.sequence import Stepped as Stepped
@@ -30,3 +36,5 @@ from crossbar.spiking.surrogates import FastSigmoid as FastSigmoid
 from crossbar.spiking.surrogates import Sigmoid as Sigmoid
 from crossbar.spiking.surrogates import Surrogate as Surrogate
 from crossbar.spiking.surrogates import Triangle as Triangle
+from crossbar.spiking.waveforms import Waveform as Waveform
+from crossbar.spiking.waveforms import WaveformLearner as WaveformLearner
