@@ -2,7 +2,12 @@
 
 from crossbar.spiking import encode as encode
 from crossbar.spiking import losses as losses
+from crossbar.spiking import tasks as tasks
 from crossbar.spiking.column import column_neuron as column_neuron
+from crossbar.spiking.from_ann import balance as balance
+from crossbar.spiking.from_ann import to_spiking as to_spiking
+from crossbar.spiking.hopfield import Hopfield as Hopfield
+from crossbar.spiking.hopfield import overlap as overlap
 from crossbar.spiking.membranes import Conductance as Conductance
 from crossbar.spiking.membranes import Current as Current
 from crossbar.spiking.membranes import Exact as Exact
@@ -27,6 +32,10 @@ from crossbar.spiking.plasticity import Rectangular as Rectangular
 from crossbar.spiking.plasticity import RewardLearner as RewardLearner
 from crossbar.spiking.plasticity import SpikeRule as SpikeRule
 from crossbar.spiking.plasticity import TripletSTDP as TripletSTDP
+from crossbar.spiking.reservoir import EchoState as EchoState
+from crossbar.spiking.reservoir import Readout as Readout
+from crossbar.spiking.reservoir import VolatileReservoir as VolatileReservoir
+from crossbar.spiking.reservoir import tap_error as tap_error
 from crossbar.spiking.sequence import Carried as Carried
 from crossbar.spiking.sequence import Sequential as Sequential
 from crossbar.spiking.sequence import Stepped as Stepped
@@ -36,5 +45,10 @@ from crossbar.spiking.surrogates import FastSigmoid as FastSigmoid
 from crossbar.spiking.surrogates import Sigmoid as Sigmoid
 from crossbar.spiking.surrogates import Surrogate as Surrogate
 from crossbar.spiking.surrogates import Triangle as Triangle
+from crossbar.spiking.synfire import Synfire as Synfire
 from crossbar.spiking.waveforms import Waveform as Waveform
 from crossbar.spiking.waveforms import WaveformLearner as WaveformLearner
+from crossbar.spiking.winner import WinnerTakesAll as WinnerTakesAll
+from crossbar.spiking.winner import labels as labels
+from crossbar.spiking.winner import stack as stack
+from crossbar.spiking.winner import votes as votes

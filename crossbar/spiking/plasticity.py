@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from crossbar.matrix import Matrix
-from crossbar.operations import Numbers
+from crossbar.operations import Numbers, Vectors
 from crossbar.pulses import Aggregated, Scheme
 from devices._check import at_least, flag, instance, positive
 
@@ -299,7 +299,7 @@ class Learner:
     def _give(self, ask: Ask | None) -> None:
         if ask is not None:
             x, d = ask.rows.unsqueeze(0), -ask.cols.unsqueeze(0)
-            self.matrix.update(x, d, self.unit, self.scheme)
+            self.matrix.update(x, d, self.unit, self.scheme, op=Vectors())
 
 
 class RewardLearner(Learner):
