@@ -78,3 +78,7 @@ def accuracies(
     label = sp.labels(net.respond(encoded(train)), stacked(2), 10)
     guess = sp.votes(net.respond(encoded(stacked(1))), label, 10)
     return [float(a) for a in (guess == stacked(3)).float().mean(-1)]
+
+
+WITHOUT = {"homeostasis": 0.0, "tau": 290.0, "threshold": 40.3}
+"""A net tuned without homeostasis (setting B of the prototype): its leak and threshold."""
