@@ -22,7 +22,10 @@ FLOORS = ("devices", "crossbar", "experiments")  # a floor imports itself and th
 CORE = ("devices", "crossbar")
 CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
 # an extra may be imported where its compiled loops are
-OPTIONAL = {"devices/update/jit.py": {"numba"}, "crossbar/pulses/jit.py": {"numba"}}
+OPTIONAL = {
+    **{"devices/update/jit.py": {"numba"}, "crossbar/pulses/jit.py": {"numba"}},
+    "crossbar/spiking/interchange.py": {"nir"},
+}
 MAX_LINES = 400
 
 # The rooms of a floor, lowest first: a module uses its own room and those before it.

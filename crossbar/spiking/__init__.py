@@ -3,11 +3,15 @@
 from crossbar.spiking import encode as encode
 from crossbar.spiking import losses as losses
 from crossbar.spiking import tasks as tasks
+from crossbar.spiking.circuits import Comparator as Comparator
+from crossbar.spiking.circuits import DifferentialPair as DifferentialPair
+from crossbar.spiking.circuits import DiodeRectifier as DiodeRectifier
 from crossbar.spiking.column import column_neuron as column_neuron
 from crossbar.spiking.from_ann import balance as balance
 from crossbar.spiking.from_ann import to_spiking as to_spiking
 from crossbar.spiking.hopfield import Hopfield as Hopfield
 from crossbar.spiking.hopfield import overlap as overlap
+from crossbar.spiking.liquid import liquid as liquid
 from crossbar.spiking.membranes import Conductance as Conductance
 from crossbar.spiking.membranes import Current as Current
 from crossbar.spiking.membranes import Exact as Exact
@@ -18,6 +22,8 @@ from crossbar.spiking.membranes import SnnTorch as SnnTorch
 from crossbar.spiking.membranes import SpikingJelly as SpikingJelly
 from crossbar.spiking.membranes import Subtract as Subtract
 from crossbar.spiking.membranes import To as To
+from crossbar.spiking.metrics import Metrics as Metrics
+from crossbar.spiking.metrics import metrics as metrics
 from crossbar.spiking.neurons import LIF as LIF
 from crossbar.spiking.neurons import Adaptation as Adaptation
 from crossbar.spiking.neurons import Delay as Delay
