@@ -65,6 +65,7 @@ from devices.update.binary import StochasticSwitch as StochasticSwitch
 from devices.update.endurance import Endurance as Endurance
 from devices.update.exp_step import ExpStep as ExpStep
 from devices.update.ion_drift import IonDrift as IonDrift
+from devices.update.jart import JART as JART
 from devices.update.lookup import LookupStep as LookupStep
 from devices.update.narrowing import NarrowingWindow as NarrowingWindow
 from devices.update.neurosim import NeuroSim as NeuroSim

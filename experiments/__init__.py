@@ -1,1 +1,1 @@
-"""Questions asked of the emulator: one study is one short file in `experiments.studies`."""
+"""Questions asked of the emulator: `lab` runs and reports, `tasks` train, `studies` ask."""

@@ -7,7 +7,7 @@ from torch import nn
 
 import crossbar as xb
 from devices import Device
-from experiments.data import Digits, stratified
+from experiments.tasks.data import Digits, stratified
 
 
 def converters(device: Device, w_max: float) -> xb.Periphery:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import crossbar as xb
-from experiments.circuit_plots import drawing, maps
-from experiments.circuit_runs import Fields, Wired
-from experiments.data import Digits
-from experiments.networks import MLP
-from experiments.runs import Train
-from experiments.store import Store
-from experiments.studies.circuit import KAPPAS, METHODS, Circuit, chip
-from experiments.training import Recipe
+from experiments.lab.store import Store
+from experiments.studies.circuit.plots import drawing, maps
+from experiments.studies.circuit.runs import Fields, Wired
+from experiments.studies.circuit.study import KAPPAS, METHODS, Circuit, chip
+from experiments.tasks.data import Digits
+from experiments.tasks.networks import MLP
+from experiments.tasks.runs import Train
+from experiments.tasks.training import Recipe
 
 
 def test_fields_are_those_of_the_network(tmp_path: Path) -> None:

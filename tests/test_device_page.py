@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.cli import main
+from experiments.lab.command import main
 
 
 def test_the_page_draws_what_a_preset_does(tmp_path):

@@ -11,11 +11,11 @@ import torch
 import devices
 from devices import Device, LookupStep, NeuroSim, PulseData, SoftBounds
 from devices.fitting.traces import traces_of
-from experiments.cli import main, parser
-from experiments.device_fit import both, simulated
-from experiments.pulse_example import CELL, example
-from experiments.studies.device import _fit
-from experiments.study import studies
+from experiments.lab.command import main, parser
+from experiments.lab.study import studies
+from experiments.studies.device.example import CELL, example
+from experiments.studies.device.fit import both, simulated
+from experiments.studies.device.study import _fit
 
 EXAMPLE = resources.files("experiments").joinpath("examples/pulses.csv")
 

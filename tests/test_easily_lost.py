@@ -148,7 +148,7 @@ def test_a_masked_program_touches_nothing_else():
 
 def test_time_passes_in_evaluations():
     """Every weight falls by ((t + t0)/t0)^−ν: with nothing else, so does every output."""
-    from experiments.runs import Evaluate  # the one verb that lets time pass in a study
+    from experiments.tasks.runs import Evaluate  # the one verb that lets time pass in a study
 
     seen = []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.data import Cifar10, Digits, FashionMnist, Mnist, data_set, read_idx
+from experiments.tasks.data import Cifar10, Digits, FashionMnist, Mnist, data_set, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:

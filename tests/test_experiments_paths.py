@@ -4,7 +4,7 @@ import pytest
 
 import crossbar as xb
 from devices import Device, GaussianRead, SoftBounds, presets
-from experiments import paths
+from experiments.lab import paths
 
 CHIP = xb.Chip(
     device=Device(g_min=1e-6, g_max=50e-6, update=SoftBounds(dg_min=5e-8)),

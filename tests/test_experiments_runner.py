@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.run import Outcome, Run, code_of, key
-from experiments.runner import Plan, RunsFailed, execute
-from experiments.store import Store
+from experiments.lab.engine import Plan, RunsFailed, execute
+from experiments.lab.run import Outcome, Run, code_of, key
+from experiments.lab.store import Store
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ def test_key_depends_on_settings_and_code() -> None:
 def test_code_fingerprint_sees_statements_not_words(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import part\nfrom experiments.run import code_of\nprint(code_of(part.Part(1)))"
+        "import part\nfrom experiments.lab.run import code_of\nprint(code_of(part.Part(1)))"
     )
     body = (
-        '"""{doc}"""\nfrom dataclasses import dataclass\nfrom experiments.run import Run\n'
+        '"""{doc}"""\nfrom dataclasses import dataclass\nfrom experiments.lab.run import Run\n'
         "@dataclass(frozen=True)\nclass Part(Run):\n    n: int  # {comment}\n"
         "    def label(self): return ''\n    def execute(self, store): return {value}\n"
     )
@@ -157,8 +157,8 @@ def test_plan_takes_the_longest_free_run_first(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from test_experiments_runner import Number, Sum
-from experiments.runner import execute
-from experiments.store import Store
+from experiments.lab.engine import execute
+from experiments.lab.store import Store
 if __name__ == "__main__":
     folder, log = sys.argv[1:]
     runs = [Number(float(n), log, seconds=0.2) for n in range(20)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.stats import Estimate, estimate, paired, percent, signed
+from experiments.lab.statistics import Estimate, estimate, paired, percent, signed
 
 
 def test_estimate_equals_scipy() -> None:

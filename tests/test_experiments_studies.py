@@ -8,21 +8,21 @@ import torch
 
 import crossbar as xb
 from devices import GaussianRead, SoftBounds
-from experiments.budget import BUDGETS, Budget, Task
-from experiments.cli import main
-from experiments.data import Digits
-from experiments.families import PULSES, families, pcm
-from experiments.networks import CNN, MLP
-from experiments.report import brief, write
-from experiments.robustness.checks import checks
-from experiments.robustness.plan import AT_YEAR, SWEEPS, TIMES, Plan
-from experiments.robustness.report import report
-from experiments.robustness.results import Results
-from experiments.runner import execute
-from experiments.runs import Evaluate, Train
-from experiments.store import Store
-from experiments.study import studies
-from experiments.training import Best, Recipe, score, train
+from experiments.lab.command import main
+from experiments.lab.engine import execute
+from experiments.lab.report import brief, write
+from experiments.lab.store import Store
+from experiments.lab.study import studies
+from experiments.studies.robustness.checks import checks
+from experiments.studies.robustness.plan import AT_YEAR, SWEEPS, TIMES, Plan
+from experiments.studies.robustness.report import report
+from experiments.studies.robustness.results import Results
+from experiments.tasks.budget import BUDGETS, Budget, Task
+from experiments.tasks.data import Digits
+from experiments.tasks.families import PULSES, families, pcm
+from experiments.tasks.networks import CNN, MLP
+from experiments.tasks.runs import Evaluate, Train
+from experiments.tasks.training import Best, Recipe, score, train
 
 TINY = Budget(
     name="tiny",

@@ -18,9 +18,9 @@ from devices import (
     SoftBounds,
     Unidentified,
 )
-from experiments.cli import main, parser
-from experiments.studies.device import DRAWN, FITTED, _fit, _trained, _whole, predicted
-from experiments.study import studies
+from experiments.lab.command import main, parser
+from experiments.lab.study import studies
+from experiments.studies.device.study import DRAWN, FITTED, _fit, _trained, _whole, predicted
 
 
 @pytest.fixture(scope="module")

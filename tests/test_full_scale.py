@@ -213,7 +213,7 @@ def test_a_tally_tells_a_converter_that_limits():
 )
 def test_trained_networks_lose_nothing_to_uncalibrated_converters(widths, act, centred):
     """8 bits, default ranges, on digits: at most a point; √R rows lose 12 to 20 with tanh."""
-    from experiments.data import Digits
+    from experiments.tasks.data import Digits
 
     torch.manual_seed(0)
     images = Digits().load()

@@ -149,7 +149,7 @@ def test_a_table_of_our_own_wires_predicts_what_they_cost_while_that_is_little()
     binomial error. Where they cost 8 it tells 2: a wire's error belongs to a column, the same at
     every read, and a table draws it anew.
     """
-    from experiments.data import Digits
+    from experiments.tasks.data import Digits
 
     torch.manual_seed(0)
     images = Digits().load()

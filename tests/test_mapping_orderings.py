@@ -16,7 +16,7 @@ SPLITS = 3
 @pytest.fixture(scope="module")
 def trained():
     """Networks with the test images they have not seen."""
-    from experiments.data import Digits, stratified
+    from experiments.tasks.data import Digits, stratified
 
     images = Digits().load()
     pixels = torch.cat([images.x_train, images.x_test]).flatten(1)

@@ -6,12 +6,12 @@ import torch
 
 from devices import Device, NeuroSim
 from devices.update.neurosim import curve_constant
-from experiments.cli import main
-from experiments.neurosim.mlp import Mlp, Networks, pictures
-from experiments.neurosim.plan import LISTED, Plan
-from experiments.neurosim.report import report
-from experiments.runner import execute
-from experiments.store import Store
+from experiments.lab.command import main
+from experiments.lab.engine import execute
+from experiments.lab.store import Store
+from experiments.studies.neurosim.mlp import Mlp, Networks, pictures
+from experiments.studies.neurosim.plan import LISTED, Plan
+from experiments.studies.neurosim.report import report
 
 
 def sigmoid(z):

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 import crossbar as xb
 from devices import Device, NeuroSim
-from experiments.data import Digits
-from experiments.networks import MLP
-from experiments.nonlinearity.online import Networks, Online
-from experiments.nonlinearity.plan import MAPPING, NEAREST, STOCHASTIC, Plan
-from experiments.runner import execute
-from experiments.stats import estimate
-from experiments.store import Store
+from experiments.lab.engine import execute
+from experiments.lab.statistics import estimate
+from experiments.lab.store import Store
+from experiments.studies.nonlinearity.online import Networks, Online
+from experiments.studies.nonlinearity.plan import MAPPING, NEAREST, STOCHASTIC, Plan
+from experiments.tasks.data import Digits
+from experiments.tasks.networks import MLP
 
 
 @pytest.mark.parametrize("route", [xb.Reference(), xb.PushPull()])

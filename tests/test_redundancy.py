@@ -143,7 +143,7 @@ def test_what_cannot_be_right_is_refused(make, message):
 @pytest.mark.parametrize("act", [nn.Tanh, nn.ReLU], ids=["tanh", "relu"])
 def test_what_is_recovered_of_the_loss_to_stuck_cells(act):
     """10 % stuck, half at each end, 64-54-10 on digits, 60 chips: the share of the loss undone."""
-    from experiments.data import Digits, stratified
+    from experiments.tasks.data import Digits, stratified
 
     images = Digits().load()
     pixels = torch.cat([images.x_train, images.x_test]).flatten(1)

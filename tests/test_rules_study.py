@@ -8,12 +8,12 @@ import pytest
 
 import crossbar as xb
 from devices import presets
-from experiments.data import Digits
-from experiments.networks import MLP
-from experiments.runs import Train
-from experiments.studies.rules import DEVICES, RULES, Rules
 from experiments.studies.rules.programming import Programming
 from experiments.studies.rules.runs import Cost
+from experiments.studies.rules.study import DEVICES, RULES, Rules
+from experiments.tasks.data import Digits
+from experiments.tasks.networks import MLP
+from experiments.tasks.runs import Train
 
 
 def declared(*arguments: str):

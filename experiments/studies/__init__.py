@@ -1,1 +1,1 @@
-"""The studies, one file each; `experiments.study.studies` finds them here."""
+"""The studies: a folder each, or one file where it is short; `experiments.lab.study` finds them."""

@@ -8,11 +8,10 @@ import torch
 
 import crossbar as xb
 from devices import Device
-from experiments.data import Digits
-from experiments.networks import MLP
-from experiments.run import Outcome, Run
-from experiments.store import Store
-from experiments.training import Recipe, train
+from experiments.lab.run import Outcome, Run, Stored
+from experiments.tasks.data import Digits
+from experiments.tasks.networks import MLP
+from experiments.tasks.training import Recipe, train
 
 HIDDEN = (54,)
 
@@ -33,7 +32,7 @@ class Trained(Run):
     def cost(self) -> float:  # noqa: D102
         return 10.0
 
-    def execute(self, store: Store) -> Outcome:  # noqa: D102
+    def execute(self, store: Stored) -> Outcome:  # noqa: D102
         images = Digits().load()
         net = MLP(HIDDEN).build(images.shape, 10, seed=self.seed)
         port = xb.Periphery(xb.DAC(8), xb.ADC(8))

@@ -20,8 +20,7 @@ from crossbar.regions import EVERYWHERE, Form
 from crossbar.rules import Job
 from crossbar.streams import Streams
 from devices import Device, SoftBoundsReference
-from experiments.run import Outcome, Run
-from experiments.store import Store
+from experiments.lab.run import Outcome, Run, Stored
 
 
 def chip(states: int, fast: bool, sigma_r: float = 0.0) -> xb.Chip:
@@ -97,7 +96,7 @@ class Programming(Run):
     def cost(self) -> float:  # noqa: D102
         return self.steps * 7e-3
 
-    def execute(self, store: Store) -> Outcome:  # noqa: D102
+    def execute(self, store: Stored) -> Outcome:  # noqa: D102
         own = rules(self.states, self.sigma_r)[self.rule]
         found = errors(own, self.states, self.replicas, self.steps)
         return Outcome(

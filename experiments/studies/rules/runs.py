@@ -10,11 +10,10 @@ import torch
 from torch.nn import functional as F
 
 import crossbar as xb
-from experiments.data import DataSet
-from experiments.networks import Network
-from experiments.run import Outcome, Run
-from experiments.store import Store
-from experiments.training import batches
+from experiments.lab.run import Outcome, Run, Stored
+from experiments.tasks.data import DataSet
+from experiments.tasks.networks import Network
+from experiments.tasks.training import batches
 
 
 class Pulsed(xb.Probe):
@@ -46,7 +45,7 @@ class Cost(Run):
     def cost(self) -> float:  # noqa: D102
         return self.steps * 0.06
 
-    def execute(self, store: Store) -> Outcome:  # noqa: D102
+    def execute(self, store: Stored) -> Outcome:  # noqa: D102
         images = self.data.load().held_out()
         net = self.network.build(images.shape, classes=10, seed=0)
         model = xb.convert(net, self.chip, mode=xb.InSitu(rule=self.rule), seed=0)

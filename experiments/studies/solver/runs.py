@@ -10,8 +10,7 @@ from scipy.sparse.linalg import gmres
 
 import crossbar as xb
 from devices import Device, FiniteLevels, GaussianRead, GaussianWrite
-from experiments.run import Outcome, Run
-from experiments.store import Store
+from experiments.lab.run import Outcome, Run, Stored
 
 RTOL = 1e-10
 MOST = 240
@@ -35,7 +34,7 @@ class Solved(Run):
     def cost(self) -> float:  # noqa: D102
         return 20.0
 
-    def execute(self, store: Store) -> Outcome:  # noqa: D102
+    def execute(self, store: Stored) -> Outcome:  # noqa: D102
         generator = torch.Generator().manual_seed(self.seed)
         n = self.size
         noise = torch.randn(n, n, generator=generator, dtype=torch.float64)

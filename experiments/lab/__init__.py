@@ -1,0 +1,1 @@
+"""What every study shares: run, store, engine, progress, report, statistics, command line."""

@@ -1,0 +1,149 @@
+"""A report as data, and its faces: one self-contained HTML page, figure files, a terminal table."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from experiments.lab import plots
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the name of its files, and what one sees in it."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headers; the first column is a name, the others are set to the right."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    prose: bool = False  # all columns to the left
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, some paragraphs, and what they speak of, in the order given."""
+
+    title: str
+    text: Sequence[str] = ()
+    items: Sequence[Picture | Table] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim, the figure that would prove it wrong, and what was measured."""
+
+    claim: str
+    wanted: str
+    found: str
+    holds: bool | None  # None: these runs cannot decide it
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number of the headline."""
+
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a study has to say, every number of it computed from stored runs."""
+
+    title: str
+    subtitle: str
+    summary: Sequence[str]
+    table: Table
+    facts: Sequence[Fact] = ()
+    checks: Sequence[Check] = ()
+    sections: Sequence[Section] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
+
+
+def brief(settings: object) -> str:
+    """The constructor call of settings without the fields that have their default."""
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return repr(settings)
+    told = [
+        f"{field.name}={brief(value)}"
+        for field in fields(settings)
+        if (value := getattr(settings, field.name)) != field.default
+    ]
+    return f"{type(settings).__name__}({', '.join(told)})"
+
+
+def write(report: Report, folder: Path) -> Path:
+    """Write `report.html` and `figures/*.png`, `*.svg` into the folder; the path of the page."""
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    images: dict[str, str] = {}
+    for section in report.sections:
+        for item in section.items:
+            if isinstance(item, Picture):
+                images[item.name] = _save(item, figures)
+    source = resources.files("experiments.lab").joinpath("templates/report.html")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["prose"] = _prose
+    environment.tests["picture"] = lambda item: isinstance(item, Picture)
+    page = environment.from_string(source.read_text(encoding="utf-8"))
+    path = folder / "report.html"
+    path.write_text(page.render(report=report, images=images), encoding="utf-8")
+    return path
+
+
+def _save(picture: Picture, folder: Path) -> str:
+    """Save both files; the SVG as a data URI, which keeps its internal names to itself."""
+    with plots.style():
+        picture.figure.savefig(folder / f"{picture.name}.png", dpi=160)
+        buffer = io.BytesIO()
+        picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    (folder / f"{picture.name}.svg").write_bytes(buffer.getvalue())
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _prose(text: str) -> Markup:
+    """Text with `code` and **strong** marks as HTML, everything else escaped."""
+    safe = re.sub(r"(?<=\d) (?=[%±])|(?<=±) ", "\u00a0", str(escape(text)))
+    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", safe))
+
+
+def show(report: Report, console: Console) -> None:
+    """The summary table and the checks, in the terminal."""
+    table = RichTable(title=report.title, title_justify="left", header_style="bold", box=None)
+    for index, header in enumerate(report.table.headers):
+        left = index == 0 or report.table.prose
+        table.add_column(header, justify="left" if left else "right")
+    for row in report.table.rows:
+        first, *rest = (cell.replace("`", "") for cell in row)
+        table.add_row(first, *(cell.replace(" ", "\u00a0").replace("[", r"\[") for cell in rest))
+    console.print(table)
+    for check in report.checks:
+        mark = {True: "[green]holds[/green]", False: "[red]FAILS[/red]", None: "[dim]open[/dim]"}
+        console.print(f"{mark[check.holds]}  {_plain(check.claim)}: {_plain(check.found)}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "").replace("**", "").replace("[", r"\[")

@@ -1,0 +1,1 @@
+"""Any one field of the chip, varied."""

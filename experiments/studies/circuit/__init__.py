@@ -1,0 +1,1 @@
+"""What wires cost, and what compensation brings back."""

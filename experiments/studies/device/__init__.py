@@ -1,0 +1,1 @@
+"""One's own device: fitted to measurements, drawn against them, trained on."""

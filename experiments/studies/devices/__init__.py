@@ -1,0 +1,1 @@
+"""Every preset of the library, drawn."""

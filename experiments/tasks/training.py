@@ -1,0 +1,104 @@
+"""The training loop, one for digital, in-situ and hardware-aware networks alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import crossbar as xb
+from experiments.tasks.data import Images
+
+
+@dataclass(frozen=True)
+class Best:
+    """The learning rate of `grid` that does best on a validation part of the training images."""
+
+    grid: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Plain stochastic gradient descent; the rate falls exponentially to `lr * decay`."""
+
+    epochs: int = 20
+    batch: int = 25
+    lr: float | Best = Best((0.05, 0.15, 0.5))
+    decay: float = 0.1
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One entry per epoch."""
+
+    loss: list[float]  # mean cross-entropy over the epoch's training steps
+    accuracy: list[float]  # percent, on the images that are not trained on
+
+
+def train(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Images,
+    recipe: Recipe,
+    lr: float,
+    seed: int,
+) -> Curves:
+    """Train `model` in place; a run whose loss is no longer finite stops there.
+
+    `optimiser` comes with the rate `lr` set; the order of the images follows from `seed` alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    steps = math.ceil(len(images.y_train) / recipe.batch) * recipe.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: recipe.decay ** (step / max(1, steps - 1))
+    )
+    curves = Curves([], [])
+    for _ in range(recipe.epochs):
+        model.train()
+        total = 0.0
+        for x, y in batches(images.x_train, images.y_train, recipe.batch, generator):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            if not math.isfinite(loss.item()):
+                return curves
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(y)
+        curves.loss.append(total / len(images.y_train))
+        curves.accuracy.append(score(model, images.x_test, images.y_test)[0])
+    return curves
+
+
+def batches(
+    x: Tensor, y: Tensor, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images once, in random order."""
+    for chosen in torch.randperm(len(y), generator=generator).split(size):
+        yield x[chosen], y[chosen]
+
+
+def watched(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, dict[str, float]]:
+    """`score`, and the share of conversions at full scale [%] as "clipped <name of the weight>"."""
+    if not any(isinstance(module, xb.Matrix) for module in model.modules()):
+        return *score(model, x, y), {}
+    with xb.observe(model, xb.Tally(model)) as tally:
+        found = score(model, x, y)
+    shares = {f"clipped {name}": 100.0 * n.clipped for name, n in tally.items() if n.conversions}
+    return *found, shares
+
+
+@torch.no_grad()
+def score(model: nn.Module, x: Tensor, y: Tensor, size: int = 500) -> tuple[float, float]:
+    """Accuracy in percent and mean cross-entropy of the network in eval mode."""
+    model.eval()
+    right, loss = 0, 0.0
+    for xs, ys in zip(x.split(size), y.split(size), strict=True):
+        out = model(xs)
+        right += int((out.argmax(-1) == ys).sum())
+        loss += float(F.cross_entropy(out, ys, reduction="sum"))
+    return 100.0 * right / len(y), loss / len(y)
