@@ -2,6 +2,7 @@
 
 from crossbar import costs as costs
 from crossbar import spice as spice
+from crossbar import spiking as spiking
 from crossbar.arrays import Figures as Figures
 from crossbar.arrays import complex_matrix as complex_matrix
 from crossbar.arrays import figures as figures
@@ -59,6 +60,7 @@ from crossbar.mappings import Reference as Reference
 from crossbar.mappings import Significance as Significance
 from crossbar.mappings import SingleCell as SingleCell
 from crossbar.mappings import Slices as Slices
+from crossbar.mappings import Unipolar as Unipolar
 from crossbar.maps import load_maps as load_maps
 from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix

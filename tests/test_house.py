@@ -23,7 +23,7 @@ CORE = ("devices", "crossbar")
 CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
 # an extra may be imported where its compiled loops are
 COMPILED = ("devices/update/jit.py", "crossbar/pulses/jit.py", "crossbar/ledger/jit.py")
-OPTIONAL = {path: {"numba"} for path in COMPILED}
+OPTIONAL = {path: {"numba"} for path in COMPILED} | {"crossbar/spiking/interchange.py": {"nir"}}
 MAX_LINES = 400
 
 # The rooms of a floor, lowest first: a module uses its own room and those before it.
@@ -55,7 +55,7 @@ ROOMS = {
         *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        *("clipping", "peers"),
+        *("clipping", "spiking", "peers"),
         *("costs", "ledger"),
     ),
     "experiments": ("lab", "tasks", "studies", "__main__"),
