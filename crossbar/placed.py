@@ -68,8 +68,8 @@ class Placed(nn.Module):
         lines = tuple(self.form.matrix(torch.empty(1).expand(self.shape)).shape)
         slots, made = mode.slots(), []
         for k, slot in enumerate(slots[:-1]):
-            seed = derive(self.seed, f"matrix {k}")
-            made.append(Matrix(slot.chip or self.chip, self.form, lines, seed))
+            seed, chip = derive(self.seed, f"matrix {k}"), slot.chip or self.chip
+            made.append(Matrix(chip, self.form, lines, seed))
         # the one that is programmed has the weight's own seed, whatever a rule puts before it
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
         old = self.__dict__.get("matrix")
@@ -326,8 +326,7 @@ class Placed(nn.Module):
             changed: Any = w != self.held.to(parameter.dtype)
             if not bool(changed.any()):
                 return  # a copy of one's own values
-            rest = sum(g * m.weight for g, m in list(self.all())[:-1] if g)
-            w = w - rest.to(w.dtype) if isinstance(rest, Tensor) else w
+            w = w - sum(g * m.weight.to(w.dtype) for g, m in list(self.all())[:-1] if g)
             scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             if rescaled(self.chip.mapping, w, changed, self.matrix.written.w_max, scale):
                 changed = None
