@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,13 +84,7 @@ class Driven(Update):
 
     def step(self, window: Window) -> float:
         """Mean conductance change of one pulse from mid-window, of both directions [S]."""
-        middle = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
-        one, p = torch.ones_like(middle), self._nominal()
-        up, down = (
-            self._moved(window, middle, p, one, self._mix(window, *given, p), DRIVEN)
-            for given in ((one, 0 * one), (0 * one, one))
-        )
-        return float(up - down) / 2
+        return _step(self, window)
 
     def _at(self, window: Window, x: Tensor, v: float, p: Any) -> Tensor:
         """What a pulse of v does to x per width."""
@@ -118,8 +113,14 @@ class Driven(Update):
         if self.sigma_c2c:
             rate = rate * _random(g.new_ones(()), self.sigma_c2c**2, draw.normal(g.shape))
         v = v.double().expand_as(g)
-        moved = self._moved(window, g, p, rate, lambda x: self._speed(window, x, v, p), DRIVEN)
-        return moved, p
+        one = float(v.amax()) if v.numel() and bool((v == v.amax()).all()) else None
+
+        def speed(x: Tensor) -> Tensor:
+            if one is None:
+                return self._speed(window, x, v, p)
+            return self._at(window, x, one, p) / self.width
+
+        return self._moved(window, g, p, rate, speed, DRIVEN), p
 
     def pulse(
         self,
@@ -168,6 +169,18 @@ class Driven(Update):
         if not self.sigma_c2c:
             return count
         return _random(count, self.sigma_c2c**2 * count, draw.normal(count.shape))
+
+
+@functools.lru_cache(maxsize=64)
+def _step(law: Driven, window: Window) -> float:
+    """`Driven.step`, which every update asks for."""
+    middle = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
+    one, p = torch.ones_like(middle), law._nominal()
+    up, down = (
+        law._moved(window, middle, p, one, law._mix(window, *given, p), DRIVEN)
+        for given in ((one, 0 * one), (0 * one, one))
+    )
+    return float(up - down) / 2
 
 
 def _random(mean: Tensor, var: Tensor | float, z: Tensor) -> Tensor:

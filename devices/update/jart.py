@@ -211,6 +211,8 @@ class JART(Driven):
 
     def bounds(self, window: Window, p: Filament) -> tuple[Tensor, Tensor]:
         """What the vacancies of every cell reach inside the window [S]."""
+        if not any(t.dim() for t in p[1:]):
+            return p.n_min.new_tensor(window.g_min), p.n_min.new_tensor(window.g_max)
         low, high = (
             self._conductance(window, torch.full_like(p.n_min, x, dtype=torch.float64), p)
             for x in (0.0, 1.0)
