@@ -37,7 +37,7 @@ class Synfire(Study):
         stuck = [
             Packets(85, 1.0, p, gained, options.trials) for gained in (False, True) for p in STUCK
         ]
-        return [*sizes, *stuck]
+        return list(dict.fromkeys([*sizes, *stuck]))
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
         rows = {run: store[run] for run in self.runs(options) if isinstance(run, Packets)}
