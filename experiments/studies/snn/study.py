@@ -80,7 +80,7 @@ class Snn(Study):
             if not run.static:
                 law = [rows[run].metrics["law"] / t**0.5 for t in steps]
                 lines.append(Line("1/√T", steps, law, dashed=True, marker=False, colour="grey"))
-        items.append(Panel("Time-mean current", "time steps", "error", lines, log_x=True))
+        currents = Panel("Time-mean current", "time steps", "error", lines, log_x=True)
         shown = Table(
             ["Network", "Cells", *(f"T = {t}" for t in TIMES)],
             table,
@@ -141,7 +141,15 @@ class Snn(Study):
             sections=[
                 Section(
                     "Time steps",
-                    items=[Picture("steps", panels(items), "Bands: all seeds."), shown],
+                    items=[
+                        Picture("accuracy", panels(items), "Bands: all seeds."),
+                        Picture(
+                            "currents",
+                            panels([currents], columns=1),
+                            "Error of a layer's outputs, averaged over time, of ten chips.",
+                        ),
+                        shown,
+                    ],
                 ),
                 Section(
                     "One digit",

@@ -67,7 +67,7 @@ class Stdp(Study):
             Line(f"α = {a:g}", rows[Overlap(a)].curves["delay"], rows[Overlap(a)].curves["moved"])
             for a in ALPHAS
         ]
-        items.append(Panel("Overlapping voltages", "t_post − t_pre [ms]", "Δx, scaled", overlaps))
+        volts_panel = Panel("Overlapping voltages", "t_post − t_pre [ms]", "Δx, scaled", overlaps)
         table = [
             [
                 name,
@@ -137,7 +137,13 @@ class Stdp(Study):
                 ),
             ],
             sections=[
-                Section("Windows", items=[Picture("windows", panels(items), "One pair each.")]),
+                Section(
+                    "Windows",
+                    items=[
+                        Picture("windows", panels(items), "One pair of spikes, by pulses."),
+                        Picture("overlaps", panels([volts_panel], columns=1), "By voltages."),
+                    ],
+                ),
                 Section(
                     "What the columns learned",
                     items=[
