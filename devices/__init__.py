@@ -6,6 +6,7 @@ from devices.curve import Polynomial as Polynomial
 from devices.curve import Table as Table
 from devices.device import Device as Device
 from devices.draw import Draw as Draw
+from devices.electrical import WritePulse as WritePulse
 from devices.faults.stuck import StuckAt as StuckAt
 from devices.fitting import Fit as Fit
 from devices.fitting import PulseData as PulseData

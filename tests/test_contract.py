@@ -119,7 +119,7 @@ LAWS = [kind for kind in found() if issubclass(kind, Update)]
 COUNT = st.one_of(st.just(0), st.integers(0, 12), st.integers(0, 5_000_000))
 
 
-@pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", fast(LAWS, "JART"), ids=lambda kind: kind.__name__)
 @settings(max_examples=15, deadline=None)
 @given(
     at=st.lists(st.floats(0, 1), min_size=4, max_size=4),
