@@ -466,3 +466,27 @@ def test_static_errors_do_not_average_over_time_and_read_noise_does() -> None:
             # 240 draws: 4.5 σ of a standard deviation
             assert error == pytest.approx(law / math.sqrt(steps), rel=4.5 / math.sqrt(480))
         assert fixed == pytest.approx([fixed[0]] * 4, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_spiking_nets_train_in_situ_by_pulses() -> None:
+    """Within three points of float, with w_max = 1 stated."""
+    losses = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        x, test, y, label = split(seed)
+        net = snn()
+        best = accuracy(trained(net, x, y, 10, steps=10), test, label, 10)
+        law = ConstantStep(50e-9, sigma_c2c=0.3, sigma_d2d=0.3)  # 1,000 states
+        device = Device(1e-6, 51e-6, update=law, read=GaussianRead(0.01))
+        torch.manual_seed(seed)
+        chip = xb.Chip(device, xb.Differential(w_max=1.0))
+        net = xb.convert(snn(), chip, mode=xb.InSitu(), seed=seed)
+        optimizer = xb.InSituSGD(net, lr=0.1)
+        for _ in range(10):
+            for batch in torch.randperm(len(x)).split(16):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(scores(net, x[batch], 10), y[batch]).backward()
+                optimizer.step()
+        losses.append(best - accuracy(net, test, label, 10))
+    assert np.mean(losses) <= 0.03

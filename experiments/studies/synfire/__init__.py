@@ -1,0 +1,1 @@
+"""A synfire chain on arrays."""
