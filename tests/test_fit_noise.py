@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from devices import ConstantStep, PulseData
 from devices.fitting.families import CONSTANT
 from devices.fitting.likelihood import KINDS, Levels, Likelihood, around, inverse_root
 from devices.fitting.look import sizes
+from devices.fitting.result import between_cells
 from devices.fitting.shooting import shoot
 from devices.fitting.traces import traces_of
 
@@ -182,3 +185,17 @@ def test_cells_that_differ() -> None:
     assert found.noise["pulse"].low == 0
     alike = fitted(ramps(7, traces=2, pulses=20, cells=8))
     assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
+
+
+def test_errors_that_all_cells_share_are_no_spread() -> None:
+    # how well the mean cell is known says nothing of how cells differ
+    cell = 0.1 * np.random.default_rng(0).standard_normal((9, 4))
+    shot = SimpleNamespace(theta=np.zeros(2), cell=cell)
+    cov = np.zeros((38, 38))
+    cov[2:, 2:] = 25.0
+    found = between_cells(shot, cov)
+    assert found.size.value == pytest.approx(cell[:, :2].mean(1).std(ddof=1))
+    own = cov + np.diag(np.r_[0.0, 0.0, np.full(36, 0.05**2)])
+    apart = between_cells(shot, own).size
+    want = cell[:, :2].mean(1).var(ddof=1) - 0.05**2 / 2
+    assert apart.value**2 == pytest.approx(want) and apart.high > apart.value
