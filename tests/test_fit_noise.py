@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from scipy.stats import multivariate_normal
 import devices
 from devices import ConstantStep, PulseData
 from devices.fitting.families import CONSTANT
-from devices.fitting.likelihood import Levels, Likelihood, around
+from devices.fitting.likelihood import KINDS, Levels, Likelihood, around, inverse_root
 from devices.fitting.look import sizes
+from devices.fitting.result import between_cells
 from devices.fitting.shooting import shoot
 from devices.fitting.traces import traces_of
 
@@ -95,6 +98,34 @@ def test_likelihood_is_that_of_the_dense_normal() -> None:
     assert -model(s).loss == pytest.approx(want, abs=0.02)
 
 
+@pytest.mark.parametrize("cells", [1, 3])
+def test_slopes_of_the_likelihood_are_those_of_differences(cells: int) -> None:
+    # oracle: central differences of the loss by σ² of every kind and by log τ
+    traces = traces_of(ramps(0, traces=4, pulses=11, cells=cells, cell=0.1))
+    shot = shoot(CONSTANT, traces, CONSTANT.start(sizes(traces)), cells=cells > 1)
+    model = Likelihood(around(shot))
+    s = Levels(read=0.02, pulse=0.3, colour=0.05, tau=5.0, cycle=0.1, tilt=0.07)
+
+    def apart(one: Levels, other: Levels) -> float:
+        return model(one).loss - model(other).loss
+
+    want, by = [], 1e-4
+    for kind in KINDS:
+        own = getattr(s, kind) ** 2
+        ends = [s._replace(**{kind: (own * (1 + side * by)) ** 0.5}) for side in (1, -1)]
+        want.append(apart(*ends) / (2 * own * by))
+    ends = [s._replace(tau=s.tau * np.exp(side * by)) for side in (1, -1)]
+    want.append(apart(*ends) / (2 * by))
+    value = model(s)
+    assert value.slope == pytest.approx(np.array(want), rel=1e-4)
+    assert np.linalg.eigvalsh(value.bends).min() > 0
+
+
+def test_inverses_of_triangles_in_halves() -> None:
+    roots = np.tril(np.random.default_rng(0).standard_normal((3, 61, 61))) + 9 * np.eye(61)
+    assert inverse_root(roots) @ roots == pytest.approx(np.tile(np.eye(61), (3, 1, 1)), abs=1e-12)
+
+
 def test_every_kind_is_found_as_what_it_is() -> None:
     found = fitted(ramps(1, colour=0.15e-6, pulse=0.3, cycle=0.05, tilt=0.03, traces=20))
     noise = found.noise
@@ -154,3 +185,17 @@ def test_cells_that_differ() -> None:
     assert found.noise["pulse"].low == 0
     alike = fitted(ramps(7, traces=2, pulses=20, cells=8))
     assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
+
+
+def test_errors_that_all_cells_share_are_no_spread() -> None:
+    # how well the mean cell is known says nothing of how cells differ
+    cell = 0.1 * np.random.default_rng(0).standard_normal((9, 4))
+    shot = SimpleNamespace(theta=np.zeros(2), cell=cell)
+    cov = np.zeros((38, 38))
+    cov[2:, 2:] = 25.0
+    found = between_cells(shot, cov)
+    assert found.size.value == pytest.approx(cell[:, :2].mean(1).std(ddof=1))
+    own = cov + np.diag(np.r_[0.0, 0.0, np.full(36, 0.05**2)])
+    apart = between_cells(shot, own).size
+    want = cell[:, :2].mean(1).var(ddof=1) - 0.05**2 / 2
+    assert apart.value**2 == pytest.approx(want) and apart.high > apart.value

@@ -2,9 +2,9 @@
 
 `text`, `units`, `reading`, `layouts`, `files` read a file into `data`; `traces` are the arrays a
 fit works on, `look` checks them. `families` states what can be found, `shooting` fits a curve to
-whole traces, `compare` judges curves by unseen ramps, `likelihood` and `noise` take apart what is
-left, `laws` and `result` make a device of it. `switching` is for cells of two levels, `lookup` for
-no law at all.
+whole traces, `compare` judges curves by unseen ramps, `likelihood`, `search` and `noise` take apart
+what is left, `laws` and `result` make a device of it. `switching` is for cells of two levels,
+`lookup` for no law at all.
 """
 
 from devices.fitting.compare import Candidate as Candidate

@@ -57,14 +57,6 @@ def noise_of(shot: Shot, *, additive: bool) -> tuple[Noise, list[str]]:
         # third differences hold noise of the pulses too, which products of neighbours do not
         bind = (0.75 * min(direct(shot) or white, white), 1.33 * white)
     noise = taken_apart(shot, additive=additive, bind=bind)
-    s = noise.levels
-    ramps = np.bincount(shot.traces.ramp, weights=shot.traces.n)
-    long = s.tau > float(np.median(ramps[ramps > 0])) / 4
-    if noise.parts["colour"].value > s.read / 3 and long:
-        plain = taken_apart(shot, additive=additive, bind=bind, coloured=False, intervals=False)
-        top = max(noise.parts["pulse"].high, plain.parts["pulse"].value)
-        parts = noise.parts | {"pulse": replace(noise.parts["pulse"], high=top)}
-        noise = replace(noise, parts=parts)
     if bind is not None and error <= white:
         said.append(
             f"ramps differ among themselves by {shot.rmse / white:.0f} times the read noise, which "
@@ -84,8 +76,6 @@ def taken_apart(
     *,
     additive: bool = False,
     bind: tuple[float, float] | None = None,
-    coloured: bool = True,
-    intervals: bool = True,
 ) -> Noise:
     """The noise of the reads around a curve by restricted maximum likelihood.
 
@@ -93,8 +83,6 @@ def taken_apart(
         shot: the fitted law.
         additive: whether a pulse's noise is relative to the window instead of its step.
         bind: range of the read noise, where the law misfits.
-        coloured: whether read noise may have a memory.
-        intervals: whether profile likelihoods give intervals.
     """
     at = around(shot, additive=additive)
     model = Likelihood(at)
@@ -102,7 +90,7 @@ def taken_apart(
     ramp_of = np.cumsum(at.first)
     ways = [set(ramp_of[(at.up == way) & (at.n > 0)]) for way in (True, False)]
     both = several and len(ways[0]) > 2 and bool(ways[0] & ways[1])
-    rough, most = _largest(at, several, both, coloured)
+    rough, most = _largest(at, several, both)
     # below a part of it the factorisation loses its digits
     least = 0.03 * rough
     search = Search(model, most, bind or (least, 3 * most["read"]), max(at.pulses, 4.0))
@@ -110,17 +98,17 @@ def taken_apart(
     shares = {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1}
     begun = [search.at(shares | own, tau) for own in ({}, {"pulse": 0.02, "colour": 0.4})]
     found = [search.best(z) for z in begun]
-    for _ in range(4):
+    for more in (True, True, True, False):
         found.sort(key=lambda one: one.loss)
         best, other = found
         # pulse noise with and without slow reads: where both hold, intervals reach over both
         apart = other.loss - best.loss < DROP and np.abs(other.z - best.z)[:-1].max() > 0.2
         profiles: dict[str, Profile] = {}
-        for i, name in enumerate(most if intervals else ()):
+        for i, name in enumerate(most):
             own = [search.profile(i, one, best.loss) for one in found[: 1 + apart]]
             profiles[name] = Profile.of(own)
             lowest = min(profiles[name].points, key=lambda one: one.loss, default=best)
-            if lowest.loss < best.loss - BETTER:
+            if more and lowest.loss < best.loss - BETTER:
                 found = [search.best(lowest.z), found[0]]
                 break
         else:
@@ -143,7 +131,13 @@ def taken_apart(
                 (float(np.exp(-max(point.loss - best.loss, 0.0))), search.levels(point.z))
                 for point in points
             ]
-    if model.drifts and intervals:
+    if levels.colour > levels.read / 3 and levels.tau > at.pulses / 4:
+        # without slow reads, which nothing tells from it, the noise of pulses would be that much
+        i, plain = search.names.index("colour"), begun[0].copy()
+        plain[i] = search.low[i]
+        top = search.levels(search.near(search.point(plain), i).z).pulse
+        parts["pulse"] = replace(parts["pulse"], high=max(parts["pulse"].high, top))
+    if model.drifts:
         value, error = model(levels).drift
         reach = float(t.ppf(0.975, at.traces - 2)) * error
         parts["drift"] = Part(value, value - reach, value + reach)
@@ -151,9 +145,7 @@ def taken_apart(
     return Noise(levels, parts, left, -best.loss, tuple(averages))
 
 
-def _largest(
-    at: Around, several: bool, both: bool, coloured: bool
-) -> tuple[float, dict[str, float]]:
+def _largest(at: Around, several: bool, both: bool) -> tuple[float, dict[str, float]]:
     """The scatter from read to read, and the most that every kind may be; 0 is left out."""
     r, ramp_of = at.r, np.cumsum(at.first)
     jump = np.diff(r)[(np.diff(ramp_of) == 0) & np.isfinite(np.diff(r))]
@@ -166,7 +158,7 @@ def _largest(
     most = {
         "read": max(rough, total / 10),
         "pulse": min(3 * max(rough, total / at.pulses**0.5) / typical, 30.0),
-        "colour": 2 * total if coloured else 0.0,
+        "colour": 2 * total,
         "cycle": min(4 * total / reach, 1.0) if several else 0.0,
         "tilt": min(4 * total / reach, 1.0) if both else 0.0,
     }

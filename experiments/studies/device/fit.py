@@ -87,13 +87,20 @@ def shown(data: PulseData) -> Traces:
 
 
 def simulated(device: Device, traces: Traces, *, seed: int = 0) -> tuple[Array, Array]:
-    """Mean conductance and reads of `COPIES` devices at every row [S]; (rows,), (rows, copies)."""
+    """Mean conductance and reads of `COPIES` devices at every row [S]; (rows,), (rows, copies).
+
+    A copy starts from the first read less a noise of its own, for that read had one too.
+    """
     generator = torch.Generator().manual_seed(seed)
     begin = traces.first
     length = np.diff(np.r_[begin, len(traces.y)])
     start = torch.tensor(traces.conductance(traces.y[begin]))[:, None].expand(-1, COPIES)
     state = device.fabricate((traces.size, COPIES), generator=generator, dtype=torch.float64)
     state = state._replace(g=start.clone())
+    std = device.std(state)
+    if std is not None:
+        noise = std * torch.randn(start.shape, generator=generator, dtype=torch.float64)
+        state = state._replace(g=(start - noise).clamp_min(0.0))
     mean = np.empty(len(traces.y))
     reads = np.empty((len(traces.y), COPIES))
     for k in range(int(length.max())):
