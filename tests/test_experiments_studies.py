@@ -132,7 +132,7 @@ def test_report_is_one_file_that_needs_nothing_else(
     tiny: tuple[Plan, Store], tmp_path: Path
 ) -> None:
     plan, store = tiny
-    page = write(report(plan, store, "python -m experiments robustness"), tmp_path)
+    page = write(report(plan, store), tmp_path)
     text = page.read_text()
     links = re.findall(r'(?:src|href)="([^"]{0,40})', text)
     assert links and all(link.startswith("data:image/svg+xml;base64,") for link in links)
@@ -147,7 +147,7 @@ def test_report_is_one_file_that_needs_nothing_else(
 def test_report_reads_the_store_alone(tiny: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = tiny
     with Store(tmp_path) as empty, pytest.raises(KeyError, match="no result"):
-        report(plan, empty, "")
+        report(plan, empty)
     claims = {check.claim: check.holds for check in checks(Results(plan, store))}
     # two epochs of sixteen hidden cells do not learn the task, and the table says so
     assert claims["The digital MLP learns the task"] is False

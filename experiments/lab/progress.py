@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from experiments.lab.run import Run, key
+from experiments.lab.run import Run
 
 
 class Progress:
@@ -55,20 +55,24 @@ class Progress:
             spent = duration(time.monotonic() - self._begin)
             self._console.print(f"{self._done} runs done in {spent}")
 
-    def started(self, run: Run) -> None:
-        """A worker has taken the run."""
-        self._running[key(run)] = run, time.monotonic()
+    def say(self, words: str) -> None:
+        """Something that is worth a line of its own."""
+        self._console.print(words, highlight=False)
 
-    def finished(self, run: Run, seconds: float) -> None:
+    def started(self, name: str, run: Run) -> None:
+        """A worker has the run of that key."""
+        self._running[name] = run, time.monotonic()
+
+    def finished(self, name: str, run: Run, seconds: float) -> None:
         """The run's result is stored."""
-        self._leave(run)
+        self._running.pop(name, None)
         self._done += 1
         self._guessed += run.cost()
         self._measured += seconds
 
-    def failed(self, run: Run, lost: list[Run]) -> None:
+    def failed(self, name: str, run: Run, lost: list[Run]) -> None:
         """The run raised, and these cannot be done without it."""
-        self._leave(run)
+        self._running.pop(name, None)
         self._total -= 1 + len(lost)
         self._cost -= sum(other.cost() for other in lost)
         self._console.print(f"[red]failed:[/red] {run.label()} ({len(lost)} runs depend on it)")
@@ -88,9 +92,6 @@ class Progress:
         if not self._console.is_terminal and time.monotonic() - self._spoken > self.quiet_for:
             self._spoken = time.monotonic()
             self._console.print(f"{self._done}/{self._total} runs, {left}, now: {now}")
-
-    def _leave(self, run: Run) -> None:
-        self._running.pop(key(run), None)
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from experiments.lab.report import Picture, Report, Section, Table, brief
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, paired, percent, signed
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.tasks.budget import budget_arguments, chosen_budget
 from experiments.tasks.families import PULSES, chip, families
 from experiments.tasks.runs import Evaluate, Train
@@ -161,7 +161,6 @@ class Ablate(Study):
                 ),
                 Section("Training", [], [_curves(store, names, training)]),
             ],
-            provenance=provenance([store[run] for run in self.runs(options)], options.command),
         )
 
 

@@ -20,7 +20,7 @@ from experiments.lab.plots import Line, Panel, band, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.circuit.plots import maps
 from experiments.studies.circuit.runs import Fields, Tuned, Wired
 from experiments.tasks.data import Digits
@@ -209,7 +209,6 @@ class Circuit(Study):
             table=table,
             checks=checks,
             sections=sections,
-            provenance=provenance(list(rows.values()), options.command),
         )
 
     def _training(self, seeds: int, store: Store, none: float) -> tuple[Section, list[Check]]:

@@ -16,7 +16,7 @@ from experiments.lab.report import Check, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate
 from experiments.lab.store import Row, Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.mappings.runs import Trained
 from experiments.tasks.training import Recipe
 
@@ -107,7 +107,6 @@ class Mappings(Study):
                 ),
             ],
             sections=[Section("All mappings", items=[table])],
-            provenance=provenance([r for rows in found.values() for r in rows], options.command),
         )
 
 

@@ -11,7 +11,6 @@ from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, percent
 from experiments.lab.store import Store
-from experiments.lab.study import provenance
 from experiments.studies.neurosim.plan import (
     BENT,
     FROZEN,
@@ -30,7 +29,7 @@ CHANCE = 15.0  # [%] a network that never learns stays below
 COLLAPSED = 30.0  # [%] what label ±5 leaves at most
 
 
-def report(plan: Plan, store: Store, command: str) -> Report:
+def report(plan: Plan, store: Store) -> Report:
     """The whole report."""
     named = plan.named()
     scores = {name: store[run].curves["accuracy"] for name, run in named.items()}
@@ -63,7 +62,6 @@ def report(plan: Plan, store: Store, command: str) -> Report:
         table=_listed(scores),
         checks=[*_agreement(means), *(_orderings(means, shipped) if plan.shipped else [])],
         sections=sections,
-        provenance=provenance([store[run] for run in plan.all()], command),
     )
 
 

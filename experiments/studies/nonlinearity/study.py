@@ -40,4 +40,4 @@ class Nonlinearity(Study):
         return list(self.plan(options).all())
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
-        return report(self.plan(options), store, options.command)
+        return report(self.plan(options), store)

@@ -8,14 +8,13 @@ from experiments.lab.plots import COLOURS
 from experiments.lab.report import Fact, Picture, Report, Section, Table, brief
 from experiments.lab.statistics import estimate, paired, percent, signed
 from experiments.lab.store import Store
-from experiments.lab.study import provenance
 from experiments.studies.robustness.checks import checks
 from experiments.studies.robustness.plan import AT_YEAR, Plan
 from experiments.studies.robustness.results import WAYS, Results, column
 from experiments.studies.robustness.sections import method, programmed, sweeps, training
 
 
-def report(plan: Plan, store: Store, command: str) -> Report:
+def report(plan: Plan, store: Store) -> Report:
     """The whole report."""
     results = Results(plan, store)
     return Report(
@@ -33,7 +32,6 @@ def report(plan: Plan, store: Store, command: str) -> Report:
             sweeps(results),
             method(results),
         ],
-        provenance=provenance([store[run] for run in plan.all()], command),
     )
 
 

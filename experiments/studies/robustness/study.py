@@ -40,7 +40,7 @@ class Robustness(Study):
         return self.plan(options).all()
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
-        return report(self.plan(options), store, options.command)
+        return report(self.plan(options), store)
 
     def folder(self, options: Namespace) -> str:  # noqa: D102
         budget, _, _ = chosen_budget(options)

@@ -19,7 +19,7 @@ from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, paired, signed
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.rules.programming import Programming
 from experiments.studies.rules.runs import Cost
 from experiments.tasks.data import Digits
@@ -188,7 +188,6 @@ class Rules(Study):
             for rule in ("TTv2", "c-TTv2", "AGAD", "mixed precision")
             for d in hard
         ]
-        rows = [store[run] for run in self.runs(options)]
         return Report(
             title="Rules",
             subtitle="What learning in place loses to digital training",
@@ -257,7 +256,6 @@ class Rules(Study):
                     ],
                 ),
             ],
-            provenance=provenance(rows, options.command),
         )
 
 
