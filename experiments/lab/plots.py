@@ -82,14 +82,15 @@ def band(
     colour: str | None = None,
     dashed: bool = False,
 ) -> Line:
-    """A line through the mean of the repeats, its band from the lowest to the highest."""
+    """A line through the mean of the repeats, its band from the lowest to the highest, if any."""
     columns = list(zip(*repeats, strict=False))  # as long as the shortest repeat
+    several = len(repeats) > 1
     return Line(
         label,
         x[: len(columns)],
         [sum(column) / len(column) for column in columns],
-        [min(column) for column in columns],
-        [max(column) for column in columns],
+        [min(column) for column in columns] if several else None,
+        [max(column) for column in columns] if several else None,
         colour,
         dashed,
     )

@@ -49,6 +49,32 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Estimate:
     return estimate([b - a for a, b in zip(before, after, strict=True)])
 
 
+def decided(value: Estimate, low: float = -math.inf, high: float = math.inf) -> bool | None:
+    """Whether a mean lies between two bounds; None where its 95 % interval leaves that open."""
+    if math.isnan(value.low):
+        return None
+    if value.low >= low and value.high <= high:
+        return True
+    return False if value.high < low or value.low > high else None
+
+
+def bands(count: int, of: str = "seed") -> str:
+    """What the lines of a figure with bands show, for so many repeats."""
+    if count == 1:
+        return f"One {of}: no band, and no telling how far another would lie."
+    return f"Mean over {count} {of}s; bands span the lowest and highest {of}."
+
+
+def spreads(count: int, of: str = "seed") -> str:
+    """What the numbers of a table are, for so many repeats."""
+    if count == 1:
+        return f"One {of}: neither spread nor interval can be given."
+    return (
+        f"Mean ± standard deviation over {count} {of}s; differences are paired by {of}, with their "
+        "95 % confidence interval."
+    )
+
+
 def percent(value: Estimate, digits: int = 1) -> str:
     """Mean and standard deviation over repeats: 97.3 ± 0.2."""
     spread = "" if math.isnan(value.sd) else f" ± {value.sd:.{digits}f}"

@@ -27,6 +27,8 @@ class Study(ABC):
 
     name: ClassVar[str]
     help: ClassVar[str]
+    least: ClassVar[dict[str, int]] = {"seeds": 2}
+    """Options and the smallest values with which the claims of the report are decided."""
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: B027
         """Declare the study's own options."""
@@ -44,8 +46,13 @@ class Study(ABC):
         return self.name
 
     def too_small(self, options: Namespace) -> str:
-        """Why so few repeats or epochs decide no claim, in words; empty where they do."""
-        return "one seed decides nothing" if getattr(options, "seeds", None) == 1 else ""
+        """Why these options decide no claim, in words; empty where they do."""
+        few = [
+            f"{getattr(options, name)} {name}, {least} decide"
+            for name, least in self.least.items()
+            if (getattr(options, name, None) or least) < least
+        ]
+        return "; ".join(few)
 
 
 def studies() -> dict[str, Study]:

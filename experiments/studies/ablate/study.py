@@ -8,6 +8,7 @@ shows differences whose intervals contain zero; that a difference is real is wro
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ from experiments.lab import paths, plots
 from experiments.lab.plots import COLOURS, Panel, band
 from experiments.lab.report import Picture, Report, Section, Table, brief
 from experiments.lab.run import Run
-from experiments.lab.statistics import estimate, paired, percent, signed
+from experiments.lab.statistics import bands, estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
 from experiments.lab.study import Study
 from experiments.tasks.budget import budget_arguments, chosen_budget
@@ -27,6 +28,12 @@ from experiments.tasks.runs import Evaluate, Train
 from experiments.tasks.training import Best, Recipe
 
 TRAINED, MET = "trained here", "moved here"
+
+WRITES = ("device.update", "write", "backward", "mode")
+"""What only training sees: a network that is moved reads the same whatever it is."""
+
+IN_SITU = ("device.write", *WRITES)
+"""The same for cells that were trained in place, and are not written again."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ class Ablate(Study):
         Raises:
             ValueError, TypeError: a path, a value or a chip that cannot be.
         """
-        if options.after < 0:
-            raise ValueError(f"--after must be >= 0 s, got {options.after}")
+        if not (0 <= options.after < math.inf):
+            raise ValueError(f"--after must be a time >= 0 s, got {options.after}")
         base = _chip(options.chip)
         mode = _mode(options.mode, base)
         varied = []
@@ -90,6 +97,11 @@ class Ablate(Study):
                 changed = paths.replace(base, options.field, value), mode
             varied.append(Setting(text, *changed))
         return Setting("unchanged", base, mode), varied
+
+    def moved(self, options: Namespace, base: Setting) -> bool:
+        """Whether the field can change what a network reads that was trained elsewhere."""
+        blind = IN_SITU if isinstance(base.mode, xb.InSitu) else WRITES
+        return not any(f"{options.field}.".startswith(f"{path}.") for path in blind)
 
     def train(self, options: Namespace, setting: Setting, seed: int) -> Train:
         """The network trained on a chip."""
@@ -110,10 +122,11 @@ class Ablate(Study):
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         base, varied = self.settings(options)
         _, _, seeds = chosen_budget(options)
+        moved = self.moved(options, base)
         runs: list[Run] = []
         for seed in range(seeds):
             runs += [self.trained(options, setting, seed) for setting in varied]
-            if not options.field.startswith("mode."):
+            if moved:
                 runs += [self.met(options, base, setting, seed) for setting in varied]
         return runs
 
@@ -126,13 +139,16 @@ class Ablate(Study):
         seeds = range(count)
         training = [[self.train(options, s, seed) for seed in seeds] for s in varied]
         ways = {TRAINED: [[self.trained(options, s, seed) for seed in seeds] for s in varied]}
-        if not options.field.startswith("mode."):
+        if self.moved(options, base):
             ways[MET] = [[self.met(options, base, s, seed) for seed in seeds] for s in varied]
         scores = {
             way: [[store[run].metrics["last"] for run in repeats] for repeats in runs]
             for way, runs in ways.items()
         }
-        names = [setting.name for setting in varied]
+        names = [
+            f"{s.name} (unchanged)" if (s.chip, s.mode) == (base.chip, base.mode) else s.name
+            for s in varied
+        ]
         means = [estimate(values).mean for values in scores[TRAINED]]
         best, worst = names[means.index(max(means))], names[means.index(min(means))]
         rates = [store[runs[0]].metrics["lr"] for runs in training]
@@ -155,7 +171,16 @@ class Ablate(Study):
                     [
                         "**Trained here**: on a chip with this value, at the learning rate that "
                         "did best on a validation part of the training images. **Moved here**: "
-                        "trained on the unchanged chip, then put onto this one."
+                        "trained on the unchanged chip, then put onto this one"
+                        + (
+                            "."
+                            if MET in ways
+                            else f"; not applicable here, since `{options.field}` acts in training "
+                            "alone: cells that were trained keep what they hold."
+                        ),
+                        "**Held equal**: data, network, epochs, the order of images, the first "
+                        "weights and every other field; each seed's chip is the same in every row. "
+                        "The learning rate is chosen anew for each value.",
                     ],
                     [_accuracy(options.field, names, scores), table],
                 ),
@@ -194,16 +219,20 @@ def _table(
     field: str, names: list[str], scores: dict[str, list[list[float]]], rates: list[float]
 ) -> Table:
     headers = [field, "learning rate"]
+    first = next((k for k, name in enumerate(names) if name.endswith("(unchanged)")), 0)
     rows: list[list[str]] = [[f"`{n}`", f"{rate:g}"] for n, rate in zip(names, rates, strict=True)]
     for how, values in scores.items():
-        headers += [f"{how} [%]", f"to {names[0]} [points]"]
+        headers += [f"{how} [%]", f"to {names[first]} [points]"]
         for row, value in zip(rows, values, strict=True):
-            row += [percent(estimate(value)), signed(paired(values[0], value))]
+            row += [percent(estimate(value)), signed(paired(values[first], value))]
+    if MET not in scores:
+        headers.append(f"{MET} [%]")
+        for row in rows:
+            row.append("not applicable")
     return Table(
         headers,
         rows,
-        "Mean ± standard deviation over seeds; the difference is paired by seed, with its 95 % "
-        "confidence interval.",
+        spreads(len(next(iter(scores.values()))[0])),
     )
 
 
@@ -221,7 +250,7 @@ def _accuracy(field: str, names: list[str], scores: dict[str, list[list[float]]]
     return Picture(
         "accuracy",
         plots.panels([panel], height=3.4),
-        "Mean over seeds; bands span the lowest and highest seed.",
+        bands(len(next(iter(scores.values()))[0])),
     )
 
 
@@ -238,5 +267,5 @@ def _curves(store: Store, names: list[str], training: list[list[Train]]) -> Pict
     return Picture(
         "training",
         plots.panels(panels, height=3.0),
-        "Mean over seeds; bands span the lowest and highest seed.",
+        bands(len(training[0])),
     )

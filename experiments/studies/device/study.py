@@ -171,6 +171,10 @@ class OwnDevice(Study):
             ],
         )
 
+    def too_small(self, options: Namespace) -> str:
+        """What is claimed is about the reads, not about trainings."""
+        return ""
+
     def folder(self, options: Namespace) -> str:  # noqa: D102
         return f"{self.name}-{options.file.stem}"
 

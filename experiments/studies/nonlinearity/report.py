@@ -9,7 +9,7 @@ from typing import Any
 from experiments.lab import plots
 from experiments.lab.plots import COLOURS, Line, Panel, band
 from experiments.lab.report import Check, Picture, Report, Section, Table
-from experiments.lab.statistics import Estimate, estimate, percent
+from experiments.lab.statistics import Estimate, estimate, percent, spreads
 from experiments.lab.store import Store
 from experiments.studies.nonlinearity.online import Online
 from experiments.studies.nonlinearity.plan import PROTOTYPE, Plan, late
@@ -191,7 +191,7 @@ def _table(plan: Plan, store: Store, digital: Estimate) -> Table:
     return Table(
         ["Cell", "this emulator [%]", "prototype [%]"],
         rows,
-        "Test accuracy over the last 3 epochs, mean ± standard deviation over seeds.",
+        f"Test accuracy over the last 3 epochs. {spreads(plan.seeds)}",
     )
 
 

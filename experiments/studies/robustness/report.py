@@ -6,7 +6,7 @@ import crossbar as xb
 from experiments.lab import plots
 from experiments.lab.plots import COLOURS
 from experiments.lab.report import Fact, Picture, Report, Section, Table, brief
-from experiments.lab.statistics import estimate, paired, percent, signed
+from experiments.lab.statistics import estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
 from experiments.studies.robustness.checks import checks
 from experiments.studies.robustness.plan import AT_YEAR, Plan
@@ -127,10 +127,10 @@ def _accuracy_table(results: Results) -> Table:
     return Table(
         headers,
         rows,
-        "Test accuracy, mean ± standard deviation over seeds (over chips and seeds where "
-        "programmed), and the mean difference to the digital network of the same seed with its "
-        "95 % confidence interval. Clipped: the largest share of conversions at full scale of any "
-        "weight, when scored; where it is more than a per cent a converter limits, not a cell.",
+        "Test accuracy, and the difference to the digital network of the same seed; programmed "
+        f"networks are repeated on {plan.budget.chips} chips a seed. {spreads(len(plan.seeds))} "
+        "Clipped: the largest share of conversions at full scale of any weight, when scored; where "
+        "it is more than a per cent a converter limits, not a cell.",
     )
 
 

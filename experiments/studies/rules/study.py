@@ -17,7 +17,7 @@ from devices import Device, presets
 from experiments.lab.plots import Line, Panel, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
-from experiments.lab.statistics import estimate, paired, signed
+from experiments.lab.statistics import estimate, paired, signed, spreads
 from experiments.lab.store import Store
 from experiments.lab.study import Study
 from experiments.studies.rules.programming import Programming
@@ -198,7 +198,7 @@ class Rules(Study):
             table=Table(
                 ["Rule", *devices],
                 table,
-                "Accuracy less that of the digital twin [points], with its 95 % interval.",
+                f"Accuracy less that of the digital twin [points]. {spreads(options.seeds)}",
             ),
             checks=[
                 Check(
