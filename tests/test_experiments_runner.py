@@ -122,30 +122,6 @@ def test_key_depends_on_settings_and_code() -> None:
     assert code_of(a) == code_of(Number(2.0, "y"))
 
 
-def test_code_fingerprint_sees_statements_not_words(tmp_path: Path) -> None:
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import part\nfrom experiments.lab.run import code_of\nprint(code_of(part.Part(1)))"
-    )
-    body = (
-        '"""{doc}"""\nfrom dataclasses import dataclass\nfrom experiments.lab.run import Run\n'
-        "@dataclass(frozen=True)\nclass Part(Run):\n    n: int  # {comment}\n"
-        "    def label(self): return ''\n    def execute(self, store): return {value}\n"
-    )
-
-    def fingerprint(**words: object) -> str:
-        (tmp_path / "part.py").write_text(body.format(**words))
-        ended = subprocess.run(
-            [sys.executable, "-B", "-c", script, str(tmp_path)],
-            capture_output=True, text=True, check=True, env=os.environ,
-        )  # fmt: skip
-        return ended.stdout
-
-    first = fingerprint(doc="One.", comment="a", value=1)
-    assert fingerprint(doc="Two, longer.", comment="b", value=1) == first
-    assert fingerprint(doc="One.", comment="a", value=2) != first
-
-
 def test_plan_takes_the_longest_free_run_first(tmp_path: Path) -> None:
     class Slow(Number):
         def cost(self) -> float:

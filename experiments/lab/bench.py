@@ -13,6 +13,9 @@ from torch import Tensor
 
 from experiments.lab.run import Row, Run, Stored, Watch
 
+Tell = Callable[[int, int, dict[str, float]], None]
+"""Told of every epoch: how many are done, of how many, what was found."""
+
 Needed = dict[str, tuple[Row, dict[str, Tensor] | None]]
 
 
@@ -24,7 +27,7 @@ class Bench(Stored):
         name: str,
         needed: Needed,
         folder: Path | None = None,
-        tell: Callable[[int, dict[str, float]], None] | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self._name, self._needed, self._folder, self._tell = name, needed, folder, tell
 
@@ -54,9 +57,7 @@ class Checkpoints(Watch):
     every = 20.0
     """Seconds between states, so that short runs write none."""
 
-    def __init__(
-        self, path: Path | None, tell: Callable[[int, dict[str, float]], None] | None = None
-    ) -> None:
+    def __init__(self, path: Path | None, tell: Tell | None = None) -> None:
         self._path, self._tell = path, tell
         self._last = time.monotonic()
 
@@ -69,9 +70,11 @@ class Checkpoints(Watch):
             return None
         return state
 
-    def epoch(self, number: int, found: dict[str, float], state: Callable[[], Any]) -> None:  # noqa: D102
+    def epoch(  # noqa: D102
+        self, done: int, of: int, found: dict[str, float], state: Callable[[], Any]
+    ) -> None:
         if self._tell is not None:
-            self._tell(number, found)
+            self._tell(done, of, found)
         if self._path is None or time.monotonic() - self._last < self.every:
             return
         draft = self._path.with_name(f".{self._path.stem}.{os.getpid()}")

@@ -71,7 +71,7 @@ class Engine:
         self.workers, self.scheduler, self.epochs = workers, scheduler, epochs
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
-        self._runs: dict[str, Run] = {}
+        self.told: queue.SimpleQueue[tuple[str, int, int, dict[str, float]]] = queue.SimpleQueue()
         self._log = _Losses()
 
     def __enter__(self) -> Engine:
@@ -127,11 +127,6 @@ class Engine:
         """Workers that died since the last call, in words."""
         return self._log.taken()
 
-    def tell(self, name: str, number: int, found: dict[str, float]) -> None:
-        """Pass on an epoch."""
-        if self.epochs is not None and name in self._runs:
-            self.epochs(self._runs[name], number, found)
-
     def _started(self, count: int) -> Client:
         if self._client is not None:
             return self._client
@@ -153,8 +148,7 @@ class Engine:
         except (OSError, ValueError, TimeoutError) as error:
             raise NoCluster(f"no scheduler answers at {self.scheduler} ({error})") from None
         self._client.register_plugin(worker.Prepare())
-        if self.epochs is not None:
-            self._client.subscribe_topic(worker.EPOCHS, lambda event: self.tell(*event[1]))
+        self._client.subscribe_topic(worker.EPOCHS, lambda event: self.told.put(event[1]))
         return self._client
 
     def close(self) -> None:
@@ -223,10 +217,22 @@ class _Work:
             self._fill()
             self._take()
             self._look()
-            for words in self.engine.lost():
-                self.progress.say(words)
+            self._listen()
             self.progress.tick()
         return self.errors
+
+    def _listen(self) -> None:
+        """Pass on what workers tell, and that some died."""
+        while not self.engine.told.empty():
+            name, done, of, found = self.engine.told.get()
+            if name not in self._running:
+                continue
+            run = self._running[name][0]
+            self.progress.working(name, run, done / of if of else 0.0)
+            if done and self.engine.epochs is not None:
+                self.engine.epochs(run, done, found)
+        for words in self.engine.lost():
+            self.progress.say(words)
 
     def _fill(self) -> None:
         """Give every worker a run and one to go on with."""
@@ -269,8 +275,6 @@ class _Work:
         task = worker.Task(name, self._sources[modules], cloudpickle.dumps(run), needed, folder)
         future = self.client.submit(worker.work, task, key=name, pure=False)
         self._running[name] = run, future
-        self.engine._runs[name] = run
-        self.progress.started(name, run)
         future.add_done_callback(lambda _: self._ended.put(name))
 
     def _take(self) -> None:

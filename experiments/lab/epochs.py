@@ -12,17 +12,19 @@ Told = Callable[[Run, int, dict[str, float]], None]
 
 
 class EpochsFile:
-    """Writes a line an epoch and quantity; flushed at once, so that it can be followed."""
+    """Writes a line an epoch and quantity; closed each time, so that it can be followed."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._csv = csv.writer(self._file)
-        self._csv.writerow(["run", "epoch", "quantity", "value"])
+        self._path = path
+        self._write("w", [["run", "epoch", "quantity", "value"]])
 
-    def __call__(self, run: Run, number: int, found: dict[str, float]) -> None:
+    def __call__(self, run: Run, done: int, found: dict[str, float]) -> None:
         """An epoch is over."""
-        self._csv.writerows([[run.label(), number, name, value] for name, value in found.items()])
-        self._file.flush()
+        self._write("a", [[run.label(), done, name, value] for name, value in found.items()])
+
+    def _write(self, mode: str, rows: list[list[object]]) -> None:
+        with self._path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
 
     @staticmethod
     def of(path: Path | None) -> Told | None:
@@ -46,9 +48,9 @@ def _tensorboard(folder: Path) -> Told:
         ) from None
     writer = SummaryWriter(str(folder))
 
-    def told(run: Run, number: int, found: dict[str, float]) -> None:
+    def told(run: Run, done: int, found: dict[str, float]) -> None:
         for name, value in found.items():
-            writer.add_scalar(f"{name}/{run.label()}", value, number)
+            writer.add_scalar(f"{name}/{run.label()}", value, done)
         writer.flush()
 
     return told

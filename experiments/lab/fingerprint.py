@@ -108,7 +108,11 @@ def _source(module: str) -> Path | None:
 
 @cache
 def _is_editable(package: str) -> bool:
-    path = _file(package)
+    spec = None if package in sys.modules else importlib.util.find_spec(package)
+    homes = getattr(sys.modules.get(package), "__path__", None) or getattr(
+        spec, "submodule_search_locations", None
+    )
+    path = _file(package) or next((Path(home).resolve() for home in homes or ()), None)
     installed = path and any(path.is_relative_to(folder) for folder in _INSTALLED)
     return path is not None and (package in _OURS or not installed)
 
@@ -139,7 +143,7 @@ def _read(source: bytes, package: str) -> tuple[str, list[str]]:
             imported.update(f"{base}.{alias.name}" for alias in node.names)
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_text(body[0]):
-            body[0] = ast.Pass()
+            body[:1] = [ast.Pass()] if len(body) == 1 else []
     digest = hashlib.blake2b(ast.dump(tree).encode(), digest_size=12).hexdigest()
     return digest, sorted(imported - {""})
 

@@ -52,8 +52,8 @@ class Watch:
         """The state that was last kept of this very run, if it was interrupted."""
         return None
 
-    def epoch(self, number: int, found: dict[str, float], state: Callable[[], Any]) -> None:
-        """An epoch is over; `state` gives all that is needed to go on from here."""
+    def epoch(self, done: int, of: int, found: dict[str, float], state: Callable[[], Any]) -> None:
+        """So many epochs are over; `state` gives all that is needed to go on from here."""
 
 
 class Stored(ABC):

@@ -59,10 +59,12 @@ def work(task: Task) -> tuple[bytes | None, float, str | None]:
         from experiments.lab.bench import Bench
 
         torch.set_num_threads(1)
+        tell = _tell(task.name)
+        tell(0, 0, {})
         run = pickle.loads(task.run)
         _check(task.sources)
         begin = time.perf_counter()
-        bench = Bench(task.name, pickle.loads(task.needed), _folder(task.folder), _tell(task.name))
+        bench = Bench(task.name, pickle.loads(task.needed), _folder(task.folder), tell)
         found = pickle.dumps(run.execute(bench))
     except Exception as error:  # the parent reports it
         said = str(error) if isinstance(error, SourceChanged) else traceback.format_exc()
@@ -74,9 +76,9 @@ def _folder(name: str | None) -> Path | None:
     return Path(name) if name is not None and os.access(name, os.W_OK) else None
 
 
-def _tell(name: str) -> Callable[[int, dict[str, float]], None]:
+def _tell(name: str) -> Callable[[int, int, dict[str, float]], None]:
     worker = get_worker()
-    return lambda number, found: worker.log_event(EPOCHS, (name, number, found))
+    return lambda done, of, found: worker.log_event(EPOCHS, (name, done, of, found))
 
 
 _checked: set[bytes] = set()

@@ -96,7 +96,7 @@ def train(
         curves.loss.append(total / len(images.y_train))
         curves.accuracy.append(score(model, images.x_test, images.y_test)[0])
         found = {"loss": curves.loss[-1], "accuracy": curves.accuracy[-1]}
-        watch.epoch(epoch, found, state)
+        watch.epoch(epoch + 1, recipe.epochs, found, state)
     return curves
 
 

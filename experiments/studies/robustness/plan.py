@@ -85,8 +85,14 @@ class Plan:
     """The runs of one set of options, by what they mean."""
 
     def __init__(
-        self, data: DataSet, budget: Budget, seeds: int, networks: Sequence[str] | None = None
+        self,
+        data: DataSet,
+        budget: Budget,
+        seeds: int,
+        networks: Sequence[str] | None = None,
+        sweeps: Sequence[Sweep] = SWEEPS,
     ) -> None:
+        self.sweeps = sweeps
         self.data, self.budget, self.seeds = data, budget, range(seeds)
         self.families: dict[str, Family] = {
             name: family for name, family in families().items() if name in budget.families
@@ -168,7 +174,7 @@ class Plan:
                     runs += [of, *(self.programmed(of, c) for c in range(self.budget.chips))]
                 for of in self.trained(network, seed).values():
                     runs += [
-                        self.swept(network, s, level, of) for s in SWEEPS for level in s.levels
+                        self.swept(network, s, level, of) for s in self.sweeps for level in s.levels
                     ]
                     runs.append(self.aged(network, of))
         return runs

@@ -6,7 +6,7 @@ from experiments.lab import plots
 from experiments.lab.plots import COLOURS, Line, Panel, band
 from experiments.lab.report import Picture, Section, Table, brief
 from experiments.lab.statistics import bands, estimate, paired, percent, signed, spreads
-from experiments.studies.robustness.plan import AT_YEAR, SWEEPS, TIMES, YEAR
+from experiments.studies.robustness.plan import AT_YEAR, TIMES, YEAR
 from experiments.studies.robustness.results import WAYS, Results, column
 from experiments.tasks.training import Best
 
@@ -129,7 +129,7 @@ def sweeps(results: Results) -> Section:
     for network in plan.networks:
         names = list(plan.trained(network, 0))
         panels = []
-        for sweep in SWEEPS:
+        for sweep in plan.sweeps:
             lines = []
             for index, name in enumerate(names):
                 levels = [
