@@ -11,7 +11,8 @@ import crossbar as xb
 from devices import GaussianRead, SoftBounds
 from experiments.lab.command import main, parser
 from experiments.lab.engine import execute
-from experiments.lab.report import brief, write
+from experiments.lab.paths import short
+from experiments.lab.report import write
 from experiments.lab.store import Store
 from experiments.lab.study import studies
 from experiments.studies.robustness.checks import checks
@@ -136,8 +137,17 @@ def test_report_is_one_file_that_needs_nothing_else(
     plan, store = tiny
     page = write(report(plan, store), tmp_path)
     text = page.read_text()
-    links = re.findall(r'(?:src|href)="([^"]{0,40})', text)
-    assert links and all(link.startswith("data:image/svg+xml;base64,") for link in links)
+    images = re.findall(r'src="([^"]{0,40})', text)
+    assert images and all(image.startswith("data:image/svg+xml;base64,") for image in images)
+    links = set(re.findall(r'href="([^"]{0,22})', text))
+    names = set(re.findall(r'id="([^"]*)"', text))
+    inside = {link for link in links if link.startswith("#")}
+    assert inside and {link[1:] for link in inside} <= names
+    assert links - inside == {"data:,", "data:text/csv;base64,"}
+    assert len(text) < 1_000_000 and "prefers-color-scheme: dark" in text
+    assert text.count("<th ") == text.count("scope=") > 20
+    for alt in re.findall(r'alt="([^"]*)"', text):
+        assert re.search(r"\d", alt)  # figures, not a caption
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
     for name in ("accuracy", "responses", "training", "drift", "year", "sweeps-mlp", "rates"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
@@ -158,8 +168,8 @@ def test_report_reads_the_store_alone(tiny: tuple[Plan, Store], tmp_path: Path) 
 
 def test_brief_settings_evaluate_back() -> None:
     law = SoftBounds(dg_min=5e-8, sigma_c2c=0.3)
-    assert brief(law) == "SoftBounds(dg_min=5e-08, sigma_c2c=0.3)"
-    assert eval(brief(law)) == law
+    assert short(law) == "SoftBounds(dg_min=5e-08, sigma_c2c=0.3)"
+    assert eval(short(law)) == law
 
 
 @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ def test_brief_settings_evaluate_back() -> None:
         (["ablate", "device.read.sigma", "0.1"], "device.read is absent (None)"),
         (["ablate", "device.update.sigma_c2c", "-1"], "sigma_c2c"),
         (["ablate", "device.update.sigma_c2c", "oops"], "unknown name 'oops'"),
-        (["ablate", "mode.scheme.bl", "0"], "bl"),
+        (["ablate", "mode.rule.scheme.bl", "0"], "bl"),
         (["ablate", "forward.adc.bits", "4", "--chip", "sofd"], "unknown preset 'sofd'"),
         (["ablate", "forward.adc.bits", "4", "--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["robustness", "--data", "mnist"], "--data mnist needs --data-dir"),

@@ -56,7 +56,7 @@ ROOMS = {
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
         *("clipping", "peers"),
     ),
-    "experiments": ("lab", "tasks", "studies", "__main__"),
+    "experiments": ("lab", "tasks", "studies", "examples", "__main__"),
 }
 
 

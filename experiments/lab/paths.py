@@ -66,6 +66,18 @@ def _check(settings: Any, name: str, done: tuple[str, ...], path: str) -> None:
         )
 
 
+def short(value: Any) -> str:
+    """The constructor call of settings without the fields that have their default."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    told = [
+        f"{field.name}={short(found)}"
+        for field in dataclasses.fields(value)
+        if field.init and (found := getattr(value, field.name)) != field.default
+    ]
+    return f"{type(value).__name__}({', '.join(told)})"
+
+
 def parse(text: str) -> Any:
     """The value of a Python literal or of a call such as `SoftBounds(dg_min=5e-8)`.
 

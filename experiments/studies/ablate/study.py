@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import crossbar as xb
-from devices import Device
 from experiments.lab import paths, plots
+from experiments.lab.paths import short
 from experiments.lab.plots import COLOURS, Panel, band
-from experiments.lab.report import Picture, Report, Section, Table, brief
+from experiments.lab.report import Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import bands, estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
 from experiments.lab.study import Study
-from experiments.tasks.budget import budget_arguments, chosen_budget
-from experiments.tasks.families import PULSES, chip, families
+from experiments.tasks.budget import budget_arguments, chosen_budget, too_small
 from experiments.tasks.runs import Evaluate, Train
+from experiments.tasks.sweeps import chosen_chip, chosen_mode
 from experiments.tasks.training import Best, Recipe
 
 TRAINED, MET = "trained here", "moved here"
@@ -55,7 +55,7 @@ class Ablate(Study):
         parser.add_argument(
             "field",
             help="dotted path into the chip, or into the mode as mode.…: forward.adc.bits, "
-            "device.update.sigma_c2c, mapping.route, mode.scheme.bl",
+            "device.update.sigma_c2c, mapping.route, mode.rule.scheme.bl",
         )
         parser.add_argument(
             "values",
@@ -86,8 +86,8 @@ class Ablate(Study):
         """
         if not (0 <= options.after < math.inf):
             raise ValueError(f"--after must be a time >= 0 s, got {options.after}")
-        base = _chip(options.chip)
-        mode = _mode(options.mode, base)
+        base = chosen_chip(options.chip)
+        mode = chosen_mode(options.mode, base)
         varied = []
         for text in options.values:
             value = paths.parse(text)
@@ -133,6 +133,9 @@ class Ablate(Study):
     def folder(self, options: Namespace) -> str:  # noqa: D102
         return f"{self.name}-{options.field}"
 
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        return too_small(options)
+
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
         base, varied = self.settings(options)
         _, data, count = chosen_budget(options)
@@ -158,7 +161,7 @@ class Ablate(Study):
             subtitle=(
                 f"{options.network} on {type(data).__name__}, {count} seed"
                 f"{'s' if count > 1 else ''}, everything but `{options.field}` as in "
-                f"`{brief(base.chip)}`, trained as `{brief(base.mode)}`."
+                f"`{short(base.chip)}`, trained as `{short(base.mode)}`."
             ),
             summary=[
                 f"Of the values tried, `{best}` reads **{max(means):.1f} %** of the test images "
@@ -187,32 +190,6 @@ class Ablate(Study):
                 Section("Training", [], [_curves(store, names, training)]),
             ],
         )
-
-
-def _chip(text: str) -> xb.Chip:
-    known = families()
-    if text in known:
-        return known[text].chip
-    if text.isidentifier():
-        text = f"presets.{text}()"
-    made = paths.parse(text)
-    if isinstance(made, Device):
-        return chip(made)
-    if isinstance(made, xb.Chip):
-        return made
-    raise ValueError(
-        f"--chip must be one of {', '.join(known)}, a preset, or make a Device or a Chip; "
-        f"got {text!r}"
-    )
-
-
-def _mode(text: str | None, base: xb.Chip) -> xb.Mode:
-    if text is None:
-        return PULSES if base.device.update is not None else xb.HardwareAware()
-    made = paths.parse(text)
-    if not isinstance(made, xb.InSitu | xb.HardwareAware):
-        raise ValueError(f"--mode must be InSitu(...) or HardwareAware(), got {text!r}")
-    return made
 
 
 def _table(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import crossbar as xb
 from experiments.lab import plots
+from experiments.lab.paths import short
 from experiments.lab.plots import COLOURS
-from experiments.lab.report import Fact, Picture, Report, Section, Table, brief
+from experiments.lab.report import Fact, Picture, Report, Section, Table
 from experiments.lab.statistics import estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
 from experiments.studies.robustness.checks import checks
@@ -185,7 +186,7 @@ def _devices(results: Results) -> Section:
             )
         )
     rows = [
-        [family.name, family.about, f"`{brief(family.chip.device.update)}`", _route(family.chip)]
+        [family.name, family.about, f"`{short(family.chip.device.update)}`", _route(family.chip)]
         for family in plan.families.values()
     ]
     return Section(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from experiments.lab import plots
+from experiments.lab.paths import short
 from experiments.lab.plots import COLOURS, Line, Panel, band
-from experiments.lab.report import Picture, Section, Table, brief
+from experiments.lab.report import Picture, Section, Table
 from experiments.lab.statistics import bands, estimate, paired, percent, signed, spreads
 from experiments.studies.robustness.plan import AT_YEAR, TIMES, YEAR
 from experiments.studies.robustness.results import WAYS, Results, column
@@ -253,10 +254,10 @@ def method(results: Results) -> Section:
         "How it was done",
         [
             f"Plain SGD, batches of {example.recipe.batch}, cross-entropy; in place, every step's "
-            f"outer product reaches the cells as `{brief(example.mode)}`.",
-            f"The chip of the ideal cells is `{brief(example.chip)}`; the others differ in the "
+            f"outer product reaches the cells as `{short(example.mode)}`.",
+            f"The chip of the ideal cells is `{short(example.chip)}`; the others differ in the "
             "device and the route.",
-            f"The phase-change chip is `{brief(plan.pcm)}`.",
+            f"The phase-change chip is `{short(plan.pcm)}`.",
         ],
         items,
     )
