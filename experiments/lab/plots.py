@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 INK, SOFT, GRID = "#1f2933", "#66727f", "#e4e8ec"
 COLOURS = ("#1763a6", "#d1495b", "#2e8b6f", "#e09f3e", "#7a4fa3", "#4f9fc0", "#8a5a2b", "#5b6770")
+MARKERS = "osD^vPX*"  # lines that lie on each other, and eyes that see no colour
 WIDTH = 9.6  # [in] of a full figure
 _FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
@@ -154,7 +155,7 @@ def _panel(ax: Axes, panel: Panel) -> list[tuple[object, str]]:
             label=line.label,
             color=colour,
             linestyle=(0, (4, 2)) if line.dashed else "-",
-            marker="o" if line.marker and len(line.x) < 16 else None,
+            marker=MARKERS[index % len(MARKERS)] if line.marker and len(line.x) < 16 else None,
             markersize=4,
             zorder=3,
         )

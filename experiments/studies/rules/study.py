@@ -86,6 +86,10 @@ class Rules(Study):
         size.add_argument("--quick", action="store_true", help="two devices, one seed and epoch")
         size.add_argument("--full", action="store_true", help="all rules, 20 epochs")
 
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        few = options.quick or options.seeds == 1
+        return "one seed decides nothing" if few else ""
+
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         if options.seeds < 1 or options.epochs < 1:
             raise ValueError("--seeds and --epochs must be >= 1")
@@ -198,7 +202,8 @@ class Rules(Study):
             table=Table(
                 ["Rule", *devices],
                 table,
-                f"Accuracy less that of the digital twin [points]. {spreads(options.seeds)}",
+                "Accuracy less that of the digital twin [points]. "
+                + spreads(len(self.seeds(options))),
             ),
             checks=[
                 Check(

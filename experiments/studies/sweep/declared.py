@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import random
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,8 +55,10 @@ class _File:
                 part += 1
                 if nth == part and place is None:
                     place = number
-            elif (nth if nth is not None else -1) == part and bare.split("=")[0].strip() == key:
-                place = number
+            elif (nth if nth is not None else -1) == part:
+                inside = re.search(rf"[{{,]\s*{re.escape(key)}\s*=", bare)
+                if inside or bare.split("=")[0].strip() == key:
+                    place = number
         where = f", line {place}" if place else ""
         return Wrong(f"{self.path}{where}: {key}: {words}")
 
