@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -37,9 +38,12 @@ Epochs = Callable[[Run, int, dict[str, float]], None]
 _SETTINGS = {
     "distributed.scheduler.worker-ttl": None,  # a long step of a run is no reason to end it
     "distributed.scheduler.allowed-failures": 2,
-    "distributed.comm.timeouts.connect": "10s",
     "distributed.admin.tick.limit": "1h",  # a busy machine is not worth a warning
 }
+
+
+CONNECT = 10.0
+"""Seconds that a scheduler has to answer."""
 
 
 class RunsFailed(RuntimeError):
@@ -96,8 +100,7 @@ class Engine:
         plan = Plan(runs, store.has)
         if not plan.waiting:
             return
-        count = self.workers or cores()
-        count = count if self.scheduler else min(count, len(plan.waiting))
+        count = self.workers or min(cores(), len(plan.waiting))
         with Progress(len(plan.waiting), plan.stored, plan.cost(), count) as progress:
             try:
                 client = self._started(count)
@@ -144,9 +147,13 @@ class Engine:
             keeper.addHandler(self._log)
             keeper.propagate = False
         try:
-            self._client = Client(self._cluster or self.scheduler, set_as_default=False)
+            self._client = Client(
+                self._cluster or self.scheduler, set_as_default=False, timeout=CONNECT
+            )
         except (OSError, ValueError, TimeoutError) as error:
-            raise NoCluster(f"no scheduler answers at {self.scheduler} ({error})") from None
+            raise NoCluster(
+                f"no scheduler answers at {self.scheduler} ({type(error).__name__})"
+            ) from None
         self._client.register_plugin(worker.Prepare())
         self._client.subscribe_topic(worker.EPOCHS, lambda event: self.told.put(event[1]))
         return self._client
@@ -266,6 +273,8 @@ class _Work:
         if modules not in self._sources:
             names = [m for m in behind(modules) if m != "__main__"]
             if not self.engine.local:
+                for module in filter(_by_value, names):  # such travel with the runs
+                    cloudpickle.register_pickle_by_value(sys.modules[module])
                 names = [m for m in names if not _by_value(m)]
             digests = {m: worker.digest_of(m) for m in names}
             self._sources[modules] = pickle.dumps(digests)
@@ -330,7 +339,9 @@ class _Work:
 
 
 def _by_value(module: str) -> bool:
-    return module.split(".")[0] not in ("crossbar", "devices", "experiments")
+    """Whether workers elsewhere lack a module: those of the user's own."""
+    own = module.split(".")[0] not in ("crossbar", "devices", "experiments")
+    return own and module in sys.modules
 
 
 class _Losses(logging.Handler):
