@@ -361,9 +361,11 @@ def test_two_processes_share_the_work(tmp_path: Path, kill: bool) -> None:
     if kill:
         while not log.exists() or len(log.read_text().split()) < 6:
             assert both[0].poll() is None
-        both[0].kill()
+        both[0].kill()  # and not waited for: the other sees that it is dead
     assert both[1].wait(timeout=200) == 0
-    if not kill:
+    if kill:
+        both[0].wait()
+    else:
         assert both[0].wait(timeout=200) == 0
     ran = log.read_text().split()
     assert len(set(ran)) == 24

@@ -216,7 +216,8 @@ class _Work:
         self._elsewhere: dict[str, Run] = {}  # another process is at it
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._sources: dict[tuple[str, ...], bytes] = {}
-        self._looked = 0.0
+        self._looked = self._counted = 0.0
+        self._size = 1
 
     def all(self) -> list[str]:
         """Do everything; the errors."""
@@ -243,7 +244,9 @@ class _Work:
 
     def _fill(self) -> None:
         """Give every worker a run and one to go on with."""
-        room = 2 * self.engine.size() - len(self._running)
+        if time.monotonic() - self._counted > 1.0:  # workers elsewhere come and go
+            self._counted, self._size = time.monotonic(), self.engine.size()
+        room = 2 * self._size - len(self._running)
         while room > 0 and (found := self.plan.next()) is not None:
             name, run = found
             if self.store.has(name):  # another process was faster
