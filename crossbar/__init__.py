@@ -1,6 +1,8 @@
 """Resistive crossbars in PyTorch: cells behind converters, drop-in layers, in-situ learning."""
 
+from crossbar import costs as costs
 from crossbar import spice as spice
+from crossbar import spiking as spiking
 from crossbar.arrays import Figures as Figures
 from crossbar.arrays import complex_matrix as complex_matrix
 from crossbar.arrays import figures as figures
@@ -41,6 +43,11 @@ from crossbar.extended import output_scales as output_scales
 from crossbar.feedback import DirectFeedback as DirectFeedback
 from crossbar.layout import Column as Column
 from crossbar.layout import Layout as Layout
+from crossbar.ledger import Bill as Bill
+from crossbar.ledger import Ledger as Ledger
+from crossbar.ledger import Schedule as Schedule
+from crossbar.ledger import compare as compare
+from crossbar.ledger import ledger as ledger
 from crossbar.mappings import Arbitrated as Arbitrated
 from crossbar.mappings import Curve as Curve
 from crossbar.mappings import Devices as Devices
@@ -53,6 +60,7 @@ from crossbar.mappings import Reference as Reference
 from crossbar.mappings import Significance as Significance
 from crossbar.mappings import SingleCell as SingleCell
 from crossbar.mappings import Slices as Slices
+from crossbar.mappings import Unipolar as Unipolar
 from crossbar.maps import load_maps as load_maps
 from crossbar.maps import save_maps as save_maps
 from crossbar.matrix import Matrix as Matrix
@@ -123,6 +131,7 @@ from crossbar.rules import ArrayMomentum as ArrayMomentum
 from crossbar.rules import ChoppedTikiTaka as ChoppedTikiTaka
 from crossbar.rules import Cost as Cost
 from crossbar.rules import Job as Job
+from crossbar.rules import Load as Load
 from crossbar.rules import LowRank as LowRank
 from crossbar.rules import Manhattan as Manhattan
 from crossbar.rules import MixedPrecision as MixedPrecision
@@ -136,6 +145,7 @@ from crossbar.rules import TikiTaka as TikiTaka
 from crossbar.rules import TikiTakaV1 as TikiTakaV1
 from crossbar.rules import TrackedTikiTaka as TrackedTikiTaka
 from crossbar.rules import WeightDecay as WeightDecay
+from crossbar.rules import Work as Work
 from crossbar.spares import Spares as Spares
 from crossbar.tally import Tally as Tally
 from crossbar.weight import AnalogWeight as AnalogWeight

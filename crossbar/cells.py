@@ -13,7 +13,7 @@ from crossbar.chip import Chip
 from crossbar.held import Held
 from crossbar.placing import fabricated
 from crossbar.planes import Order, Planes, over_line, planes_of, reach_of
-from crossbar.programming import programmed, rewritten
+from crossbar.programming import Written, programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
@@ -62,6 +62,7 @@ class Cells(Held):
         self.chip, self.form, self.streams = chip, form, streams
         self.tiles: CellTiles | None = None
         self.order: Order | None = None
+        self.void = False  # memory that nobody has written, as torch's `to_empty` leaves it
         # places in torch's weight and weights that moved since they were shown; None: any may
         self.moved: list[tuple[Tensor, Tensor]] | None = None
         # the first number of this seed, whatever has been drawn before
@@ -171,10 +172,10 @@ class Cells(Held):
 
     def program(
         self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    ) -> tuple[Tensor, list[Written]]:
         """Write logical weights (..., rows, cols), or those in `mask`; ±w_max clips them.
 
-        Returns the wanted conductances [S].
+        Returns the wanted conductances [S], and what was done to get there.
 
         Raises:
             ValueError: NaN or infinite weights.
@@ -184,11 +185,13 @@ class Cells(Held):
                 raise ValueError("weight must be finite to be programmed, got NaN or infinity")
             w = weight.to(self.g.dtype) / self.w_max
             generator = self.streams.generator(WRITE, self.g.device)
+            line: list[Written] = []
             if self.line is not None and mask is None:
-                self.line.program(torch.zeros_like(self.line.g[0]), writer)
-            self.state, targets = programmed(self.chip, self.state, w, writer, mask, generator)
+                line = self.line.program(torch.zeros_like(self.line.g[0]), writer)[1]
+            state, targets, written = programmed(self.chip, self.state, w, writer, mask, generator)
+            self.state = state
             self.sized()
-        return targets
+        return targets, line + written
 
     def given(self, pulses: Pulses, ahead: int = 0) -> tuple[Pulses | None, ...]:
         """What each of the K devices is given of a round of pulses, `ahead` rounds from now."""
@@ -209,7 +212,7 @@ class Cells(Held):
             # lines reach the devices of a weight as the coincidences do
             alone: Any = [(None, None)] * len(given)
             if fired is not None:
-                alone = list(zip(*map(self.given, fired), strict=True))
+                alone = list(zip(*map(self.given, fired[:2]), strict=True))
             # a disturbed cell does not start a new life
             written = tuple(None if p is None else (p.up > 0) | (p.down > 0) for p in given)
             given = tuple(
@@ -294,15 +297,19 @@ class Cells(Held):
                 self.state, dt, temperature=temperature, generator=generator
             )
 
-    def maintain(self, generator: torch.Generator) -> bool:
-        """Rewrite, to the weight they hold, the weights that the mapping finds worn, if any."""
+    def maintain(self, generator: torch.Generator) -> Tensor | None:
+        """Rewrite, to the weight they hold, the weights that the mapping finds worn.
+
+        Returns which cells (K, ..., rows, cols) were; None: none.
+        """
         self.updates += 1
         if not self.chip.mapping.due(int(self.updates)):
-            return False
-        state = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
-        if state is not None:
-            self.state = state
-        return state is not None
+            return None
+        found = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
+        if found is None:
+            return None
+        self.state = found[0]
+        return found[1]
 
     def adopt(self, old: Cells) -> bool:
         """Carry over from another chip's cells what fits these; faults are laid on top.
@@ -337,6 +344,7 @@ class Cells(Held):
         self, state_dict: dict[str, Any], prefix: str, a: Any, b: Any, missing: Any, *args: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, a, b, missing, *args)
+        self.void &= f"{prefix}g" not in state_dict
         if f"{prefix}reach" in missing:  # of a chip whose converters had ranges of their own
             missing.remove(f"{prefix}reach")
             self.sized()
@@ -360,6 +368,7 @@ class Cells(Held):
         if self.order is not None:
             self.order = (fn(self.order[0]), fn(self.order[1]))
         self._own = self.matrix
+        self.void |= blank and not self.g.is_meta
         if not (blank or self.g.is_meta):
             self.refresh()
         self._seen = self._stamp()

@@ -160,6 +160,8 @@ class Chip:
                 "wires with a source line open gates bit by bit: forward needs a DAC with bits and "
                 f"noise=0, got dac={dac!r}"
             )
+        if not dac.signed:
+            raise ValueError("gates open by the codes of a signed DAC, got signed=False")
         if dac.v_max != source.v:
             raise ValueError(
                 "v_max of the forward DAC must be the voltage of the source lines, "

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from crossbar.carried.analog import is_analog
@@ -25,6 +26,7 @@ from devices._check import instance
 Uses = dict[tuple[nn.Module, str], Use]
 
 
+@torch.inference_mode(False)
 def convert(
     model: nn.Module,
     chip: Chip,

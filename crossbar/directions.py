@@ -64,6 +64,14 @@ class Direction(ABC):
         """Sum of the vectors, each times its number in s (..., n): (..., driven)."""
         return s.unsqueeze(-2).matmul(self.lines(v)).squeeze(-2)
 
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """Σ over all vectors of each line, (..., driven), of a matrix of `lead` dimensions more."""
+        return self.lines(v).sum(-2)
+
+    def number(self, v: Tensor) -> int:
+        """How many vectors v holds, of all matrices."""
+        return v.numel() // max(v.shape[-1], 1)
+
     @abstractmethod
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """(..., n, sensed) currents of `lines(v)`, laid out as `product` gives them."""
@@ -111,6 +119,10 @@ class Dense(Direction):
         """(n, driven)."""
         return flat(v)
 
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """Of the last dimension, or the last two."""
+        return v.reshape(-1, *v.shape[v.dim() - 1 - lead :]).sum(0)
+
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """(..., sensed)."""
         return i.reshape(*v.shape[:-1], i.shape[-1])
@@ -154,6 +166,10 @@ class Pick(Dense):
         """(n, driven), almost all zero."""
         hot = F.one_hot(self.at.flatten(), self.count).to(v.dtype)
         return hot * v.reshape(-1, 1)
+
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """(driven,)."""
+        return self.weighted(v, torch.ones_like(v).flatten())
 
     def weighted(self, v: Tensor, s: Tensor) -> Tensor:
         """(driven,)."""
@@ -199,6 +215,18 @@ class Gather(Direction):
     def lines(self, v: Tensor) -> Tensor:
         """(groups, n · positions, channels · area)."""
         return self.window.fields(v).transpose(0, 1).flatten(1, 2)
+
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """(groups, channels · area), without unfolding; (channels · area,) of a plain matrix."""
+        one = v.sum(0, keepdim=True)
+        at = self.window.positions(tuple(v.shape[2:]))
+        found = self.window.correlate(one, one.new_ones(1, self.window.groups, *at)).flatten(1)
+        return found if lead else found[0]
+
+    def number(self, v: Tensor) -> int:
+        """Positions of all images and groups."""
+        at = self.window.positions(tuple(v.shape[2:]))
+        return v.shape[0] * self.window.groups * math.prod(at)
 
     def dot(self, v: Tensor, u: Tensor) -> Tensor:
         """(groups, n · positions), without unfolding."""
@@ -252,6 +280,10 @@ class Scatter(Direction):
     def peak(self, v: Tensor) -> Tensor:
         """(n, 1, 1, …)."""
         return _image_peak(v)
+
+    def number(self, v: Tensor) -> int:
+        """Positions of all images and groups."""
+        return v.shape[0] * self.window.groups * math.prod(v.shape[2:])
 
     def lines(self, v: Tensor) -> Tensor:
         """(groups, n · positions, driven)."""

@@ -329,7 +329,8 @@ def over_time(
         before = float(time)
     rows = []
     for number in range(chips):
-        chip = copy.deepcopy(model)
+        with torch.inference_mode(False):
+            chip = copy.deepcopy(model)
         reseed(chip, derive(seed, f"chip {number}"))
         program(chip, writer)
         if compensation is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,17 +11,19 @@ from torch import Tensor
 from crossbar.cells import FEW, Cells
 from crossbar.operations import Matmul, Operation, Vectors
 from crossbar.planes import efficacy_of
+from crossbar.programming import Written
 from crossbar.pulses import Cut, Parcel, Scheme
 from crossbar.pulses.bits import places
-from crossbar.readable import COMPENSATION, Readable
+from crossbar.readable import COMPENSATION
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.states import Writer, writing
 from crossbar.streams import WRITE
+from crossbar.told import Told
 from devices import Pulses
 from devices._check import whole
 
 
-class Matrix(Readable):
+class Matrix(Told):
     """Cells in the shape (..., rows, cols) of one logical matrix, and everything around them.
 
     `cells` is None until `fabricate`; converters and streams exist from the start, so that a
@@ -56,9 +58,11 @@ class Matrix(Readable):
         self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
     ) -> None:
         """Write logical weights (..., rows, cols), see `Cells.program`."""
-        targets, self.exact = self.written.program(weight, writer, mask), None
+        targets, written = self.written.program(weight, writer, mask)
+        self.exact = None
         if self.probe is not None:
             self.probe.programmed(self, targets)
+        self.told(written)
 
     def pulse(self, pulses: Pulses, lines: Tensor | None = None) -> None:
         """Give weights pulses; up raises a weight.
@@ -90,12 +94,14 @@ class Matrix(Readable):
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
-        self.written.drive(v, dt)
         if self.probe is not None:
             self.probe.driven(self, v, dt)
+        self.written.drive(v, dt)
 
     def advance(self, dt: float, temperature: float = 300.0) -> None:
         """Let dt seconds pass at `temperature` [K]."""
+        if self.probe is not None:
+            self.probe.advanced(self, dt)
         self.written.advance(dt, temperature)
 
     def zero(self, pairs: int, reference: bool = False) -> None:
@@ -125,9 +131,9 @@ class Matrix(Readable):
             )
         with writing():
             for _ in range(pairs):
-                self._pulse(up)
+                self._pulse(up, phase="program")
                 high = cells.g.clone()
-                self._pulse(up.swapped())
+                self._pulse(up.swapped(), phase="program")
             if reference:
                 mask = torch.zeros_like(cells.g, dtype=torch.bool)
                 mask[idle[0]] = True
@@ -135,6 +141,7 @@ class Matrix(Readable):
                 cells.state = self.chip.device.program(
                     cells.state, (cells.g + high).flip(0) / 2, mask=mask, generator=generator
                 )
+                self.told([Written(cells.g, mask)])
             cells.refresh()
             cells.sized()
 
@@ -230,7 +237,7 @@ class Matrix(Readable):
             part = slice(start, vector + 1) if cut else slice(None)
             for turn, xs, ds in scheme.turns(op, x[part], d[part]) if start <= vector else ():
                 fired = None
-                if disturbed:
+                if disturbed or (self.probe is not None and scheme.parallel):
                     pulses, fired = scheme.driven(turn, xs, ds, rate, generator=generator)
                 else:
                     pulses = scheme.pulses(turn, xs, ds, rate, generator=generator)
@@ -249,53 +256,44 @@ class Matrix(Readable):
         generator: torch.Generator,
     ) -> Iterator[Parcel]:
         """Parcels of a region as those of the whole matrix."""
-        for at, some in parcels:
+        for at, some, lines in parcels:
+            lines = self.lines_of(lines, region)
             if at is None:
-                yield Parcel(None, [self._whole(pulses, region, generator) for pulses in some])
+                whole = [self._whole(pulses, region, generator) for pulses in some]
+                yield Parcel(None, whole, lines)
             else:
-                yield Parcel(region.flat(at, extent, self.lines), some)
+                yield Parcel(region.flat(at, extent, self.lines), some, lines)
 
     def _of_rows(
         self, parcels: Iterable[Parcel], lines: Tensor, generator: torch.Generator
     ) -> Iterator[Parcel]:
         """Parcels of input lines (..., q, cols) as those of the whole matrix."""
-        for at, some in parcels:
+        for at, some, fired in parcels:
             rounds = list(some)
             if at is None:
                 n = rounds[0].up.numel()
                 at = torch.arange(n, device=lines.device)
                 rounds = [self._fluctuating(p, generator) for p in rounds]
                 rounds = [Pulses(*(None if t is None else t.flatten() for t in p)) for p in rounds]  # type: ignore[arg-type]
-            yield Parcel(self._of_lines(at, lines), rounds)
+            yield Parcel(self._of_lines(at, lines), rounds, fired)
 
     def _take(self, parcels: Iterable[Parcel], generator: torch.Generator) -> bool:
         """Give cells their parcels; whether what reads see has followed."""
         follows = True
-        for at, some in parcels:
+        for at, some, lines in parcels:
             rounds = list(some)
-            self.tell(at, rounds)
+            self.tell(at, rounds, lines)
             follows &= self.written.pulse_some(at, rounds, generator)
         return follows
 
     def _finish(self, follows: bool, generator: torch.Generator) -> None:
         """After pulses: worn pairs are rewritten, reads and full scales follow."""
         cells = self.written
-        if cells.maintain(generator) or not follows:
+        mask = cells.maintain(generator)
+        if mask is not None or not follows:
             cells.refresh()
+        self.told([] if mask is None else [Written(cells.g, mask)])
         cells.paced()
-
-    def tell(self, at: Tensor | None, rounds: Sequence[Pulses]) -> None:
-        """Rounds of pulses, of all weights or of the first so many of those `at`, to the probe."""
-        if self.probe is None:
-            return
-        none = torch.zeros(self.lines, device=self.written.g.device).flatten()
-        for ahead, pulses in enumerate(rounds):
-            whole = pulses
-            if at is not None:
-                first = at[: len(pulses.up)]
-                spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
-                whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
-            self.probe.pulsed(self, self.written.given(whole, ahead))
 
     def rated(
         self,
@@ -344,14 +342,17 @@ class Matrix(Readable):
         return counts
 
     def _pulse(
-        self, pulses: Pulses, fired: Any = None, efficacy: Any = None, generator: Any = None
+        self,
+        pulses: Pulses,
+        fired: Any = None,
+        efficacy: Any = None,
+        generator: Any = None,
+        phase: str = "update",
     ) -> None:
         cells = self.written
         generator = generator or self.streams.generator(WRITE, cells.g.device)
-        given = cells.given(pulses)
-        if self.probe is not None:
-            self.probe.pulsed(self, given)
-        cells.pulse(given, fired, efficacy, generator)
+        self.tell(None, [pulses], None if fired is None else lambda: fired, phase)
+        cells.pulse(cells.given(pulses), fired, efficacy, generator)
 
     # ---- torch's conventions -----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from crossbar.carried.analog import Analog, is_analog, uncarry
@@ -76,6 +77,7 @@ def copied(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+@torch.inference_mode(False)
 def to_digital(model: nn.Module) -> nn.Module:
     """A copy of `model` with every analog layer as torch's own, holding what the cells hold now."""
     model = copied(model)

@@ -69,7 +69,8 @@ class InSitu(Mode):
         gradient: whether backward fills `.grad` with the true gradient of the weight. False saves
             its product and 4 bytes a weight; what needs `.grad` (clipping, penalties, GradScaler,
             `zero_grad` of other parents than the optimiser) then cannot see the weight.
-        headroom: the window over the largest weight at the start, >= 1.
+        headroom: the window over the largest weight at the start, >= 1. Weights cannot leave it,
+            on an ideal chip either: where they start small give more, or a mapping with w_max.
     """
 
     rule: Rule

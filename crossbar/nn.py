@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from crossbar.carried.kinds import form_of, products_of, tables_of, value_of
@@ -51,9 +52,10 @@ class Drop(Owner):
         if isinstance(mode, str):  # torch's own argument of that name
             kwargs["mode"], mode = mode, None
         self.__class__ = kind._analog_base
-        kind._analog_base.__init__(self, *args, **kwargs)
-        names = (*(products_of(self) or ()), *tables_of(self))  # type: ignore[arg-type]
-        _settle(self, names, chip, mode, seed)
+        with torch.inference_mode(False):
+            kind._analog_base.__init__(self, *args, **kwargs)
+            names = (*(products_of(self) or ()), *tables_of(self))  # type: ignore[arg-type]
+            _settle(self, names, chip, mode, seed)
         if not isinstance(self, Owner):  # nothing of its own: its layers have the weights
             self.__class__ = kind
 
@@ -71,8 +73,9 @@ class Whole(nn.Module):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        _settle(self, (), chip, mode, seed)
+        with torch.inference_mode(False):
+            super().__init__(*args, **kwargs)
+            _settle(self, (), chip, mode, seed)
 
 
 def _settle(

@@ -51,6 +51,10 @@ class Operation(ABC):
         xs, ds = self.vectors(x, d)
         return Vectors().outer(xs[:1], ds[:1])
 
+    @abstractmethod
+    def macs(self, x: Tensor, y: Tensor) -> int:
+        """Multiplications of a digital product of x that gives y."""
+
     @property
     @abstractmethod
     def form(self) -> Form:
@@ -92,6 +96,10 @@ class Flat(Operation):
     def backward(self) -> Direction:
         """Vectors in the last dimension."""
         return _DENSE
+
+    def macs(self, x: Tensor, y: Tensor) -> int:
+        """One for every output and input of each vector."""
+        return y.numel() * x.shape[-1]
 
     @property
     def form(self) -> Form:
@@ -176,6 +184,11 @@ class _Windowed(Operation):
     def vectors(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         """(n · positions, groups, rows) and (n · positions, groups, cols)."""
         return self.forward.lines(x).transpose(0, 1), self.backward.lines(d).transpose(0, 1)
+
+    def macs(self, x: Tensor, y: Tensor) -> int:
+        """One for every place of the kernel and channel of the image, at all positions."""
+        image, channels = (x, y) if self.slid == 0 else (y, x)
+        return channels.numel() * (image.shape[1] // self.window.groups) * self.window.area
 
     def first(self, x: Tensor, d: Tensor) -> Tensor:
         """One image alone unfolds."""

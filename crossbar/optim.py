@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch.optim.sgd import sgd
 
 from crossbar.carried.analog import is_analog
 from crossbar.modes import Programmed
-from crossbar.rules import Job
+from crossbar.read import Probe
+from crossbar.rules import Job, Load
 from crossbar.streams import Streams
 from crossbar.tape import Entry
 from crossbar.weight import AnalogWeight
@@ -39,9 +40,10 @@ class InSituSGD(Optimizer):
         model: the model whose parameters are trained; parameters that belong to no model are
             added with `add_param_group`.
         lr: learning rate, > 0, in the units of `torch.optim.SGD`; 0 in a scheduler sends no pulse.
-        momentum, dampening, weight_decay, nesterov, maximize: of the digital parameters, as in
-            `torch.optim.SGD`. With analog weights momentum and weight_decay are refused: cells
-            have nowhere to keep them.
+        momentum, dampening, weight_decay, nesterov, maximize: as in `torch.optim.SGD`. With
+            in-situ weights momentum and weight_decay are refused: cells have nowhere to keep them.
+        digital: settings of their own for the digital parameters, which then are a group of their
+            own, such as {"momentum": 0.9}.
         max_norm: largest bound Σ‖x‖‖δ‖ of a weight's gradient in one step, > 0: δ is scaled down
             to it; None does not clip.
 
@@ -62,6 +64,7 @@ class InSituSGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         maximize: bool = False,
+        digital: Mapping[str, Any] | None = None,
         max_norm: float | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -98,7 +101,14 @@ class InSituSGD(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
         }
-        super().__init__(params, defaults)
+        if digital is None:
+            super().__init__(params, defaults)
+            return
+        if unknown := set(digital) - set(defaults):
+            raise ValueError(f"digital must set some of {sorted(defaults)}, got {sorted(unknown)}")
+        kinds = {kind: [p for p in params if is_analog(p) is kind] for kind in (True, False)}
+        groups = [{"params": kinds[True]}, {"params": kinds[False], **digital}]
+        super().__init__([g for g in groups if g["params"]], defaults)
 
     def __getstate__(self) -> dict[str, Any]:
         own = {name: self.__dict__[name] for name in ("max_norm", "streams", "group")}
@@ -132,8 +142,10 @@ class InSituSGD(Optimizer):
         for name in ("momentum", "weight_decay"):
             if group[name] and analog.mode.written:
                 raise TypeError(
-                    f"{name}={group[name]!r} needs a memory beside the cells of {analog.name}: put "
-                    "analog weights into a group with 0, or train with HardwareAware()"
+                    f"{name}={group[name]!r} needs a memory beside the cells of {analog.name}: "
+                    f"give InSituSGD(model, lr, digital={{{name!r}: {group[name]!r}}}) for the "
+                    "digital parameters alone, InSitu(rule=...) a rule that keeps it, a scheduler "
+                    "cycle_momentum=False, or train with HardwareAware()"
                 )
 
     @torch.no_grad()
@@ -164,6 +176,7 @@ class InSituSGD(Optimizer):
             self._digital(group)
         for rule, work in jobs.values():
             rule.update(work, streams=self.streams)
+            tell(rule, work)
         for weight, (p, lr) in analog.items():
             weight.stepped(p, lr)
         return loss
@@ -253,3 +266,14 @@ class InSituSGD(Optimizer):
                 both.append(parts)
             found += [entry._replace(x=x, d=d) for x, d in zip(*both, strict=True)]
         return found
+
+
+def tell(rule: Any, jobs: list[Job]) -> None:
+    """What digital logic did, to probes that listen."""
+    found: dict[Any, list[Job]] = {}
+    for job in jobs:
+        probe = job.matrices[-1].probe
+        if probe is not None and type(probe).worked is not Probe.worked:
+            found.setdefault(job.matrices[-1], []).append(job)
+    for matrix, own in found.items():
+        matrix.probe.worked(matrix, rule.work(Load.of(own)))

@@ -14,6 +14,7 @@ from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
 from crossbar.matrix import Matrix
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
+from crossbar.programming import rescaled
 from crossbar.pulses import ExactBits
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
@@ -67,14 +68,15 @@ class Placed(nn.Module):
         lines = tuple(self.form.matrix(torch.empty(1).expand(self.shape)).shape)
         slots, made = mode.slots(), []
         for k, slot in enumerate(slots[:-1]):
-            made.append(
-                Matrix(slot.chip or self.chip, self.form, lines, derive(self.seed, f"matrix {k}"))
-            )
+            seed, chip = derive(self.seed, f"matrix {k}"), slot.chip or self.chip
+            made.append(Matrix(chip, self.form, lines, seed))
         # the one that is programmed has the weight's own seed, whatever a rule puts before it
         made += kept[-1:] or [Matrix(slots[-1].chip or self.chip, self.form, lines, self.seed)]
+        old = self.__dict__.get("matrix")
         for matrix in made:
             matrix.near(device)
-        if (old := self.__dict__.get("matrix")) not in (None, made[-1]):
+            matrix.probe = None if old is None else old.probe
+        if old not in (None, made[-1]):
             made[-1].forward_port.inherit(old.forward_port, ("dac_octaves", "adc_octaves"))
         self.gains, self.state = tuple(slot.gain for slot in slots), None
         self.matrices = nn.ModuleList(made).train(self.training)
@@ -302,8 +304,8 @@ class Placed(nn.Module):
     def sync(self, parameter: Tensor) -> None:
         """Program what somebody wrote into the Parameter.
 
-        The cells of changed weights take them as one programs them, write error included, all of
-        them on a wider scale where they do not fit; the Parameter then shows what was reached.
+        Cells of changed weights are programmed, write error included: all, on the scale that
+        `convert` would choose, where some do not fit or where all are new and that scale is finer.
 
         Raises:
             ValueError: a Parameter of another shape, or values that are not finite.
@@ -315,20 +317,18 @@ class Placed(nn.Module):
                 f"{self.name} is on an array of shape {self.shape}, and cannot become one of shape "
                 f"{tuple(parameter.shape)}: convert a model with that shape"
             )
+        if self.matrix.written.void:
+            self._write(parameter, None)
+            return
         with writing(), torch._C.DisableTorchFunctionSubclass():
             w = self._wanted(parameter)
             self.remember(parameter)
             changed: Any = w != self.held.to(parameter.dtype)
             if not bool(changed.any()):
                 return  # a copy of one's own values
-            rest = sum(g * m.weight for g, m in list(self.all())[:-1] if g)
-            if isinstance(rest, Tensor):
-                w = w - rest.to(w.dtype)
-            cells = self.matrix.written
-            mapping = self.chip.mapping
-            if mapping.w_max is None and bool((mapping.largest(w) > cells.w_max).any()):
-                scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
-                cells.w_max.copy_(scale.expand_as(cells.w_max))
+            w = w - sum(g * m.weight.to(w.dtype) for g, m in list(self.all())[:-1] if g)
+            scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
+            if rescaled(self.chip.mapping, w, changed, self.matrix.written.w_max, scale):
                 changed = None
             self.tape.clear()
             self.matrix.program(w, mask=changed)
@@ -366,7 +366,8 @@ class Placed(nn.Module):
             return
         self.tape.clear()
         self.regain()
-        if plain and self.matrix.written.g.is_meta and not parameter.is_meta:
+        own = self.matrix.written
+        if plain and (own.g.is_meta or own.void) and not parameter.is_meta:
             self._write(parameter, None)
         elif plain:
             with writing(), torch._C.DisableTorchFunctionSubclass():

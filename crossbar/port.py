@@ -47,9 +47,12 @@ class Periphery:
     def transposed(self) -> Periphery:
         """The same converters for the backward direction, δ ranged per vector.
 
-        A calibrated or learned ADC has a fixed range there: neither sees δ.
+        A calibrated or learned ADC has a fixed range there: neither sees δ. Errors have either
+        sign: drivers of one sign give way to signed ones of one bit more, 8 at least.
         """
-        dac = None if self.dac is None else replace(self.dac, range=PerVector())
+        dac = None if self.dac is None else replace(self.dac, range=PerVector(), signed=True)
+        if self.dac is not None and not self.dac.signed and self.dac.bits is not None:
+            dac = replace(self.dac, range=PerVector(), signed=True, bits=max(8, self.dac.bits + 1))
         adc = self.adc
         if adc is not None and isinstance(adc.range, Calibrated):
             adc = replace(adc, range=Fixed())

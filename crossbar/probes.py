@@ -42,6 +42,8 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
     try:
         yield probe
     finally:
+        for matrix in matrices(model):  # others too, that a rule or another chip brought
+            matrix.probe = None
         for matrix, old in zip(found, before, strict=True):
             matrix.probe = old
 

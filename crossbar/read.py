@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,35 @@ class Probe:
     Use it as `with xb.observe(model, probe):`; `matrix` is the `Matrix` it happened to. Tensors are
     those in use: do not write them.
     """
+
+    currents: ClassVar[bool] = True
+    """Whether it is told every current before its converter (`converted`), for which reads are
+    taken apart that need not be."""
+
+    def used(self, call: Call, digits: Sequence[Digit], planes: Planes) -> None:
+        """A read begins: its lines are driven with `digits`, `planes` is what it sees."""
+
+    def struck(
+        self,
+        matrix: Any,
+        at: Tensor | None,
+        rounds: Sequence[Pulses],
+        lines: Callable[[], Any] | None,
+        phase: str,
+    ) -> None:
+        """Weights are about to be given rounds of pulses; see `pulses.Parcel`.
+
+        `phase` is "update" or "program".
+        """
+
+    def wrote(self, matrix: Any, written: Any) -> None:
+        """Cells were written, see `programming.Written`."""
+
+    def advanced(self, matrix: Any, dt: float) -> None:
+        """Time passed [s]."""
+
+    def worked(self, matrix: Any, work: Any) -> None:
+        """Digital logic worked for a step of the rule, see `rules.Work`."""
 
     def encoded(
         self, matrix: Any, port: Port, x: Tensor, scale: Tensor | None, digits: Sequence[Digit]
@@ -186,13 +215,14 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     digits, scale = port.encode(x, direction, streams, call.stream(CONVERTER))
     if matrix.probe is not None:
         matrix.probe.encoded(matrix, port, x, scale, digits)
+        matrix.probe.used(call, digits, planes)
     layout = matrix.layout
     entry = None if gauge is None or gauge.dim() == 0 else direction.entry(gauge)
     unit = gauge if entry is None else entry
     shift = layout.shift(matrix.floor)
     apart = (
         port.settings.adc is not None
-        or matrix.probe is not None
+        or (matrix.probe is not None and matrix.probe.currents)
         or planes.variance is not None
         or planes.tiles is not None
         or matrix.tile_gain is not None

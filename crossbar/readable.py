@@ -17,7 +17,7 @@ from crossbar.read import Call, Probe
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.solve import Solution, solve
 from crossbar.streams import Streams
-from crossbar.transposed import Transposed, columns_of
+from crossbar.transposed import Transposed, columns_of, real, rows_of
 from crossbar.uses import physical
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
@@ -77,7 +77,11 @@ class Readable(nn.Module):
         Raises:
             ValueError: x of another height.
         """
-        return columns_of(x, self.shape[1], self.mv)
+        return columns_of(x, self, self.mv)
+
+    def __rmatmul__(self, x: Any) -> Tensor:
+        """x @ A for x of shape (m,) or (k, m): read from the columns."""
+        return rows_of(x, self.T, self.mv_t)
 
     def solve(self, b: Tensor, exact: Tensor | None = None, **options: Any) -> Solution:
         """x of A x = b to float64, by corrections that the array computes; see `crossbar.solve`.
@@ -94,7 +98,7 @@ class Readable(nn.Module):
         exact = self.exact if exact is None else exact
         if exact is None:
             raise ValueError("solve needs exact=: the cells have moved since they were written")
-        return solve(self, b, exact, **options)
+        return solve(self, real(b), exact, **options)
 
     def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
         """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
@@ -132,6 +136,11 @@ class Readable(nn.Module):
     def _physical(self, x: Tensor, call: Call) -> Tensor:
         planes = self.written.planes()
         return physical(x.to(self.written.g.dtype), None, planes, self.written.w_max, call)
+
+    def __dir__(self) -> list[str]:
+        """Without what only cells answer where there are none: `torch.jit` asks for all of it."""
+        names: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
+        return names if self.cells is not None else sorted({*names} - {"written", "granularity"})
 
     @property
     def quiet(self) -> bool:

@@ -28,6 +28,10 @@ class Stacked(Dense):
         """Itself."""
         return v
 
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """(E, driven)."""
+        return v.sum(-2)
+
     def entries(self, i: Tensor, v: Tensor) -> Tensor:
         """Itself."""
         return i
@@ -91,6 +95,10 @@ class Route(Dense):
     def dot(self, v: Tensor, u: Tensor) -> Tensor:
         """(n,)."""
         return (v * u[self.to.at]).sum(-1)
+
+    def summed(self, v: Tensor, lead: int) -> Tensor:
+        """(E, driven)."""
+        return v.new_zeros(len(self.to.sizes), v.shape[-1]).index_add(0, self.to.at, v)
 
     def weighted(self, v: Tensor, s: Tensor) -> Tensor:
         """(E, driven)."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from devices import Device, Pulses, State
-from devices.blocks import BLOCK
 from devices.trees import mapped
 
 FEW = 1 << 12
@@ -182,7 +181,8 @@ def _walked(
     """`pulsed` of cells (..., n) that are all given counts (..., at most n)."""
     made: Any = joined(lambda t: None, some)
     n = some.g.shape[-1]
-    block = BLOCK if some.g.device.type == "cpu" else max(n, 1)
+    assert device.update is not None
+    block = device.update.block if some.g.device.type == "cpu" else max(n, 1)
     for start in range(0, n, block):
         first = now = _cut(some, start, start + block)
         for pulses in rounds:

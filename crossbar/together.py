@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from crossbar import states
 from crossbar.matrix import Matrix
 from crossbar.operations import Operation
+from crossbar.programming import Written
 from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.pulses.bits import drawn
 from crossbar.pulses.events import hit
-from crossbar.pulses.exact import EVENTS, few_bits
+from crossbar.pulses.exact import EVENTS, bit_lines, few_bits
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.regions import Region
 from crossbar.states import writing
@@ -89,21 +91,24 @@ def _at_once(shares: Sequence[tuple[Asked, Drive]]) -> None:
         (at, up, down), ends = hit(bits, matrix.written.g.dtype)
         cuts = torch.searchsorted(at, torch.tensor(ends, device=at.device)).tolist()
         found = []
-        for (one, drive), start, a, b in zip(shares, [0, *ends], [0, *cuts], cuts, strict=False):
+        begins = zip(shares, bits, [0, *ends], [0, *cuts], cuts, strict=False)
+        for (one, drive), own, start, a, b in begins:
             place = one.region.flat(at[a:b] - start, drive.extent, one.matrix.lines)
-            one.matrix.tell(place, [Pulses(up[a:b], down[a:b])])
+            lines = one.matrix.lines_of(partial(bit_lines, drive, own), one.region)
+            one.matrix.tell(place, [Pulses(up[a:b], down[a:b])], lines)
             found.append((one.matrix.written, place))
         some = [states.taken(cells.state, place) for cells, place in found]
         sizes = [len(place) for _, place in found]
         given = matrix.chip.mapping.given(Pulses(up, down))
         device, joined = matrix.chip.device, states.side_by_side(some, sizes)
         made = states.pulsed(device, joined, [given], generator)
-        for (cells, place), new, now in zip(
-            found, states.apart(made, sizes), states.apart(joined, sizes), strict=True
-        ):
+        news = zip(states.apart(made, sizes), states.apart(joined, sizes), strict=True)
+        for (one, _), (cells, place), (new, now) in zip(shares, found, news, strict=True):
             if len(place):
                 states.put_back(cells.state, place, new)
                 cells.follow(place, now)
-            if cells.maintain(generator):
+            mask = cells.maintain(generator)
+            if mask is not None:
                 cells.refresh()
+                one.matrix.told([Written(cells.g, mask)])
             cells.paced()

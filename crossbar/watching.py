@@ -103,6 +103,8 @@ class Watch(TorchFunctionMode):
 
 def _storage(t: Tensor) -> int:
     with torch._C.DisableTorchFunction():
+        while torch._C._functorch.is_functorch_wrapped_tensor(t):
+            t = torch._C._functorch.get_unwrapped(t)
         return t.untyped_storage()._cdata if t.layout == torch.strided else -id(t)
 
 

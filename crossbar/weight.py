@@ -91,7 +91,8 @@ class AnalogWeight(Placed):
             return True
         if not self.rehearsal.bare or self.mode.written or self.modifiers:
             return False
-        return self.matrix.column_gain is None and self.matrix.probe is None
+        probe = self.matrix.probe
+        return self.matrix.column_gain is None and (probe is None or not probe.currents)
 
     @property
     def modifiers(self) -> Sequence[Modifier]:
@@ -115,13 +116,13 @@ class AnalogWeight(Placed):
         Raises:
             TypeError: an input of another dtype.
         """
-        if torch.is_autocast_enabled(x.device.type):
+        if autocast(x):
             if x.dtype != torch.float64 and w.dtype != torch.float64:
                 x = x.to(torch.get_autocast_dtype(x.device.type))
         elif x.dtype != w.dtype:
             raise TypeError(f"input must have the layer's dtype {w.dtype}, got {x.dtype}")
         if self.untouched:
-            return op.forward.whole(x, op.form.matrix(w), size)
+            return self.finished(op, x, op.forward.whole(x, op.form.matrix(w), size))
         matrix, written = self.matrix, self.mode.written
         gain, offset = matrix.column_gain, matrix.column_offset
         if written and getattr(root, "_is_param", False):
@@ -145,8 +146,12 @@ class AnalogWeight(Placed):
             y = y * sensed(call.columns(gain.unsqueeze(-2))).to(y.dtype)
         if offset is not None:
             y = y + sensed(call.columns(offset.unsqueeze(-2))).to(y.dtype)
-        if matrix.probe is not None:
-            matrix.probe.finished(matrix, op, x, y)
+        return self.finished(op, x, y)
+
+    def finished(self, op: Operation, x: Tensor, y: Tensor) -> Tensor:
+        """The end of a use, told to the probe; y."""
+        if self.matrix.probe is not None:
+            self.matrix.probe.finished(self.matrix, op, x, y)
         return y
 
     def _cells(self, x: Tensor, w: Tensor, call: Call) -> Tensor:
@@ -341,11 +346,15 @@ class AnalogWeight(Placed):
         return f"{self.shape}, mode={self.mode!r}, chip={self.chip!r}"
 
 
+def autocast(x: Tensor) -> bool:
+    """Whether autocast is on where x is; torch knows of none on the meta device."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+
 def outer(x: Tensor, d: Tensor, w: Tensor, op: Operation) -> Tensor:
     """Σ x δ in the shape and dtype of w."""
     kind = x.device.type
-    off = torch.autocast(kind, enabled=False)
-    with off if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
+    with torch.autocast(kind, enabled=False) if autocast(x) else contextlib.nullcontext():
         if x.dtype != w.dtype:
             x, d = x.to(w.dtype), d.to(w.dtype)
         return op.form.weight(op.outer(x, d), tuple(w.shape))

@@ -6,6 +6,7 @@ from devices.curve import Polynomial as Polynomial
 from devices.curve import Table as Table
 from devices.device import Device as Device
 from devices.draw import Draw as Draw
+from devices.electrical import WritePulse as WritePulse
 from devices.faults.stuck import StuckAt as StuckAt
 from devices.fitting import Fit as Fit
 from devices.fitting import PulseData as PulseData
@@ -65,6 +66,7 @@ from devices.update.binary import StochasticSwitch as StochasticSwitch
 from devices.update.endurance import Endurance as Endurance
 from devices.update.exp_step import ExpStep as ExpStep
 from devices.update.ion_drift import IonDrift as IonDrift
+from devices.update.jart import JART as JART
 from devices.update.lookup import LookupStep as LookupStep
 from devices.update.narrowing import NarrowingWindow as NarrowingWindow
 from devices.update.neurosim import NeuroSim as NeuroSim

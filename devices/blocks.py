@@ -25,6 +25,7 @@ def blockwise(
     leaf: Any,
     pulses: Any,
     at: Tensor | None = None,  # (cells,) int64 which cells of an array they are
+    block: int = BLOCK,
 ) -> tuple[Tensor, Any]:
     """`law(g, leaf, pulses, at, out)`, block by block over the flattened cells.
 
@@ -32,15 +33,15 @@ def blockwise(
     numbers are drawn (which is fixed). Temporaries of the whole array would each be fetched from
     main memory: on one million cells the blocks are about three times faster.
     """
-    if g.numel() <= 4 * BLOCK or g.device.type != "cpu":
+    if g.numel() <= max(4 * BLOCK, block) or g.device.type != "cpu":
         return law(g, leaf, pulses, at, None)
     shape = g.shape
     flat = g.reshape(-1)
     leaf_flat, pulses_flat = _flatten(leaf, shape), _flatten(pulses, shape)
     out = torch.empty_like(flat)
     pieces = []
-    for start in range(0, flat.numel(), BLOCK):
-        cells = slice(start, start + BLOCK)
+    for start in range(0, flat.numel(), block):
+        cells = slice(start, start + block)
         part, given = _cut(leaf_flat, cells), _cut(pulses_flat, cells)
         own = torch.arange(start, min(cells.stop, flat.numel())) if at is None else at[cells]
         _, changed = law(flat[cells], part, given, own, out[cells])

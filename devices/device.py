@@ -11,6 +11,7 @@ from torch import Tensor
 from devices._check import at_least, instance, positive
 from devices.blocks import blockwise
 from devices.draw import Draw, seeded
+from devices.electrical import WritePulse
 from devices.part import (
     IV,
     Faults,
@@ -46,6 +47,7 @@ class Device:
         retention: what time does; None: nothing.
         iv: current–voltage law; None: ohmic, I = g V.
         faults: which cells are stuck; None: all cells work.
+        write_pulse: what a pulse is at the terminals, for what it costs; None: nobody said.
 
     Raises:
         TypeError: a field that is not a number or not a part of its kind.
@@ -60,6 +62,7 @@ class Device:
     retention: Retention | None = None
     iv: IV | None = None
     faults: Faults | None = None
+    write_pulse: WritePulse | None = None
 
     def __post_init__(self) -> None:
         check_window(self.g_min, self.g_max)
@@ -71,6 +74,7 @@ class Device:
             ("iv", IV),
             ("faults", Faults),
         )
+        instance("write_pulse", self.write_pulse, WritePulse)
         for name, kind in kinds:
             instance(name, getattr(self, name), kind)
             part: Part | None = getattr(self, name)
@@ -195,7 +199,7 @@ class Device:
             moved, leaf = update.pulse(self.window, g, leaf, given, draw, at)
             return clip_move(g, moved, *update.bounds(self.window, leaf), out), leaf
 
-        g, leaf = blockwise(law, state.g, state.update, pulses, at)
+        g, leaf = blockwise(law, state.g, state.update, pulses, at, update.block)
         state = state._replace(g=g, update=leaf)
         if self._rewriting:
             if written is None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from devices._check import finite, verbs
+from devices.blocks import BLOCK
 from devices.draw import Draw
 
 MOST = 1e15
@@ -143,6 +144,9 @@ class Update(Part):
 
     whole: ClassVar[bool] = False
     """Whether the law needs whole pulse counts; `Expected` and moments are then refused."""
+
+    block: ClassVar[int] = BLOCK
+    """Cells of a large array that are pulsed at once; more for a law that needs no temporaries."""
 
     @abstractmethod
     def step(self, window: Window) -> float:

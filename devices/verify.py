@@ -18,6 +18,9 @@ class Verified(NamedTuple):
     state: State
     failed: Tensor  # (..., rows, cols) bool, not within tolerance at the last verifying read
     pulses: Tensor  # (..., rows, cols) number of pulses each cell was given
+    up: Tensor  # (..., rows, cols) those of them that raised it
+    dose: Pulses  # (..., rows, cols) Σ of its conductance before each, up and down [S]
+    reads: Tensor  # (..., rows, cols) verifying reads
 
 
 def write_verify(
@@ -69,20 +72,23 @@ def write_verify(
             f"target must broadcast to the cells {tuple(state.g.shape)}, got {tuple(target.shape)}"
         )
     target = target.to(state.g.dtype).clamp(device.g_min, device.g_max).expand_as(state.g)
-    given = torch.zeros_like(state.g)
+    given, raised, read = (torch.zeros_like(state.g) for _ in range(3))
+    dose = Pulses(torch.zeros_like(state.g), torch.zeros_like(state.g))
     accepted = torch.zeros_like(state.g)
     for _ in range(max_pulses + patience):
         error = _read(device, state, reads, generator) - target
         near = error.abs() <= tolerance
         open_ = accepted < patience
+        read = read + open_.to(read) * reads
         accepted = torch.where(open_, torch.where(near, accepted + 1, 0.0), accepted)
         wanting = open_ & ~near & (given < max_pulses)
         if not bool((accepted < patience).any()) or not bool((wanting | (open_ & near)).any()):
             break
         up, down = (wanting & (error < 0)).to(given), (wanting & (error > 0)).to(given)
+        dose = Pulses(dose.up + up * state.g, dose.down + down * state.g)
         state = device.pulse(state, Pulses(up, down), generator=generator)
-        given = given + up + down
-    return Verified(state, accepted < patience, given)
+        given, raised = given + up + down, raised + up
+    return Verified(state, accepted < patience, given, raised, dose, read)
 
 
 def _read(device: Device, state: State, reads: int, generator: torch.Generator | None) -> Tensor:

@@ -174,3 +174,19 @@ def test_the_page_on_rules_runs_as_it_stands():
     there = {name for name in vars(xb.rules) if isinstance(getattr(xb.rules, name), type)}
     kinds = {n for n in there if issubclass(getattr(xb.rules, n), xb.Rule)}
     assert named == kinds - {"Rule"}
+
+
+SPIKING = ROOT / "docs" / "spiking.md"
+
+
+def test_the_page_on_spikes_runs_as_it_stands():
+    text = SPIKING.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    assert len(blocks) == text.count("```python") == 3
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(SPIKING), "exec"), space)
+    assert space["membranes"].shape == (25, 8, 10)
+    assert bool((space["array"].weight != 0.5).any())
+    assert float(space["sp"].overlap(space["recalled"], space["patterns"]).mean()) > 0.95

@@ -31,7 +31,7 @@ from devices import (
     Update,
 )
 from devices.fitting.families import OF_LAW
-from devices.fitting.shooting import curve
+from devices.fitting.shooting import Curve
 from devices.fitting.traces import traces_of
 
 WINDOW = {"g_min": 10e-6, "g_max": 60e-6}  # [S]
@@ -104,8 +104,8 @@ def test_the_curve_of_a_family_is_that_of_its_law(law: Update) -> None:
     assert found.shot is not None
     theta = found.shot.theta
     every = traces.every(7)
-    whole = curve(family, theta, traces, traces.y[:1])
-    part = curve(family, theta, every, traces.y[:1])
+    whole = Curve(family, theta, traces)(traces.y[:1])
+    part = Curve(family, theta, every)(traces.y[:1])
     kept = np.isin(np.cumsum(traces.n), np.cumsum(every.n))
     np.testing.assert_allclose(part, whole[kept], atol=2e-3)
     want = truth(data, law)

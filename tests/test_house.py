@@ -22,13 +22,14 @@ FLOORS = ("devices", "crossbar", "experiments")  # a floor imports itself and th
 CORE = ("devices", "crossbar")
 CORE_DEPENDENCIES = {"torch", "numpy", "scipy"}
 # an extra may be imported where its compiled loops are
-OPTIONAL = {"devices/update/jit.py": {"numba"}, "crossbar/pulses/jit.py": {"numba"}}
+COMPILED = ("devices/update/jit.py", "crossbar/pulses/jit.py", "crossbar/ledger/jit.py")
+OPTIONAL = {path: {"numba"} for path in COMPILED} | {"crossbar/spiking/interchange.py": {"nir"}}
 MAX_LINES = 400
 
 # The rooms of a floor, lowest first: a module uses its own room and those before it.
 ROOMS = {
     "devices": (
-        *("_check", "draw", "trees", "blocks", "curve"),
+        *("_check", "draw", "trees", "blocks", "curve", "electrical"),
         "part",
         *("update", "write", "read", "retention", "iv", "faults"),
         "technology",  # parts of several kinds
@@ -45,7 +46,7 @@ ROOMS = {
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "readable", "matrix", "complexes", "arrays", "together"),
+        *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
         *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),
@@ -54,7 +55,8 @@ ROOMS = {
         *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        *("clipping", "peers"),
+        *("clipping", "spiking", "peers"),
+        *("costs", "ledger"),
     ),
     "experiments": ("lab", "tasks", "studies", "examples", "__main__"),
 }

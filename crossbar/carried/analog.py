@@ -67,6 +67,8 @@ class Analog(Tensor):
                 traceable()
             written_by_a_compiler = (operator or "out" in kwargs) and _generated()
             if handler is not None and not written_by_a_compiler:
+                if any(isinstance(x, Tensor) and x.layout != torch.strided for x in args):
+                    args = tuple(dense(x) for x in args)
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:
@@ -157,17 +159,25 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """What was computed elementwise of a whole weight, as a handle on its array.
 
     A float weight is read as it was computed (standardised, masked, merged with an adapter); of
-    written cells no product with it exists, and a later product refuses it by name.
+    written cells no product with it exists, and a later product refuses it by name. So it does
+    truth values, whole numbers and codes made of any weight.
     """
-    if isinstance(out, (tuple, list)) and gathers(func) and not hasattr(out, "_fields"):
-        return type(out)(_computed(func, each, args, kwargs) for each in out)
-    if not isinstance(out, Tensor) or isinstance(out, Analog) or not out.is_floating_point():
+    if isinstance(out, (tuple, list)):
+        name = getattr(func, "__name__", "")
+        if name.startswith("_foreach_") or not any(isinstance(t, Tensor) for t in out):
+            return out
+        each = [
+            _computed(func, t, args, kwargs) if isinstance(t, Tensor) and _numbers(t) else t
+            for t in out
+        ]
+        return type(out)(*each) if hasattr(out, "_make") else type(out)(each)
+    if not isinstance(out, Tensor) or isinstance(out, Analog):
         return out
     name = getattr(func, "__name__", "")
-    if name == "__get__" or name.endswith("_like") or name.startswith("new_"):
+    if name == "__get__" or name.endswith("_like") or name.startswith(("new_", "arg")):
         return out
-    gathered = gathers(func)
-    for w in handles(args, kwargs):
+    gathered = gathers(func) or not _numbers(out)
+    for w in sorted(handles(args, kwargs), key=is_copy):  # a weight times its mask is a weight
         alike = w.shape == out.shape or gathered
         if not alike or out.dim() < 2 or (type(w) is AnalogView and w.free):
             continue
@@ -177,8 +187,25 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return out
         if w.analog.mode.written or is_copy(w) or gathered:
             return wrapped(out, w.analog, out)
+        if w.is_contiguous():  # factors of a matrix lie column by column
+            out = out.contiguous()
         return wrapped(out, w.analog, out, out)
     return out
+
+
+def _numbers(t: Tensor) -> bool:
+    return t.is_floating_point() and not t.is_quantized and t.layout == torch.strided
+
+
+def dense(x: Any) -> Any:
+    """An input of a product as the lines are driven: where it is sparse, by zeros elsewhere.
+
+    Raises:
+        TypeError: numbers of an analog weight in another layout.
+    """
+    if not isinstance(x, Tensor) or x.layout == torch.strided:
+        return x
+    return parts(x)[2] if isinstance(x, Analog) else x.to_dense()
 
 
 # Where a compiled caller breaks its graph at a product, the product runs as it is: tracers would

@@ -35,7 +35,7 @@ def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Any:  # n
                 f"{tuple(input.shape)}"
             )
         if weight.analog.untouched and type(weight) is Analog and input.dtype == weight.dtype:
-            return F.linear(digital(input), weight, bias)
+            return weight.analog.finished(MATMUL, input, F.linear(digital(input), weight, bias))
         y = read(digital(input), weight, MATMUL)
     if bias is None:
         return y
@@ -101,6 +101,7 @@ def _matmul(a: Any, b: Any) -> Any:
 
 @product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.linalg.matmul)
 @product(torch.mm, Tensor.mm, torch.mv, Tensor.mv, "aten::mm", "aten::mv", "aten::matmul")
+@product(torch.sparse.mm, torch.spmm)
 def _product(input: Any, other: Any = None, **kwargs: Any) -> Any:  # noqa: A002
     other = next(iter(kwargs.values())) if other is None and kwargs else other
     return _matmul(input, other)
@@ -132,7 +133,7 @@ def _inner(input: Any, other: Any) -> Any:  # noqa: A002
 
 
 @product(torch.addmm, Tensor.addmm, torch.addmv, Tensor.addmv, torch.baddbmm, Tensor.baddbmm)
-@product("aten::addmm", "aten::addmv", "aten::baddbmm")
+@product("aten::addmm", "aten::addmv", "aten::baddbmm", torch.sparse.addmm)
 def _addmm(input: Any, *factors: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Any:  # noqa: A002
     return _added(input, _matmul(*factors, *named.values()), beta, alpha)
 

@@ -123,7 +123,7 @@ GATHERS = {
     *("pixel_unshuffle", "unfold", "interpolate", "upsample", "index", "diag", "diagflat"),
     *("diag_embed", "cartesian_prod", "combinations", "linalg_diagonal", "scatter", "broadcast"),
     *("select_scatter", "slice_scatter", "diagonal_scatter", "as_strided_scatter", "vander"),
-    *("broadcast_tensors", "meshgrid", "to_sparse", "to_dense", "to_mkldnn", "masked_scatter"),
+    *("broadcast_tensors", "meshgrid", "to_dense", "masked_scatter"),
 }
 """Names of functions that lay numbers of a weight out anew."""
 
@@ -202,7 +202,18 @@ UNREAD = {
 """Products that no handler reads: an analog weight that reaches one is refused by name."""
 
 UNREAD_NAMES = {
-    *("addr", "ger", "outer", "kron", "smm", "hsmm", "saddmm", "sspaddmm", "cholesky_solve"),
+    *(
+        "addr",
+        "ger",
+        "outer",
+        "kron",
+        "smm",
+        "hspmm",
+        "hsmm",
+        "saddmm",
+        "sspaddmm",
+        "cholesky_solve",
+    ),
     *("lu_solve", "triangular_solve", "linalg_solve", "linalg_solve_ex", "linalg_lu_solve"),
     *("linalg_solve_triangular", "linalg_ldl_solve", "linalg_lstsq", "linalg_tensorsolve", "ormqr"),
     *("linalg_householder_product", "miopen_convolution", "miopen_convolution_transpose"),
@@ -213,6 +224,8 @@ UNREAD_NAMES = {
     *("fbgemm_pack_quantized_matrix", "_wrapped_linear_prepack", "quantized_lstm_cell"),
     *("_wrapped_quantized_linear_prepacked", "quantized_rnn_relu_cell", "quantized_rnn_tanh_cell"),
     *("_convolution", "_convolution_mode"),
+    *(f"to_{layout}" for layout in ("sparse", "sparse_coo", "sparse_csr", "sparse_csc")),
+    *("to_sparse_bsr", "to_sparse_bsc", "to_mkldnn", "to_padded_tensor"),
 }
 """The same by name, whichever of torch's functions has it."""
 

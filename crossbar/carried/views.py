@@ -34,7 +34,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     free = func in FREES or (type(w) is AnalogView and w.free)
     if func in CASTS:
         if isinstance(out, Tensor) and out.shape == cells.shape:
-            return _freed(wrapped(out, analog, root, cells), free)
+            same = cells if out.is_floating_point() else None
+            return _freed(wrapped(out, analog, root, same), free)
         return out
     with torch.no_grad():
         again = func(cells, *args[1:], **kwargs) if args else func(**{**kwargs, "input": cells})
@@ -122,7 +123,7 @@ def _wrapped_all(
 def _wrapped(
     out: Any, cells: Any, analog: AnalogWeight, root: Any, copied: bool, start: int | None
 ) -> Any:
-    if not isinstance(out, Tensor) or not out.is_floating_point():
+    if not isinstance(out, Tensor):
         return out
     return wrapped(out, analog, root, None if copied else cells, start)
 

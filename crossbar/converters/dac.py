@@ -26,7 +26,7 @@ class DAC:
     """Input converter: logical inputs to line voltages.
 
     Args:
-        bits: resolution, 1 to 24 (signed, 2^b − 1 levels); None: a perfect converter.
+        bits: resolution, 1 to 24 (signed: 2^b − 1 levels, else 2^b); None: a perfect converter.
         v_max: voltage at full scale [V], > 0.
         range: what input maps to v_max.
         noise: Gaussian noise of the line voltage, relative to v_max, >= 0.
@@ -34,9 +34,12 @@ class DAC:
             the magnitudes of negative ones in a second that digital logic subtracts.
         sigma_offset: spread of the drivers' offset voltages, relative to v_max, >= 0; drawn once
             for every line, there at every reading, in those that drive nothing too.
+        signed: whether drivers give voltages of either sign; else inputs below zero become 0.
+            Spikes are DAC(bits=1, range=Fixed(1.0), signed=False): a line at 0 or v_max, an input
+            of half and more is a spike.
 
     Raises:
-        TypeError, ValueError: a field out of range.
+        TypeError, ValueError: a field out of range; two readings of inputs that have one sign.
     """
 
     bits: int | None = 8
@@ -45,6 +48,7 @@ class DAC:
     noise: float = 0.0
     passes: bool = False
     sigma_offset: float = field(default=0.0, kw_only=True)
+    signed: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.bits is not None:
@@ -54,6 +58,9 @@ class DAC:
         instance("range", self.range, Range, optional=False)
         at_least("noise", self.noise, 0)
         at_least("sigma_offset", self.sigma_offset, 0)
+        flag("signed", self.signed)
+        if self.passes and not self.signed:
+            raise ValueError("passes=True reads negative inputs apart, and signed=False has none")
         if self.range.reached:
             raise ValueError(f"range of a DAC needs a full scale of its own, got {self.range!r}")
 
@@ -71,4 +78,8 @@ class DAC:
 
     def _coded(self, v: Tensor) -> list[tuple[Tensor, float]]:
         """Codes in −1 … 1 and what each counts."""
-        return [(torch.clamp(v, -1, 1) if self.bits is None else quantize(v, self.bits), 1.0)]
+        if self.bits is None:
+            return [(torch.clamp(v, -1 if self.signed else 0, 1), 1.0)]
+        if self.bits == 1 and not self.signed:
+            return [((v >= 0.5).to(v.dtype), 1.0)]
+        return [(quantize(v, self.bits, signed=self.signed), 1.0)]

@@ -37,6 +37,8 @@ class SerialDAC(DAC):
         super().__post_init__()
         whole("bits", self.bits, 2, 24)
         whole("width", self.width, 1, int(self.bits or 2) - 1)
+        if not self.signed:
+            raise ValueError("digits of SerialDAC carry a sign, got signed=False")
 
     def _coded(self, v: Tensor) -> list[tuple[Tensor, float]]:
         assert self.bits is not None

@@ -13,3 +13,4 @@ from crossbar.mappings.significance import Significance as Significance
 from crossbar.mappings.single import OffsetColumn as OffsetColumn
 from crossbar.mappings.single import SingleCell as SingleCell
 from crossbar.mappings.slices import Slices as Slices
+from crossbar.mappings.unipolar import Unipolar as Unipolar

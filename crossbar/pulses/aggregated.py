@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,10 +12,17 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.exact import bits_parcels, few_bits, parted_bits
 from crossbar.pulses.lines import fired, phases
-from crossbar.pulses.scheme import Cut, Parcel, halves
+from crossbar.pulses.scheme import Cut, Parcel, halves, nowhere
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
+
+
+def mean_lines(drive: Drive) -> Fired:
+    """The mean pulses of the lines of trains."""
+    xs, ds = drive.op.vectors(drive.x, drive.d)
+    xs, ds = xs * drive.by_x * drive.length, ds * drive.by_d * drive.length
+    return fired(xs, ds, phases(xs, ds), xs.dtype, drive.length)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Aggregated(Trains):
         if few_bits(drive):
             yield from bits_parcels(drive, generator)
         else:
-            yield Parcel(None, (self._moments(drive, rate),))
+            yield Parcel(None, (self._moments(drive, rate),), partial(mean_lines, drive))
 
     def parted(
         self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
@@ -56,16 +64,15 @@ class Aggregated(Trains):
             return parted_bits(drive, cut, generator)
         parts = cut.halve(drive.x, torch.arange(len(x), device=x.device))
         first, rest = (self._moments(drive._replace(x=part), rate) for part in parts)
-        return iter([Parcel(None, (first,))]), iter([Parcel(None, (rest,))])
+        lines = partial(mean_lines, drive)
+        return iter([Parcel(None, (first,), lines)]), iter([Parcel(None, (rest,), nowhere)])
 
     def driven(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> tuple[Pulses, Fired]:
         """The mean pulses of the lines; a convolution is unfolded for them."""
         drive = self.drive(op, x, d, rate)
-        xs, ds = drive.op.vectors(drive.x, drive.d)
-        xs, ds = xs * drive.by_x * drive.length, ds * drive.by_d * drive.length
-        return self._moments(drive, rate), fired(xs, ds, phases(xs, ds), x.dtype)
+        return self._moments(drive, rate), mean_lines(drive)
 
     @staticmethod
     def _moments(drive: Drive, rate: float) -> Pulses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.bits import Bits, counted, drawn, hits
 from crossbar.pulses.events import compiled, hit
-from crossbar.pulses.lines import Phases, fired, phases
-from crossbar.pulses.scheme import Cut, Parcel
+from crossbar.pulses.lines import Phases, fired, phases, slots
+from crossbar.pulses.scheme import Cut, Parcel, counted_once, nowhere
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
@@ -62,15 +63,24 @@ class ExactBits(Trains):
         """The bits themselves, counted along the lines too."""
         drive = self.drive(op, x, d, rate)
         (bits,) = drawn([drive], generator)
-        signs = phases(*drive.op.vectors(drive.x, drive.d))
-        played = Phases(*(sign.index_select(0, bits.slots) for sign in signs))
-        return Pulses(*counted(bits, x.dtype)), fired(bits.x, bits.d, played, x.dtype)
+        return Pulses(*counted(bits, x.dtype)), bit_lines(drive, bits)
 
     def parted(
         self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
     ) -> tuple[Iterator[Parcel], Iterator[Parcel]]:
         """Of the same bits."""
         return parted_bits(self.drive(Vectors(), x, d, rate), cut, generator)
+
+
+def bit_lines(drive: Drive, bits: Bits) -> Fired:
+    """The pulses of the lines of trains that were drawn."""
+    signs = phases(*drive.op.vectors(drive.x, drive.d))
+    played = Phases(*(sign.index_select(0, bits.slots) for sign in signs))
+    found = fired(bits.x, bits.d, played, drive.x.dtype)
+    if drive.length.numel() == len(drive.length):
+        return found
+    # trains of single matrices end before the longest one's
+    return found._replace(slots=slots(signs, drive.x.dtype, drive.length))
 
 
 def few_bits(drive: Drive) -> bool:
@@ -88,7 +98,8 @@ def few_bits(drive: Drive) -> bool:
 def bits_parcels(drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
     """Counts of the coincidences of exact trains."""
     (bits,) = drawn([drive], generator)
-    return dealt(bits, drive.density, drive.x.dtype)
+    parcels = dealt(bits, drive.density, drive.x.dtype)
+    return counted_once(parcels, partial(bit_lines, drive, bits))
 
 
 def parted_bits(
@@ -100,7 +111,12 @@ def parted_bits(
     share = float(rest.x.count_nonzero()) / max(float(bits.x.count_nonzero()), 1.0)
     few = share * drive.density * drive.extent[-2] / max(len(cut.line), 1)
     dtype = drive.x.dtype
-    return dealt(first, drive.density * (1 - share), dtype), dealt(rest, few, dtype)
+    return (
+        counted_once(
+            dealt(first, drive.density * (1 - share), dtype), partial(bit_lines, drive, bits)
+        ),
+        counted_once(dealt(rest, few, dtype), nowhere),
+    )
 
 
 def halved(bits: Bits, cut: Cut) -> tuple[Bits, Bits]:

@@ -39,4 +39,5 @@ class Expected(Scheme):
         top_x, top_d = op.peaks(x, d)
         xs, ds = xs * (rate * top_d), ds * (rate * top_x)
         pulses = self.pulses(op, x, d, rate, generator=generator)
-        return pulses, fired(xs, ds, phases(xs, ds), x.dtype)
+        length = rate * top_x * top_d
+        return pulses, fired(xs, ds, phases(xs, ds), x.dtype, length)

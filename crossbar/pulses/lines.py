@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crossbar.regions import Region
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 
@@ -26,8 +27,13 @@ def phases(x: Tensor, d: Tensor) -> Phases:
     return Phases(*(sign.any(-1, keepdim=True) for sign in signs))
 
 
-def fired(x: Tensor, d: Tensor, played: Phases, dtype: torch.dtype) -> Fired:
-    """Line pulses of signed counts, of vectors (n, ..., rows) and (n, ..., cols)."""
+def fired(
+    x: Tensor, d: Tensor, played: Phases, dtype: torch.dtype, length: Tensor | float = 1.0
+) -> Fired:
+    """Line pulses of signed counts, of vectors (n, ..., rows) and (n, ..., cols).
+
+    `length` (n, ..., 1): slots of each vector's trains, in each phase that is played.
+    """
 
     def both(a: Tensor, up: Tensor, down: Tensor, dim: int) -> Pulses:
         # lines of one sign rise with `up`; those of the other sign do where these fall
@@ -41,4 +47,34 @@ def fired(x: Tensor, d: Tensor, played: Phases, dtype: torch.dtype) -> Fired:
     return Fired(
         both(x, played.rise, played.fall, -1),
         both(-d, played.plus, played.minus, -2),
+        slots(played, dtype, length),
     )
+
+
+def spread(found: Fired, region: Region, lines: tuple[int, ...]) -> Fired:
+    """Lines of a region as those of the matrix (..., rows, cols), of `lines`."""
+    rows, cols, turns = found
+    if region.transposed:
+        rows, cols = (Pulses(*(None if t is None else t.mT for t in p)) for p in (cols, rows))  # type: ignore[arg-type]
+
+    def placed(t: Tensor | None, row: bool) -> Tensor | None:
+        if t is None:
+            return None
+        own = t.squeeze(-1 if row else -2)
+        whole = own.new_zeros(lines[:-1] if row else (*lines[:-2], lines[-1]))
+        part = region.of_rows(whole) if row else region.of_cols(whole)
+        part.copy_(own.reshape(part.shape))
+        return whole.unsqueeze(-1 if row else -2)
+
+    return Fired(
+        Pulses(*(placed(t, True) for t in rows)),  # type: ignore[arg-type]
+        Pulses(*(placed(t, False) for t in cols)),  # type: ignore[arg-type]
+        turns,
+    )
+
+
+def slots(played: Phases, dtype: torch.dtype, length: Tensor | float) -> Pulses:
+    """Of trains of `length` (n, ..., 1) in each phase, (..., 1, 1)."""
+    plus, minus, rise, fall = (sign.to(dtype) for sign in played)
+    turns = (plus * rise + minus * fall) * length, (plus * fall + minus * rise) * length
+    return Pulses(*(n.sum(0).unsqueeze(-1) for n in turns))

@@ -8,7 +8,7 @@ a positive x_i δ_j asks for depression, as gradient descent subtracts.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,11 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.wires.disturb import Fired
 from devices import Pulses
+
+Lines = Callable[[], Fired | None] | None
+"""Asked by whoever counts them: the pulses of the lines that made a parcel's coincidences, in the
+operation's shape; None: they are counted with another parcel. Without one, weights are pulsed row
+by row, each column as often as its weight is."""
 
 
 class Parcel(NamedTuple):
@@ -28,6 +33,7 @@ class Parcel(NamedTuple):
 
     at: Tensor | None  # (n,) int64 flat indices in the matrix's shape, none twice; None: all
     rounds: Iterable[Pulses]
+    lines: Lines = None
 
 
 class Cut(NamedTuple):
@@ -73,7 +79,8 @@ class Scheme(ABC):
     ) -> Iterator[Parcel]:
         """The same pulses in order, of the weights alone that are pulsed where these are few."""
         for turn, xs, ds in self.turns(op, x, d):
-            yield Parcel(None, (self.pulses(turn, xs, ds, rate, generator=generator),))
+            pulses = self.pulses(turn, xs, ds, rate, generator=generator)
+            yield Parcel(None, (pulses,), self.lines(turn, xs, ds, rate))
 
     def parted(
         self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
@@ -85,9 +92,18 @@ class Scheme(ABC):
         op = Vectors()
         first, rest = cut.halve(x, torch.arange(len(x), device=x.device))
         return (
-            self.parcels(op, first, d, rate, generator=generator),
-            self.parcels(op, rest, d, rate, generator=generator),
+            counted_once(
+                self.parcels(op, first, d, rate, generator=generator), self.lines(op, x, d, rate)
+            ),
+            counted_once(self.parcels(op, rest, d, rate, generator=generator), nowhere),
         )
+
+    def lines(self, op: Operation, x: Tensor, d: Tensor, rate: float) -> Lines:
+        """Of pulses made here; where they are random the lines are those of other trains."""
+        if not self.parallel:
+            return None
+        generator = torch.Generator(x.device).manual_seed(0)
+        return lambda: self.driven(op, x, d, rate, generator=generator)[1]
 
     def driven(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
@@ -100,6 +116,17 @@ class Scheme(ABC):
     ) -> Iterator[tuple[Operation, Tensor, Tensor]]:
         """What is updated together, in order: everything at once unless the scheme says other."""
         yield op, x, d
+
+
+def nowhere() -> None:
+    """Lines that are counted with another parcel."""
+
+
+def counted_once(parcels: Iterable[Parcel], lines: Lines) -> Iterator[Parcel]:
+    """Parcels of the same trains, whose lines fire once."""
+    for parcel in parcels:
+        yield parcel if lines is None else parcel._replace(lines=lines)
+        lines = None if lines is None else nowhere
 
 
 def halves(op: Operation, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:

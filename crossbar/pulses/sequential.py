@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.bits import Bits, counted, drawn
 from crossbar.pulses.events import Grouped, in_order
-from crossbar.pulses.exact import ExactBits, halved
-from crossbar.pulses.scheme import Cut, Parcel, Scheme
+from crossbar.pulses.exact import ExactBits, bit_lines, halved
+from crossbar.pulses.scheme import Cut, Parcel, Scheme, counted_once, nowhere
 from crossbar.pulses.trains import Drive
 from crossbar.wires.disturb import Fired
 from devices import Pulses
@@ -85,7 +86,9 @@ class Sequential(Scheme):
         if isinstance(self.scheme, ExactBits):
             drive = self.scheme.drive(op, x, d, rate)
             if _few(drive):
-                yield from _in_rounds(drawn([drive], generator)[0], x.dtype)
+                (bits,) = drawn([drive], generator)
+                lines = partial(bit_lines, drive, bits)
+                yield from counted_once(_in_rounds(bits, x.dtype), lines)
                 return
         for turn, xs, ds in self.turns(op, x, d):
             yield from self.scheme.parcels(turn, xs, ds, rate, generator=generator)
@@ -107,7 +110,11 @@ class Sequential(Scheme):
         (bits,) = drawn([drive], generator)
         turns = _in_rounds if _few(drive) else _in_turns
         first, rest = halved(bits, cut)
-        return turns(first, x.dtype), turns(rest, x.dtype)
+        lines = partial(bit_lines, drive, bits)
+        return (
+            counted_once(turns(first, x.dtype), lines),
+            counted_once(turns(rest, x.dtype), nowhere),
+        )
 
 
 def _few(drive: Drive) -> bool:

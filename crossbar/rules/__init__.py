@@ -12,8 +12,10 @@ from crossbar.rules.pulsed import Pulsed as Pulsed
 from crossbar.rules.residual import Residual as Residual
 from crossbar.rules.rule import Cost as Cost
 from crossbar.rules.rule import Job as Job
+from crossbar.rules.rule import Load as Load
 from crossbar.rules.rule import Rule as Rule
 from crossbar.rules.rule import Slot as Slot
+from crossbar.rules.rule import Work as Work
 from crossbar.rules.tiki_taka import ChoppedTikiTaka as ChoppedTikiTaka
 from crossbar.rules.tiki_taka import TikiTaka as TikiTaka
 from crossbar.rules.tiki_taka_v1 import TikiTakaV1 as TikiTakaV1

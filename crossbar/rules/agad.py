@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class AGAD(TikiTaka):
     chop: float = 0.1
     regular: bool = True
     tail: float = 5.0
+
+    filtered: ClassVar[tuple[int, int]] = (8, 24)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from torch import Tensor
 from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.pulses import ExactBits, Scheme
-from crossbar.rules.rule import Job, Rule, Slot, clock, every_line, signed
+from crossbar.rules.rule import Job, Load, Rule, Slot, Work, clock, every_line, signed
 from crossbar.streams import Streams
 from devices._check import flag, instance, positive, whole
 
@@ -73,6 +73,10 @@ class PeriodicCarry(Rule):
         """Nothing to carry."""
         steps = clock(matrices[-1])
         return Carried(steps, steps + 1)
+
+    def work(self, load: Load) -> Work:
+        """Peaks; every so many steps three numbers of each weight, read, compared and written."""
+        return Work(optimiser_op=load.lines + 6 * load.weights / self.every)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crossbar.matrix import Matrix
-from crossbar.rules.rule import Job, Rule, clock, like, rounded, signed
+from crossbar.rules.rule import Job, Load, Rule, Work, clock, like, rounded, signed
 from crossbar.streams import Streams
 from devices._check import whole
 
@@ -52,6 +52,16 @@ class LowRank(Rule):
         *lead, rows, cols = shape
         left, right = (like(matrices[-1], (*lead, n, self.rank)) for n in (rows, cols))
         return Factors(left, right, clock(matrices[-1]), clock(matrices[-1]))
+
+    def work(self, load: Load) -> Work:
+        """Two QR decompositions, the product of their cores and its factors; these in memory.
+
+        2 n k² multiplications a QR of n × k, as much again for the new factors, 20 k³ of the
+        singular values, k = rank + vectors (Golub & Van Loan, "Matrix Computations", 4th ed.).
+        """
+        k, lines = self.rank + load.vectors, load.rows + load.cols
+        macs = 4 * lines * k**2 + 20 * k**3 + load.weights * self.rank / self.every
+        return Work(macs, 2 * load.weights / self.every, 8 * lines * self.rank)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossbar.rules.rule import Job, Rule, gathered, rounded, signed
+from crossbar.rules.rule import Job, Load, Rule, Work, gathered, rounded, signed
 from crossbar.streams import Streams
 from devices._check import at_least
 
@@ -28,6 +28,10 @@ class Manhattan(Rule):
 
     def __post_init__(self) -> None:
         at_least("threshold", self.threshold, 0)
+
+    def work(self, load: Load) -> Work:
+        """The gradient, its sign and a drawn number for each weight."""
+        return Work(load.products, 2 * load.weights)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from crossbar.matrix import Matrix
-from crossbar.rules.rule import Job, Rule, clock, like, signed, train
+from crossbar.rules.rule import Job, Load, Rule, Work, clock, like, signed, train
 from crossbar.streams import Streams
 from devices._check import whole
 
@@ -48,6 +48,10 @@ class MixedPrecision(Rule):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Gathered:
         """Nothing gathered yet."""
         return Gathered(like(matrices[-1], shape), clock(matrices[-1]))
+
+    def work(self, load: Load) -> Work:
+        """The gradient; χ is read, added to, compared, lowered and written, 4 bytes a weight."""
+        return Work(load.products, 4 * load.weights, 8 * load.weights)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

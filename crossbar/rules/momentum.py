@@ -12,7 +12,18 @@ from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.pulses import ExactBits, Scheme
 from crossbar.rules.pulsed import Pulsed
-from crossbar.rules.rule import Job, Rule, Slot, every_line, gathered, like, rounded, signed
+from crossbar.rules.rule import (
+    Job,
+    Load,
+    Rule,
+    Slot,
+    Work,
+    every_line,
+    gathered,
+    like,
+    rounded,
+    signed,
+)
 from crossbar.streams import Streams
 from devices._check import at_least, between, instance
 
@@ -58,6 +69,10 @@ class WeightDecay(Rule):
         """As the rule's."""
         return self.rule.fabricate(shape, matrices)
 
+    def work(self, load: Load) -> Work:
+        """The rule's; each read is scaled and rounded."""
+        return self.rule.work(load) + Work(optimiser_op=2 * load.weights)
+
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""
         arrays = {job.matrices[-1]: job.lr for job in jobs}
@@ -94,6 +109,10 @@ class Momentum(Rule):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Velocity:
         """At rest."""
         return Velocity(like(matrices[-1], shape))
+
+    def work(self, load: Load) -> Work:
+        """The gradient; v is read, scaled, added to, rounded and written, 4 bytes a weight."""
+        return Work(load.products, 4 * load.weights, 8 * load.weights)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""
@@ -137,6 +156,10 @@ class ArrayMomentum(Rule):
     def reads(self, vectors: int, lines: int) -> float:
         """All lines of V once a step."""
         return lines
+
+    def work(self, load: Load) -> Work:
+        """Peaks; two reads of V are scaled and rounded."""
+        return Work(optimiser_op=load.lines + 4 * load.weights)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from crossbar import together
 from crossbar.chip import Chip
 from crossbar.pulses import Aggregated, Scheme
-from crossbar.rules.rule import Job, Rule
+from crossbar.rules.rule import Job, Load, Rule, Work
 from crossbar.streams import Streams
 from crossbar.together import Asked
 from devices._check import instance
@@ -44,6 +44,10 @@ class Pulsed(Rule):
                 f"{type(self.scheme).__name__} does not pulse whole lines, so no cell is "
                 "half-selected: use half_select=False or another scheme"
             )
+
+    def work(self, load: Load) -> Work:
+        """The largest of each x and δ are looked for."""
+        return Work(optimiser_op=load.lines)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """Small arrays of one chip are updated at the same time, see `together`."""

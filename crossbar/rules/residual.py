@@ -11,7 +11,7 @@ from torch import Tensor
 from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.pulses import ExactBits, Scheme
-from crossbar.rules.rule import Job, Rule, Slot, clock
+from crossbar.rules.rule import Job, Load, Rule, Slot, Work, clock
 from crossbar.streams import Streams
 from devices import ConstantStep
 from devices._check import instance, positive, whole
@@ -75,6 +75,10 @@ class Residual(Rule):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Turn:
         """The coarsest begins."""
         return Turn(clock(matrices[-1]))
+
+    def work(self, load: Load) -> Work:
+        """The largest of each x and δ are looked for."""
+        return Work(optimiser_op=load.lines)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """See the class."""

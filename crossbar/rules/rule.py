@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -59,6 +60,45 @@ class Job(NamedTuple):
         return (d, x) if self.region.transposed else (x, d)
 
 
+class Work(NamedTuple):
+    """What digital logic does for a step of one weight, beside reads and pulses of its arrays."""
+
+    digital_mac: float = 0.0  # products of gradients that no array computes
+    optimiser_op: float = 0.0  # operations on single numbers
+    optimiser_byte: float = 0.0  # of memory read and written
+
+    def __add__(self, other: Any) -> Work:
+        """Both."""
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Load(NamedTuple):
+    """How much a step of one weight is."""
+
+    vectors: int  # x and δ of each matrix, those of gradients that were changed counted as rows
+    rows: int  # of all matrices of a stack
+    cols: int
+    weights: int
+
+    @property
+    def lines(self) -> int:
+        """Numbers of all vectors."""
+        return self.vectors * (self.rows + self.cols)
+
+    @property
+    def products(self) -> int:
+        """Of a gradient that is computed digitally."""
+        return self.vectors * self.weights
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Load:
+        """Of all jobs of one weight."""
+        *lead, rows, cols = jobs[0].matrices[-1].lines
+        each = math.prod(lead)
+        vectors = sum(job.op.forward.number(job.x) for job in jobs) // each
+        return cls(vectors, rows * each, cols * each, rows * cols * each)
+
+
 class Cost(NamedTuple):
     """What a rule asks for beside the array of the weight."""
 
@@ -110,6 +150,17 @@ class Rule(ABC):
     @abstractmethod
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """All jobs of a step at once; what a rule draws itself comes from `streams`."""
+
+    def work(self, load: Load) -> Work:
+        """What digital logic does for a step of one weight, for whoever counts it.
+
+        Raises:
+            TypeError: a rule that does not say.
+        """
+        raise TypeError(
+            f"{type(self).__name__} does not say what digital logic does for a step (`work`), so "
+            "it cannot be counted"
+        )
 
     def whole(self, job: Job) -> None:
         """Refuse a job of a part of a weight.

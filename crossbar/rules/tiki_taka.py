@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from crossbar.operations import Vectors
 from crossbar.pulses import ExactBits, Scheme
 from crossbar.rules.rule import (
     Job,
+    Load,
     Rule,
     Slot,
+    Work,
     clock,
     like,
     of_columns,
@@ -136,6 +138,15 @@ class TikiTaka(Rule):
         """An empty filter."""
         h = like(matrices[-1], shape)
         return Filter(h, h.new_ones(shape[-2]), clock(matrices[-1]), h.new_zeros(2, *shape[:-2]))
+
+    filtered: ClassVar[tuple[int, int]] = (4, 8)
+    """Operations, and bytes of the filter read and written, of each number that A is read for."""
+
+    def work(self, load: Load) -> Work:
+        """Peaks and choppers of the vectors, and the filter of each read."""
+        ops, size = self.filtered
+        read = self.reads(load.vectors, load.rows) * load.cols
+        return Work(optimiser_op=2 * load.lines + ops * read, optimiser_byte=size * read)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """In blocks of vectors in which no line is read twice."""

@@ -13,7 +13,7 @@ from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.operations import Vectors
 from crossbar.pulses import ExactBits, Scheme
-from crossbar.rules.rule import Job, Rule, Slot, clock
+from crossbar.rules.rule import Job, Load, Rule, Slot, Work, clock
 from crossbar.streams import Streams
 from devices._check import at_least, flag, instance, positive, whole
 
@@ -77,6 +77,11 @@ class TikiTakaV1(Rule):
     def fabricate(self, shape: tuple[int, ...], matrices: Sequence[Matrix]) -> Reads:
         """Nothing read yet."""
         return Reads(clock(matrices[-1]))
+
+    def work(self, load: Load) -> Work:
+        """The largest of each x and δ are looked for, and of each read."""
+        reads = self.reads(load.vectors, load.rows)
+        return Work(optimiser_op=load.lines + reads * load.cols)
 
     def update(self, jobs: Sequence[Job], *, streams: Streams) -> None:
         """In blocks in which no line is read twice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -40,6 +40,8 @@ class TrackedTikiTaka(ChoppedTikiTaka):
     """
 
     rate: float = 0.02
+
+    filtered: ClassVar[tuple[int, int]] = (7, 16)
 
     def __post_init__(self) -> None:
         super().__post_init__()

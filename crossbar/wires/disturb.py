@@ -27,6 +27,7 @@ class Fired(NamedTuple):
 
     rows: Pulses  # (..., rows, 1)
     cols: Pulses  # (..., 1, cols)
+    slots: Pulses  # (..., 1, 1) of the phases that are played, whether or not a line fires
 
 
 class Efficacy(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devices.fitting.families import Affine, Family, Seen
-from devices.fitting.shooting import Pins, Shot, begun, correlation, first_weight, shoot
+from devices.fitting.shooting import Curve, Pins, Shot, correlation, first_weight, shoot
 from devices.fitting.traces import Array, Index, Traces
 
 FOLDS = 4
@@ -65,7 +65,16 @@ def fitted(
     shot = shoot(family, traces, start, cells=cells, walls=walls, pins=pins)
     weight = first_weight(shot)
     if weight:
-        shot = shoot(family, traces, shot.theta, weight=weight, cells=cells, walls=walls, pins=pins)
+        shot = shoot(
+            family,
+            traces,
+            shot.theta,
+            weight=weight,
+            cells=cells,
+            own=shot.cell,
+            walls=walls,
+            pins=pins,
+        )
     return shot
 
 
@@ -135,6 +144,8 @@ def compare(
     if walls is not None:
         # offered always, hard ends would also explain ramps whose step varies
         plans += [(f, True) for f in families if isinstance(f, Affine) and f.name != "AbruptReset"]
+    if len(plans) == 1:  # one curve is compared with none
+        folds = []
     trials, reasons = [], {}
     for family, hard in plans:
         own, pin = walls if hard else None, (pins or {}).get(family.name)
@@ -179,6 +190,7 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
         shot.theta,
         weight=shot.weight,
         cells=shot.cell is not None,
+        own=shot.cell,
         walls=own,
         pins=pin,
         rounds=15,
@@ -188,7 +200,7 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
         cell = np.vstack([cell, np.zeros((whole.cells - len(cell), cell.shape[1]))])
     test = whole.of(left)
     start = test.y[test.first].copy()
-    _, mean, _ = begun(shot.family, again.theta, test, start, cell, own, shot.weight)
+    _, mean, _ = Curve(shot.family, again.theta, test, own).begun(start, cell, shot.weight)
     return _squares(test, test.y[test.seen] - mean)
 
 

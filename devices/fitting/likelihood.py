@@ -5,17 +5,16 @@
     u ← F u + n v (c ± e)        steps of the trace: c both ways alike, e up against down
     read = curve + d + x + u + σ_r ε
 
-F is what a departure becomes along the curve, v the velocity there. The precision of d and x is
-banded, so that one Cholesky factorisation gives the likelihood of all reads, without a loop, and of
-many levels of noise at once; c and e, two numbers a trace, come on top by Woodbury's identity.
+F is what a departure becomes along the curve, v the velocity there; c and e are of a trace.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_solve_banded, cholesky_banded, solve_banded
+from scipy.linalg import solve_banded
 
 from devices.fitting.shooting import EFFECTS, Shot
 from devices.fitting.traces import Array, Index, Mask
@@ -24,6 +23,12 @@ START = 1.0  # variance of a cell's place at the start of a trace, in units of x
 CYCLES = 4  # of a cell from which on their drift is estimated
 SHOT_ROWS = 2000
 """Rows that the likelihood of noise uses at most."""
+
+LONG = 400
+"""Rows that are one normal vector at most."""
+
+KINDS = ("read", "pulse", "colour", "cycle", "tilt")
+"""The kinds of noise in the order of their derivatives, which that by log τ follows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +113,7 @@ def around(shot: Shot, *, additive: bool = False) -> Around:
     )
 
 
-@dataclass(frozen=True)
-class Levels:
+class Levels(NamedTuple):
     """Standard deviations: read, colour in units of x, the others relative; τ in pulses."""
 
     read: float
@@ -119,150 +123,195 @@ class Levels:
     cycle: float
     tilt: float
 
-    @property
-    def row(self) -> Array:
-        """As numbers, in the order of the fields."""
-        return np.array([self.read, self.pulse, self.colour, self.tau, self.cycle, self.tilt])
+
+class Value(NamedTuple):
+    """Loss of levels, with its derivatives by σ² of every kind in `KINDS` and by log τ."""
+
+    loss: float  # − log-likelihood
+    slope: Array
+    bends: Array  # second derivatives: the mean of those seen and those expected
+    drift: tuple[float, float]  # relative change of the step with every cycle, its s.e.
 
 
 class Likelihood:
-    """Restricted log-likelihood of the reads around a curve, of many levels of noise at once."""
+    """Restricted likelihood of the reads around a curve.
+
+    Reads of one trace are one normal vector; of a trace of more than `LONG` its parts, each of a
+    place of its own. Covariances are a sum of the kinds' own, made once. What cells and parameters
+    make of the reads is eliminated from the normal equations.
+    """
 
     def __init__(self, at: Around) -> None:
         self.at = at
-        self.rows = np.nonzero(np.isfinite(at.r))[0]
-        self.trace = (np.cumsum(at.first) - 1)[self.rows]
-        self.begin = np.searchsorted(self.trace, np.arange(at.traces))
-        self.cells = np.searchsorted(at.cell, np.unique(at.cell))  # first trace of each
-        x = at.jacobian
-        x = x[:, np.abs(x).max(axis=0, initial=0.0) > 1e-9]
-        x = x / (np.linalg.norm(x, axis=0) + 1e-300) if x.size else x
+        rows = np.arange(len(at.r))
+        trace = np.cumsum(at.first) - 1
+        # blocks: (blocks, LONG at most), filled up with rows that hold nothing
+        place = rows - np.nonzero(at.first)[0][trace]
+        length = np.bincount(trace)[trace]
+        part = place * -(-length // LONG) // length
+        begin = np.nonzero(np.r_[True, (np.diff(trace) != 0) | (np.diff(part) != 0)])[0]
+        block = np.searchsorted(begin, rows, side="right") - 1
+        width = int(np.bincount(block).max())
+        self.spot = block, rows - begin[block]
+
+        def blocks(values: Array) -> Array:
+            out = np.zeros((len(begin), width, *values.shape[1:]))
+            out[self.spot] = values
+            return out
+
         # what a step that is larger in a whole trace, or up alone, makes of its reads
         drive = at.n * at.v
         push = np.column_stack([drive, drive * np.where(at.up, 1.0, -1.0)])
-        back = np.vstack([np.ones(len(at.r)), np.r_[-at.f[1:] * ~at.first[1:], 0.0]])
-        self.push = solve_banded((1, 0), back, push * ~at.first[:, None])[self.rows]
+        push = solve_banded((1, 0), self.back(at.f), push * ~at.first[:, None])
+        self.push = push
+        seen = np.isfinite(at.r)
+        x = np.zeros((len(rows), at.jacobian.shape[1]))
+        x[seen] = at.jacobian
+        x = x[:, np.abs(x).max(axis=0, initial=0.0) > 1e-9]
+        x = x / (np.linalg.norm(x, axis=0) + 1e-300)
         self.drifts = float(np.ptp(at.order)) >= CYCLES - 1
-        drift = self.push[:, :1] * at.order[self.trace, None]
-        # the last of what is estimated with the noise: a step that changes with every cycle
-        x = np.column_stack([x, drift]) if self.drifts else x
+        if self.drifts:  # estimated with the noise: a step that changes with every cycle
+            x = np.column_stack([x, push[:, 0] * at.order[trace]])
+        own = np.zeros((len(rows), at.own.shape[1]))
+        own[seen] = at.own
         self.fixed = 1 + x.shape[1]
-        self.data = np.column_stack([at.r[self.rows], x, at.own, self.push])
+        hold = seen[:, None]
+        self.data = blocks(np.column_stack([np.nan_to_num(at.r), x, own]) * hold)
+        cell = at.cell[trace[begin]]
+        self.cells = np.searchsorted(cell, np.unique(cell))  # first block of each
+        # what a departure at one row is at later ones
+        f = blocks(at.f)
+        phi = np.zeros((len(begin), width, width))
+        phi[:, 0, 0] = 1.0
+        for k in range(1, width):
+            phi[:, k] = f[:, k, None] * phi[:, k - 1]
+            phi[:, k, k] = 1.0
+        phi *= blocks(hold.astype(float))
+        moved = blocks(at.n * self.scatter())
+        moved[:, 0] = 0.0
+        begun = phi[:, :, 0]
+        seen_ = blocks(seen.astype(float))
+        count = np.cumsum(blocks(np.maximum(at.n, 1)), axis=1)
+        self.gap = np.abs(count[:, :, None] - count[:, None])
+        self.gap[~((seen_[:, :, None] * seen_[:, None]) > 0)] = np.inf  # no colour between them
+        self.still = START * begun[:, :, None] * begun[:, None]
+        self.still += np.eye(width) * (1 - seen_)[:, None]
+        self.white = np.eye(width) * seen_[:, None]
+        self.pulsed = phi * moved[:, None] @ phi.mT
+        self.ways = blocks(push * hold)
 
-    def _band(self, s: Array, diffuse: float) -> tuple[Array, Array]:
-        """Precision of the states (d, x) of all rows without reads, and its log determinants.
+    def back(self, link: Array) -> Array:
+        """The band of a recursion over the rows of traces, u ← link · u."""
+        return np.vstack([np.ones(len(link)), np.r_[-link[1:] * ~self.at.first[1:], 0.0]])
 
-        One set of levels after the other: (4, sets · rows · 2) and (sets,).
-        """
-        at, sets, rows = self.at, len(s), len(self.at.r)
-        read, pulse, colour, tau = (s[:, k, None] for k in range(4))
-        n = np.maximum(at.n, 1)
+    def scatter(self) -> Array:
+        """Variance of a place after one pulse, of pulse noise 1."""
+        at = self.at
         if at.additive:
-            size = np.ones(rows)
-        else:
-            # of n pulses each is damped by those that follow it
-            back = np.abs(at.v) / np.maximum(at.f, 1e-3) ** ((n - 1) / (2 * n))
-            size = np.minimum(back, 10 * np.abs(at.v) + 1e-12)
-        phi = np.exp(-n / tau)
-        w = np.empty((sets, rows, 2))
-        w[..., 0] = pulse**2 * at.n * size**2
-        w[..., 0] += 1e-6 * (read**2 + 1e-14) * np.maximum(at.n, 1e-3)
-        w[..., 1] = colour**2 * (1 - phi**2) + 1e-16
-        w[:, at.first, 0] = diffuse
-        w[:, at.first, 1] = colour**2 + 1e-16
-        w = 1 / w
-        link = np.stack(np.broadcast_arrays(at.f, phi), axis=-1)  # of a row to the one before
-        link[:, at.first] = 0.0
-        band = np.zeros((4, sets, rows, 2))
-        band[0] = w
-        band[0, :, :-1] += (w * link**2)[:, 1:]
-        band[2, :, :-1] = -(w * link)[:, 1:]
-        return band.reshape(4, -1), np.log(w).sum((1, 2))
+            return np.ones(len(at.r))
+        # of n pulses each is damped by those that follow it
+        n = np.maximum(at.n, 1)
+        damped = np.abs(at.v) / np.maximum(at.f, 1e-3) ** ((n - 1) / (2 * n))
+        return np.minimum(damped, 10 * np.abs(at.v) + 1e-12) ** 2
 
-    def _solved(self, band: Array, sets: int, variance: Array, data: Array) -> tuple[Array, Array]:
-        """Σ₀⁻¹ of the columns of `data` (sets, reads, columns), and log det of the precision."""
-        rows = len(self.at.r)
-        at = (np.arange(sets)[:, None] * rows + self.rows).ravel() * 2
-        weight = np.repeat(1 / variance, len(self.rows))
-        band[0, at] += weight
-        band[0, at + 1] += weight
-        band[1, at] += weight
-        factor = cholesky_banded(band, lower=True, check_finite=False)
-        rhs = np.zeros((band.shape[1], data.shape[1]))
-        own = np.tile(data, (sets, 1)) * weight[:, None]
-        rhs[at] = rhs[at + 1] = own
-        solved = cho_solve_banded((factor, True), rhs, check_finite=False)
-        out = own - (solved[at] + solved[at + 1]) * weight[:, None]
-        log = 2 * np.log(factor[0]).reshape(sets, -1).sum(1)
-        return out.reshape(sets, len(self.rows), -1), log
-
-    def _gram(self, s: Array) -> tuple[Array, Array]:
-        """Products of the data under Σ⁻¹ for every set of levels, and log det Σ.
+    def __call__(self, s: Levels) -> Value:
+        """The loss of levels.
 
         Raises:
-            LinAlgError: a precision that is not positive in rounding.
+            LinAlgError: a covariance that is not positive in rounding.
         """
-        # sets that differ in c and e alone have one band
-        own, of = np.unique(s[:, :4], axis=0, return_inverse=True)
-        variance = own[:, 0] ** 2 + 1e-14
-        band, prior = self._band(own, START)
-        weighted, log = self._solved(band, len(own), variance, self.data)
-        columns, fixed = self.data.shape[1] - 2, self.fixed
-        gram = (self.data[:, :fixed].T @ weighted[..., :fixed])[of]
-        log = (log - prior + len(self.rows) * np.log(variance))[of]
-        sums = self._sums(slice(columns, None), weighted, self.begin)[of] * s[:, None, 4:, None]
-        inner = sums[..., columns:] * s[:, None, None, 4:] + np.eye(2)
-        cross = sums[..., :columns]
-        less = np.linalg.solve(inner, cross)
-        gram = gram - np.einsum("stkc,stkd->scd", cross[..., :fixed], less[..., :fixed])
-        # a determinant is 1 at least, but for rounding
-        log = log + np.log(np.maximum(np.linalg.det(inner), 1.0)).sum(1)
-        if columns > fixed:
-            rows = self.begin[self.cells]
-            sums = self._sums(slice(fixed, columns), weighted[..., :columns], rows)[of]
-            back = np.einsum("stkc,stkd->stcd", cross[..., fixed:], less)
-            sums = sums - np.add.reduceat(back, self.cells, axis=1)
-            inner = sums[..., fixed:] + np.eye(columns - fixed)  # of a spread of 1, or any
-            less = np.linalg.solve(inner, sums[..., :fixed])
-            gram = gram - np.einsum("stkc,stkd->scd", sums[..., :fixed], less)
-            log = log + np.log(np.maximum(np.linalg.det(inner), 1.0)).sum(1)
-        return (gram + gram.transpose(0, 2, 1)) / 2, log
+        colour = np.exp(-self.gap / s.tau)
+        slower = s.colour**2 / s.tau * np.where(np.isfinite(self.gap), self.gap, 0.0) * colour
+        ways = self.ways * [s.cycle, s.tilt]
+        total = self.still + s.read**2 * self.white + s.pulse**2 * self.pulsed
+        total += s.colour**2 * colour + ways @ ways.mT
+        root = np.linalg.cholesky(total)
+        log = 2 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
+        root = inverse_root(np.asarray(root, dtype=np.float64))
+        inverse = root.mT @ root
+        weighted = inverse @ self.data
+        gram, less, held = self._eliminated(self.data.mT @ weighted, self.fixed)
+        log += float(np.linalg.slogdet(held)[1].sum())
+        x = gram[1:, 1:]
+        x = x + 1e-12 * np.trace(x) * np.eye(len(x))
+        log += float(np.linalg.slogdet(x)[1])
+        over = np.linalg.inv(x)
+        best = over @ gram[1:, 0]
+        # of every cell what its columns add up to in the residuals
+        out = np.r_[1.0, -best]
+        mix = np.concatenate([np.tile(out, (len(less), 1)), -less @ out], axis=1)
+        of = np.repeat(np.arange(len(less)), np.diff(np.r_[self.cells, len(self.data)]))
+        rest = weighted @ mix[of][:, :, None]  # P r
+        # of every kind: tr Σ⁻¹V, V P r, and (Σ⁻¹D)ᵀ V Σ⁻¹D of the columns D
+        parts = [
+            (float(np.sum(inverse * unit)), unit @ rest, weighted.mT @ (unit @ weighted))
+            for unit in (self.white, self.pulsed, colour)
+        ]
+        for k in range(2):
+            way = self.ways[..., k : k + 1]
+            seen = weighted.mT @ way
+            trace = float(np.sum(way * (inverse @ way)))
+            parts.append((trace, way * (way.mT @ rest), seen * seen.mT))
+        unit = slower
+        parts.append((float(np.sum(inverse * unit)), unit @ rest, weighted.mT @ (unit @ weighted)))
+        slope = np.zeros(len(parts))
+        free = np.linalg.inv(held)
+        back = np.concatenate([np.tile(np.eye(self.fixed), (len(less), 1, 1)), -less], axis=1)
+        for k, (trace, drawn, products) in enumerate(parts):
+            own = np.add.reduceat(products, self.cells, axis=0)
+            slope[k] = trace - np.sum(rest * drawn)
+            slope[k] -= np.sum(free * own[:, self.fixed :, self.fixed :])
+            slope[k] -= np.sum(over * (back.mT @ own @ back).sum(0)[1:, 1:])
+        # P between what every kind makes of the residuals
+        moved = np.concatenate([drawn for _, drawn, _ in parts], axis=-1)
+        wide = np.concatenate([moved, self.data[..., 1:]], axis=-1)
+        k = len(parts)
+        between = self._eliminated(wide.mT @ (inverse @ wide), k + self.fixed - 1)[0]
+        bends = between[:k, :k] - between[:k, k:] @ over @ between[k:, :k]
+        value = (log + float(gram[0, 0] - gram[0, 1:] @ best)) / 2
+        drift = (float(best[-1]), float(over[-1, -1]) ** 0.5) if self.drifts else (0.0, 0.0)
+        return Value(value, slope / 2, bends / 2, drift)
 
-    def _sums(self, own: slice, weighted: Array, begin: Index) -> Array:
-        """Products of some columns with all, of traces or cells that begin there."""
-        products = self.data[:, own, None] * weighted[:, :, None, :]
-        return np.asarray(np.add.reduceat(products, begin, axis=1))
+    def _eliminated(self, gram: Array, p: int) -> tuple[Array, Array, Array]:
+        """Normal equations without what cells have of their own, of a spread of 1, or any.
 
-    def __call__(self, s: Array) -> Array:
-        """Log-likelihoods of levels (sets, 6), as `Levels.row`; −1e30 where numbers fail."""
-        try:
-            gram, log = self._gram(s)
-            x = gram[:, 1:, 1:]
-            x = x + 1e-12 * np.trace(x, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
-            root = np.linalg.cholesky(x)
-        except np.linalg.LinAlgError:
-            return np.full(len(s), -1e30)
-        score = np.linalg.solve(root, gram[:, 1:, :1])[..., 0]
-        log = log + 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
-        value = -0.5 * (log + gram[:, 0, 0] - (score**2).sum(1))
-        return np.where(np.isfinite(value), value, -1e30)
-
-    def drift(self, s: Levels) -> tuple[float, float]:
-        """Relative change of the step with every cycle by generalised least squares, its s.e."""
-        gram, _ = self._gram(s.row[None])
-        inverse = np.linalg.pinv(gram[0, 1:, 1:])
-        return float(inverse[-1] @ gram[0, 1:, 0]), float(inverse[-1, -1]) ** 0.5
+        With what the others make of it, and the equations of it, of every cell.
+        """
+        sums = np.add.reduceat(gram, self.cells, axis=0)
+        held = sums[:, p:, p:] + np.eye(sums.shape[1] - p)
+        less = np.asarray(np.linalg.solve(held, sums[:, p:, :p]))
+        out: Array = (sums[:, :p, :p] - sums[:, :p, p:] @ less).sum(0)
+        return out, less, held
 
     def spread(self, s: Levels, rows_of: Array, known: float) -> Array:
-        """Σ Aᵀ of a matrix of row vectors A (k, reads): their covariance is A Σ Aᵀ."""
-        band, _ = self._band(s.row[None], known)
-        size = len(self.at.r)
-        rhs = np.zeros((2 * size, len(rows_of)))
-        rhs[2 * self.rows] = rhs[2 * self.rows + 1] = rows_of.T
-        factor = cholesky_banded(band, lower=True, check_finite=False)
-        solved = cho_solve_banded((factor, True), rhs, check_finite=False)
-        out = solved[2 * self.rows] + solved[2 * self.rows + 1] + s.read**2 * rows_of.T
+        """A Σ Aᵀ of a matrix of row vectors A (k, reads), the places of starts known that well."""
+        at = self.at
+        a = np.zeros((len(at.r), len(rows_of)))
+        a[np.isfinite(at.r)] = rows_of.T
+        fade = np.exp(-np.maximum(at.n, 1) / s.tau)
+        place = np.where(at.first, known, s.pulse**2 * at.n * self.scatter())
+        slow = s.colour**2 * np.where(at.first, 1.0, 1 - fade**2)
+        out = s.read**2 * a.T @ a
+        for link, variance in ((at.f, place), (fade, slow)):
+            # what a departure at a row adds up to in later ones
+            band = np.vstack([np.r_[0.0, -link[1:] * ~at.first[1:]], np.ones(len(link))])
+            added = solve_banded((0, 1), band, a)
+            out += added.T @ (variance[:, None] * added)
+        first = np.nonzero(at.first)[0]
         for column, level in ((0, s.cycle), (1, s.tilt)):
-            own = np.add.reduceat(self.push[:, column, None] * rows_of.T, self.begin, axis=0)
-            out += level**2 * self.push[:, column, None] * own[self.trace]
+            own = np.add.reduceat(self.push[:, column, None] * a, first, axis=0)
+            out += level**2 * own.T @ own
         return np.asarray(out)
+
+
+def inverse_root(root: Array) -> Array:
+    """Inverses of triangular matrices, in halves: products are faster than solutions."""
+    n = root.shape[-1]
+    if n <= 8:
+        return np.asarray(np.linalg.inv(root))
+    half = n // 2
+    out = np.zeros_like(root)
+    out[:, :half, :half] = upper = inverse_root(root[:, :half, :half])
+    out[:, half:, half:] = lower = inverse_root(root[:, half:, half:])
+    out[:, half:, :half] = -lower @ (root[:, half:, :half] @ upper)
+    return out

@@ -11,7 +11,7 @@ from devices.device import Device
 from devices.fitting.data import PulseData, Unidentified
 from devices.fitting.families import Piecewise
 from devices.fitting.look import without_spikes
-from devices.fitting.shooting import begun
+from devices.fitting.shooting import Curve
 from devices.fitting.traces import Array, Mask, Traces, traces_of
 from devices.update.lookup import LookupStep
 
@@ -114,6 +114,6 @@ def table_error(traces: Traces, held: bool, weight: float) -> tuple[float, int]:
         kept = traces.of(np.setdiff1d(np.arange(traces.size), left)) if parts else traces
         test = traces.of(left)
         start = test.y[test.first].copy()
-        _, mean, _ = begun(family, means(kept), test, start, None, None, weight)
+        _, mean, _ = Curve(family, means(kept), test).begun(start, None, weight)
         total += float(np.sum((test.y[test.seen] - mean) ** 2))
     return float(np.sqrt(total / traces.seen.sum())), 2 * traces.cells * NODES * QUANTILES

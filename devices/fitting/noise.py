@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.stats import t
 
 from devices.fitting.likelihood import Around, Levels, Likelihood, around
+from devices.fitting.search import DROP, Profile, Search
 from devices.fitting.shooting import Shot, direct, misfit, roughness
 from devices.fitting.traces import Array
 
 PARTS = ("read", "pulse", "colour", "cycle", "tilt")
-ORDER = tuple(field.name for field in fields(Levels))
-STEP = 1e-4  # of differences of the log-likelihood
-DROP = 1.9207  # half the 95 % point of chi-square with one degree of freedom
 
 FAR = 8.0
 """Times the white part of the residuals from which on their slow part must not touch it."""
+
+BETTER = 0.1
+"""Of the log-likelihood, from which on a point of a profile is a better optimum."""
 
 SURE = 7.5
 """Drop of the log-likelihood from which on pulse noise is more than 0 (chance 1 in 10⁴).
@@ -99,6 +98,63 @@ def taken_apart(
     """
     at = around(shot, additive=additive)
     model = Likelihood(at)
+    several = at.traces >= 3 and at.traces > len(np.unique(at.cell))
+    ramp_of = np.cumsum(at.first)
+    ways = [set(ramp_of[(at.up == way) & (at.n > 0)]) for way in (True, False)]
+    both = several and len(ways[0]) > 2 and bool(ways[0] & ways[1])
+    rough, most = _largest(at, several, both, coloured)
+    # below a part of it the factorisation loses its digits
+    least = 0.03 * rough
+    search = Search(model, most, bind or (least, 3 * most["read"]), max(at.pulses, 4.0))
+    tau = min(6.0, max(at.pulses, 4.0))
+    shares = {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1}
+    begun = [search.at(shares | own, tau) for own in ({}, {"pulse": 0.02, "colour": 0.4})]
+    found = [search.best(z) for z in begun]
+    for _ in range(4):
+        found.sort(key=lambda one: one.loss)
+        best, other = found
+        # pulse noise with and without slow reads: where both hold, intervals reach over both
+        apart = other.loss - best.loss < DROP and np.abs(other.z - best.z)[:-1].max() > 0.2
+        profiles: dict[str, Profile] = {}
+        for i, name in enumerate(most if intervals else ()):
+            own = [search.profile(i, one, best.loss) for one in found[: 1 + apart]]
+            profiles[name] = Profile.of(own)
+            lowest = min(profiles[name].points, key=lambda one: one.loss, default=best)
+            if lowest.loss < best.loss - BETTER:
+                found = [search.best(lowest.z), found[0]]
+                break
+        else:
+            break
+    levels = search.levels(best.z)
+    averages = [(1.0, levels)]
+    parts = {name: Part(0.0, 0.0, np.inf) for name in PARTS}
+    parts |= {name: Part(_value(levels, name), 0.0, np.inf) for name in most}
+    for name, (low, high, points) in profiles.items():
+        if name == "read" and bind is None and low <= 1.05 * least:
+            low = 0.0
+        if name == "pulse" and low > 0:
+            i, none = search.names.index(name), best.z.copy()
+            none[i] = search.low[i]
+            low = low if search.near(search.point(none), i).loss - best.loss > SURE else 0.0
+        value = parts[name].value
+        parts[name] = Part(value, min(low, value), max(high, value))
+        if name == "pulse":
+            averages += [
+                (float(np.exp(-max(point.loss - best.loss, 0.0))), search.levels(point.z))
+                for point in points
+            ]
+    if model.drifts and intervals:
+        value, error = model(levels).drift
+        reach = float(t.ppf(0.975, at.traces - 2)) * error
+        parts["drift"] = Part(value, value - reach, value + reach)
+    left = _left(levels, at, several)
+    return Noise(levels, parts, left, -best.loss, tuple(averages))
+
+
+def _largest(
+    at: Around, several: bool, both: bool, coloured: bool
+) -> tuple[float, dict[str, float]]:
+    """The scatter from read to read, and the most that every kind may be; 0 is left out."""
     r, ramp_of = at.r, np.cumsum(at.first)
     jump = np.diff(r)[(np.diff(ramp_of) == 0) & np.isfinite(np.diff(r))]
     total = float(np.nanstd(r)) + 1e-9
@@ -107,9 +163,6 @@ def taken_apart(
     typical = float(np.median(step[at.n > 0])) + 1e-12
     drift = np.bincount(ramp_of, weights=np.abs(at.n * at.v) * (np.nan_to_num(at.f) > 0))
     reach = float(np.median(drift[drift > 0])) + 1e-12
-    several = at.traces >= 3 and at.traces > len(np.unique(at.cell))
-    both = several and len(np.unique(ramp_of[at.up & (at.n > 0)])) > 2
-    both = both and bool(np.isin(ramp_of[at.up & (at.n > 0)], ramp_of[~at.up & (at.n > 0)]).any())
     most = {
         "read": max(rough, total / 10),
         "pulse": min(3 * max(rough, total / at.pulses**0.5) / typical, 30.0),
@@ -117,109 +170,7 @@ def taken_apart(
         "cycle": min(4 * total / reach, 1.0) if several else 0.0,
         "tilt": min(4 * total / reach, 1.0) if both else 0.0,
     }
-    names = [name for name in PARTS if most[name] > 0]
-    delta = {name: 0.1 * most[name] for name in names}
-    cap = max(at.pulses, 4.0)
-    lows = [np.log(delta[name]) for name in names]
-    highs = [0.5 * np.log((3 * most[name]) ** 2 + delta[name] ** 2) for name in names]
-    least = 0.03 * rough  # below it the factorisation loses its digits
-    lows[0] = 0.5 * np.log(least**2 + delta["read"] ** 2)
-    if bind is not None:
-        lows[0] = 0.5 * np.log(bind[0] ** 2 + delta["read"] ** 2)
-        highs[0] = 0.5 * np.log(bind[1] ** 2 + delta["read"] ** 2)
-    bounds = [*zip(lows, highs, strict=True), (0.0, float(np.log(cap)))]
-
-    def levels(z: Array) -> Array:
-        """Levels of many z (sets, names and log τ), as `Levels.row`."""
-        out = np.zeros((len(z), len(ORDER)))
-        out[:, ORDER.index("tau")] = np.exp(z[:, -1])
-        for i, name in enumerate(names):
-            own = np.sqrt(np.maximum(np.exp(2 * z[:, i]) - delta[name] ** 2, 0.0))
-            out[:, ORDER.index(name)] = own
-        return out
-
-    def at_levels(shares: dict[str, float], tau: float) -> Array:
-        z = [0.5 * np.log((shares[n] * most[n]) ** 2 + delta[n] ** 2) for n in names]
-        return np.array([*z, np.log(tau)])
-
-    tau = min(6.0, cap)
-    begun = (
-        {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1},
-        {"read": 0.5, "pulse": 0.02, "colour": 0.4, "cycle": 0.1, "tilt": 0.1},
-    )
-    # losses count from here, so that what ends a search is a difference, not a part
-    top = float(model(levels(at_levels(begun[0], tau)[None]))[0])
-
-    def solve(z: Array, held: int | None = None) -> tuple[float, Array]:
-        own = list(bounds)
-        if held is not None:
-            own[held] = (z[held], z[held])
-        z = np.clip(z, [b[0] for b in own], [b[1] for b in own])
-        free = np.array([i for i in range(len(z)) if i != held])
-
-        def loss(z: Array) -> tuple[float, Array]:
-            # the value and its slopes, by differences away from the upper bounds, in one call
-            by = np.where(z + STEP > [b[1] for b in own], -STEP, STEP)
-            value = top - model(levels(np.vstack([z, z + np.diag(by)[free]])))
-            slope = np.zeros(len(z))
-            slope[free] = (value[1:] - value[0]) / by[free]
-            return float(value[0]), slope
-
-        out = minimize(
-            loss,
-            z,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=own,
-            # others that lag behind would make the profile too narrow
-            options={"maxiter": 60 if held is None else 8, "ftol": 1e-5},
-        )
-        return float(out.fun), out.x
-
-    # pulse noise with and without slow reads: where both hold, intervals reach over both
-    optima = sorted((solve(at_levels(b, tau)) for b in begun), key=lambda one: one[0])
-    least_loss, best = optima[0]
-    other, near = optima[1]
-    apart = other - least_loss < DROP and float(np.abs(near - best)[:-1].max()) > 0.2
-    optima = optima[: 1 + apart]
-    parts: dict[str, Part] = {}
-    found = Levels(*levels(best[None])[0].tolist())
-    averages = [(1.0, found)]
-    for i, name in enumerate(names):
-        value = _value(found, name)
-        if not intervals:
-            parts[name] = Part(value, 0.0, np.inf)
-            continue
-        reached = [
-            _profile(i, at, fun - least_loss, least_loss, bounds, solve, delta[name])
-            for fun, at in optima
-        ]
-        low, high = min(r[0] for r in reached), max(r[1] for r in reached)
-        seen = [point for r in reached for point in r[2]]
-        if name == "read" and bind is None and low <= 1.05 * least:
-            low = 0.0
-        if name == "pulse" and low > 0:
-            none = best.copy()
-            none[i] = bounds[i][0]
-            low = low if solve(none, i)[0] - least_loss > SURE else 0.0
-        parts[name] = Part(value, min(low, value), max(high, value))
-        if name == "pulse":
-            averages += [
-                (float(np.exp(-drop)), Levels(*levels(z[None])[0].tolist())) for drop, z in seen
-            ]
-    for name in PARTS:
-        parts.setdefault(name, Part(0.0, 0.0, np.inf))
-    if model.drifts and intervals:
-        value, error = model.drift(found)
-        reach = float(t.ppf(0.975, at.traces - 2)) * error
-        parts["drift"] = Part(value, value - reach, value + reach)
-    return Noise(
-        found,
-        parts,
-        _left(found, parts, at, several, both),
-        top - least_loss,
-        tuple(averages),
-    )
+    return rough, {name: value for name, value in most.items() if value > 0}
 
 
 def _value(s: Levels, name: str) -> float:
@@ -227,62 +178,7 @@ def _value(s: Levels, name: str) -> float:
     return value if value > 2e-5 else 0.0
 
 
-def _profile(
-    i: int,
-    best: Array,
-    above: float,  # the loss at an optimum, over the least one
-    least: float,
-    bounds: list[tuple[float, float]],
-    solve: Callable[..., tuple[float, Array]],
-    delta: float,
-) -> tuple[float, float, list[tuple[float, Array]]]:
-    """Where the profile likelihood has dropped to the 95 % level, both ways, and points between."""
-    ends: list[float] = []
-    seen: list[tuple[float, Array]] = []
-
-    def variance(z: float) -> float:
-        own = float(np.exp(2 * z) - delta**2)
-        return own if own > 1e-3 * delta**2 else 0.0  # rounding of the bound is no noise
-
-    for end in bounds[i]:
-        inner, z, last = float(best[i]), best.copy(), best.copy()
-        if abs(end - inner) < 1e-6:
-            ends.append(variance(end))
-            continue
-        side = 1.0 if end > inner else -1.0
-        a, fa = inner, np.sqrt(max(above, 0.0))  # drop's square root is nearly linear in z
-        b = inner + side * min(abs(end - inner), 0.15)
-        reached = None
-        for _ in range(4):
-            # the others go on as they went from the point before
-            ahead = z + (z - last) * ((b - z[i]) / (z[i] - last[i]) if z[i] != last[i] else 0.0)
-            ahead[i] = b
-            last = z.copy()
-            value, z = solve(ahead, i)
-            drop = value - least
-            seen.append((max(drop, 0.0), z.copy()))
-            fb = np.sqrt(max(drop, 0.0))
-            if abs(fb - DROP**0.5) < 0.08:
-                reached = b
-                break
-            if fb < DROP**0.5 and abs(b - end) < 1e-6:
-                reached = end
-                break
-            slope = (fb - fa) / (b - a) if abs(b - a) > 1e-9 else 0.0
-            new = b + (DROP**0.5 - fb) / slope if side * slope > 1e-6 else b + side * 0.5
-            if fb < DROP**0.5:
-                new = b + side * min(abs(new - b), 1.5)
-                a, fa = b, fb
-            elif fa < DROP**0.5 < fb:
-                new = a + (b - a) * np.clip((DROP**0.5 - fa) / (fb - fa), 0.1, 0.9)
-            b = float(np.clip(new, min(inner, end), max(inner, end)))
-        ends.append(variance(b if reached is None else reached))
-    return float(np.sqrt(ends[0])), float(np.sqrt(ends[1])), seen
-
-
-def _left(
-    s: Levels, parts: dict[str, Part], at: Around, several: bool, both: bool
-) -> tuple[str, ...]:
+def _left(s: Levels, at: Around, several: bool) -> tuple[str, ...]:
     out = []
     if s.colour > 2 * s.read / at.pulses**0.5 and s.tau > at.pulses / 4:
         out.append(
@@ -321,7 +217,7 @@ def covariance(shot: Shot, noise: Noise, additive: bool = False) -> Array:
     total = np.zeros((len(rows), len(rows)))
     weight = 0.0
     for share, s in noise.averages:
-        total += share * part @ model.spread(s, part, s.read**2 + 1e-12)
+        total += share * model.spread(s, part, s.read**2 + 1e-12)
         weight += share
     out = total / weight * grow
     return np.asarray((out + out.T) / 2)

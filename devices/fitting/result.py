@@ -24,7 +24,14 @@ STEPS = {"log_up": 0, "near_up": 0, "log_down": 1, "near_down": 1}
 STEPS |= {f"log_{way}_{k}": i for i, way in enumerate(("up", "down")) for k in range(16)}
 """Parameters that are logarithms of a step → which of a cell's factors multiplies it."""
 
-FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down"}
+WAYS = {
+    "size": np.array([[0.5, 0.5, 0.0, 0.0]]),
+    "tilt": np.array([[0.5, -0.5, 0.0, 0.0]]),
+    "bounds": np.array([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+}
+"""How cells differ: sums of what each has of its own."""
+
+FACTORS = {"k_on", "k_off", "alpha_on", "alpha_off", "v0_up", "v0_down", "A_up", "A_down"}
 """Numbers that may be wrong by a factor: their interval is one of their logarithm."""
 
 UNITS = {name: "S" for name in ("dg_min", "g_min", "g_max", "level")}
@@ -156,26 +163,17 @@ def between_cells(shot: Shot, cov: Array) -> Spreads | None:
     if shot.cell is None or len(shot.cell) < 2:
         return None
     p, cells = len(shot.theta), len(shot.cell)
-    error = np.diag(cov)[p:].reshape(cells, EFFECTS)
-    up, down = shot.cell[:, 0], shot.cell[:, 1]
-    own = {
-        "size": ((up + down) / 2, (error[:, 0] + error[:, 1]) / 4),
-        "tilt": ((up - down) / 2, (error[:, 0] + error[:, 1]) / 4),
-        "bounds": (
-            np.r_[
-                shot.cell[:, 2] - shot.cell[:, 2].mean(), shot.cell[:, 3] - shot.cell[:, 3].mean()
-            ],
-            np.r_[error[:, 2], error[:, 3]],
-        ),
-    }
+    error = cov[p:, p:].reshape(cells, EFFECTS, cells, EFFECTS)
     parts = {}
-    for name, (values, err) in own.items():
-        freedom = len(values) - (2 if name == "bounds" else 1)
-        total = float(np.sum((values - values.mean()) ** 2)) / freedom
-        off = float(err.mean())
+    for name, ways in WAYS.items():
+        freedom = len(ways) * (cells - 1)
+        # what all cells have alike is the law's: of effects and errors that apart from it counts
+        total = float((shot.cell @ ways.T).var(axis=0, ddof=1).mean())
+        own = np.einsum("ke,iejf,kf->kij", ways, error, ways)
+        off = float((np.trace(own, axis1=1, axis2=2) - own.sum((1, 2)) / cells).sum()) / freedom
         low, high = (total * freedom / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025))
-        # the errors are estimates too: what they may hide is no spread
-        ends = (total - off, low - 2 * off, high - off)
+        # the errors are estimates too, within a factor of 2
+        ends = (total - off, low - 2 * off, high - off / 2)
         parts[name] = Part(*(float(np.sqrt(max(v, 0.0))) for v in ends))
     return Spreads(**parts)
 
@@ -217,8 +215,11 @@ def law_parameters(
     for (k, value), error in zip(own.items(), errors, strict=True):
         floor, top = RANGES.get(k, (-np.inf, np.inf))
         low, high = max(value - reach * error, floor), min(value + reach * error, top)
-        if k in FACTORS and value > 0:
-            low, high = (value * np.exp(side * reach * error / value) for side in (-1, 1))
+        if k in FACTORS and value:
+            factor = np.exp(min(reach * error / abs(value), 50.0))
+            ends = sorted((value / factor, value * factor))
+            signless = low < 0 < high and floor < 0  # both signs are possible
+            low, high = (min(low, ends[0]), max(high, ends[1])) if signless else ends
         value, low, high = float(value), float(low), float(high)
         out[k] = Parameter(value, low, high, UNITS.get(k, ""))
     return out

@@ -28,43 +28,60 @@ PRIOR = np.array([1.0, 1.0, 0.1, 0.1])
 """Size of what cells differ by; its weight is what one read in a hundred weighs."""
 
 
-def curve(
-    family: Family,
-    theta: Array,
-    traces: Traces,
-    start: Array,  # (traces,)
-    cell: Array | None = None,  # (cells, EFFECTS)
-    walls: Array | None = None,  # (cells, 2)
-) -> Array:
-    """Conductance of every row, without noise; in units of x."""
-    law = family.tables(theta)
-    own = None if cell is None else cell[traces.cell]
-    if own is not None:
-        low, size = own[:, 2], 1 + own[:, 3] - own[:, 2]
-        g = (start - low) / size
-    else:
-        g = start.copy()
-    ends = None if walls is None else walls[traces.cell]
-    worth = family.worth(theta, traces)
-    count = traces.count if worth is None else traces.since(traces.n * worth)
-    out = np.empty(len(traces.y))
-    for up, leg in traces.legs:
-        n = count[leg.rows]
+class Curve:
+    """A law with its parameters along the pulses of traces, without noise; in units of x."""
+
+    def __init__(
+        self, family: Family, theta: Array, traces: Traces, walls: Array | None = None
+    ) -> None:
+        self.family, self.traces = family, traces
+        self.ends = None if walls is None else walls[traces.cell]  # walls: (cells, 2)
+        self.law = family.tables(theta)
+        worth = family.worth(theta, traces)
+        self.count = traces.count if worth is None else traces.since(traces.n * worth)
+
+    def __call__(self, start: Array, cell: Array | None = None) -> Array:
+        """Conductance of every row, from the starts of traces; `cell` is (cells, EFFECTS)."""
+        traces, ends = self.traces, self.ends
+        own = None if cell is None else cell[traces.cell]
         if own is not None:
-            n = n * np.exp(own[leg.owner, 0 if up else 1])
-        x = family.advance(law, up, g[leg.owner], n)
-        if ends is not None:  # a start outside stays outside until it comes in
-            begun = g[leg.owner]
-            x = (
-                np.minimum(x, np.maximum(ends[leg.owner, 1], begun))
-                if up
-                else np.maximum(x, np.minimum(ends[leg.owner, 0], begun))
-            )
-        out[leg.rows] = x
-        g[leg.owner[leg.last]] = x[leg.last]
-    if own is not None:
-        out = out * size[traces.trace] + low[traces.trace]
-    return out
+            low, size = own[:, 2], 1 + own[:, 3] - own[:, 2]
+            g = (start - low) / size
+        else:
+            g = start.copy()
+        out = np.empty(len(traces.y))
+        for up, leg in traces.legs:
+            n = self.count[leg.rows]
+            if own is not None:
+                n = n * np.exp(own[leg.owner, 0 if up else 1])
+            x = self.family.advance(self.law, up, g[leg.owner], n)
+            if ends is not None:  # a start outside stays outside until it comes in
+                begun = g[leg.owner]
+                x = (
+                    np.minimum(x, np.maximum(ends[leg.owner, 1], begun))
+                    if up
+                    else np.maximum(x, np.minimum(ends[leg.owner, 0], begun))
+                )
+            out[leg.rows] = x
+            g[leg.owner[leg.last]] = x[leg.last]
+        if own is not None:
+            out = out * size[traces.trace] + low[traces.trace]
+        return out
+
+    def begun(self, start: Array, cell: Array | None, weight: float) -> tuple[Array, Array, Array]:
+        """The best start of every trace, the curve of its reads, its slope against the start."""
+        t, seen = self.traces, self.traces.seen
+        y, first, trace = t.y[seen], t.y[t.first], t.trace[seen]
+        for _ in range(8):
+            m = self(start, cell)[seen]
+            slope = (self(start + STEP, cell)[seen] - m) / STEP
+            gain = np.bincount(trace, slope * (y - m), t.size) + weight**2 * (first - start)
+            size = np.bincount(trace, slope * slope, t.size) + weight**2 + 1e-9
+            move = gain / size
+            start = start + np.clip(move, -0.1, 0.1)
+            if np.abs(move).max() < 1e-6:  # the curve is a line that far
+                return start, m + slope * move[trace], slope
+        return start, self(start, cell)[seen], slope
 
 
 Pins = Callable[[Array], Array]
@@ -102,6 +119,7 @@ def shoot(
     *,
     weight: float = 0.0,
     cells: bool = False,
+    own: Array | None = None,
     walls: Array | None = None,
     pins: Pins | None = None,
     rounds: int = 60,
@@ -114,6 +132,7 @@ def shoot(
         begin: parameters to begin with.
         weight: of the first read of a trace beside its others.
         cells: whether cells have steps and bounds of their own.
+        own: theirs, to begin with.
         walls: hard ends of every cell.
         pins: what must vanish, as a function of the parameters: fields that are known.
         rounds: evaluations at most.
@@ -131,17 +150,21 @@ def shoot(
     def by_trace(values: Array) -> Array:
         return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
 
-    def model(theta: Array, cell: Array | None, s: Array) -> Array:
-        return curve(family, theta, traces, s, cell, walls)[seen]
+    last: tuple[bytes, Curve, Array, Array] | None = None
 
-    def settled(theta: Array, cell: Array | None) -> tuple[Array, Array]:
-        nonlocal start
-        start, m, slope = begun(family, theta, traces, start, cell, walls, weight)
-        return m, slope
+    def settled(u: Array) -> tuple[Curve, Array, Array]:
+        """The curve of these parameters, its reads from the best starts, slopes against them."""
+        nonlocal start, last
+        if last is None or last[0] != u.tobytes():
+            theta, cell = unpack(u)
+            own = Curve(family, theta, traces, walls)
+            start, m, slope = own.begun(start, cell, weight)
+            last = u.tobytes(), own, m, slope
+        return last[1:]
 
     def residual(u: Array) -> Array:
         theta, cell = unpack(u)
-        m, _ = settled(theta, cell)
+        _, m, _ = settled(u)
         parts = [m - y, weight * (start - first)]
         if cell is not None:
             parts.append((cell * ridge).ravel())
@@ -152,32 +175,31 @@ def shoot(
 
     def jacobian(u: Array) -> Array:
         theta, cell = unpack(u)
-        m, slope = settled(theta, cell)
+        own_curve, m, slope = settled(u)
         size = by_trace(slope * slope) + weight**2 + 1e-9
         held = 0 if pins is None else len(pins(theta))
         out = np.zeros((len(y) + traces.size + many * EFFECTS + held, p + many * EFFECTS))
 
-        def fill(column: int, d: Array, own: Mask | None = None) -> None:
+        def fill(column: int, d: Array, apart: int = 0) -> None:
+            """One column, or one of each cell, which its own traces alone have."""
             back = by_trace(slope * d) / size
-            d, w = d - slope * back[trace], -weight * back
-            if own is not None:
-                d, w = d * own[trace], w * own
-            out[: len(y), column], out[len(y) : len(y) + traces.size, column] = d, w
+            at = column + apart * traces.cell
+            out[np.arange(len(y)), at[trace]] = d - slope * back[trace]
+            out[len(y) + np.arange(traces.size), at] = -weight * back
 
         for i in range(p):
             moved = theta.copy()
             by = STEP if theta[i] + STEP <= family.high[i] else -STEP
             moved[i] += by
-            fill(i, (model(moved, cell, start) - m) / by)
+            fill(i, (Curve(family, moved, traces, walls)(start, cell)[seen] - m) / by)
             if pins is not None:
                 out[-held:, i] = (pins(moved) - pins(theta)) / by
         for e in range(EFFECTS if many else 0):
             assert cell is not None
             shifted = cell.copy()
             shifted[:, e] += STEP
-            d = (model(theta, shifted, start) - m) / STEP
-            for c in range(many):
-                fill(p + c * EFFECTS + e, d, traces.cell == c)
+            d = (own_curve(start, shifted)[seen] - m) / STEP
+            fill(p + e, d, EFFECTS)
         if many:
             rows = len(y) + traces.size + np.arange(many * EFFECTS)
             out[rows, p + np.arange(many * EFFECTS)] = np.tile(ridge, many)
@@ -185,7 +207,8 @@ def shoot(
 
     wide = np.tile([2.0, 2.0, 0.5, 0.5], many)
     low, high = np.r_[family.low, -wide], np.r_[family.high, wide]
-    at = np.r_[np.clip(begin, low[:p] + 1e-6, high[:p] - 1e-6), 0 * wide]
+    effects = np.zeros((many, EFFECTS)) if own is None else own[:many]
+    at = np.clip(np.r_[begin, effects.ravel()], low + 1e-6, high - 1e-6)
     found = least_squares(
         residual,
         at,
@@ -198,40 +221,9 @@ def shoot(
         max_nfev=rounds,
     )
     theta, cell = unpack(found.x)
-    m, _ = settled(theta, cell)
-    mean = curve(family, theta, traces, start, cell, walls)
+    mean = settled(found.x)[0](start, cell)
     jac = jacobian(found.x)
     return Shot(family, traces, theta, start.copy(), cell, walls, mean, jac, weight)
-
-
-def begun(
-    family: Family,
-    theta: Array,
-    traces: Traces,
-    start: Array,
-    cell: Array | None,
-    walls: Array | None,
-    weight: float,
-) -> tuple[Array, Array, Array]:
-    """The best start of every trace, the curve of the reads from there, its slope against it."""
-    seen, trace = traces.seen, traces.trace[traces.seen]
-    y, first = traces.y[seen], traces.y[traces.first]
-
-    def model(s: Array) -> Array:
-        return curve(family, theta, traces, s, cell, walls)[seen]
-
-    def by_trace(values: Array) -> Array:
-        return np.asarray(np.bincount(trace, values, traces.size), dtype=np.float64)
-
-    for _ in range(8):
-        m = model(start)
-        slope = (model(start + STEP) - m) / STEP
-        gain = by_trace(slope * (y - m)) + weight**2 * (first - start)
-        move = gain / (by_trace(slope * slope) + weight**2 + 1e-9)
-        start = start + np.clip(move, -0.1, 0.1)
-        if np.abs(move).max() < 1e-7:
-            break
-    return start, model(start), slope
 
 
 def roughness(shot: Shot) -> float:

@@ -2,17 +2,25 @@
 
 Curve of each: g from g_min to g_max in N↑ identical pulses and back in N↓, with the curvature of
 its labels; sigma_c2c is a part of the window added by every pulse. The manual's "< x %" is taken as
-x.
+x. Write pulses are those of the same table, potentiation first; each gives the joules a pulse at
+g_max, V² g_max t, that the table's users quote (TaOx/HfOx 1.3 pJ … AlOx/HfO2 4.8 nJ).
 """
 
 from __future__ import annotations
 
 from devices.device import Device
+from devices.electrical import WritePulse
 from devices.update.neurosim import NeuroSim
 
 
-def _device(r_on: float, on_off: float, law: NeuroSim) -> Device:
-    return Device(1 / (r_on * on_off), 1 / r_on, update=law)
+def _device(
+    r_on: float,
+    on_off: float,
+    law: NeuroSim,
+    pulse: tuple[float, float, float, float] | None = None,  # up, down [V]; up, down [s]
+) -> Device:
+    write = None if pulse is None else WritePulse(*pulse, source="MLP NeuroSim V3.0, device table")
+    return Device(1 / (r_on * on_off), 1 / r_on, update=law, write_pulse=write)
 
 
 def ag_si() -> Device:
@@ -20,7 +28,9 @@ def ag_si() -> Device:
 
     Source: Jo et al., Nano Lett. 10, 1297 (2010), doi:10.1021/nl904092h; MLP NeuroSim V3.0 manual.
     """
-    return _device(26e6, 12.5, NeuroSim(97, 100, 2.4, -4.88, sigma_c2c=0.035))
+    return _device(
+        26e6, 12.5, NeuroSim(97, 100, 2.4, -4.88, sigma_c2c=0.035), (3.2, 2.8, 300e-6, 300e-6)
+    )
 
 
 def taox_tio2() -> Device:
@@ -36,7 +46,9 @@ def taox_hfox() -> Device:
 
     Source: Wu et al., VLSI Technology 2018, doi:10.1109/VLSIT.2018.8510690; NeuroSim V3.0 manual.
     """
-    return _device(100e3, 10.0, NeuroSim(128, 128, 0.04, -0.63, sigma_c2c=0.037))
+    return _device(
+        100e3, 10.0, NeuroSim(128, 128, 0.04, -0.63, sigma_c2c=0.037), (1.6, 1.6, 50e-9, 50e-9)
+    )
 
 
 def pcmo() -> Device:
@@ -44,7 +56,9 @@ def pcmo() -> Device:
 
     Source: Park et al., IEDM 2013, doi:10.1109/IEDM.2013.6724692; MLP NeuroSim V3.0 manual.
     """
-    return _device(23e6, 6.84, NeuroSim(50, 50, 3.68, -6.76, sigma_c2c=0.01))
+    return _device(
+        23e6, 6.84, NeuroSim(50, 50, 3.68, -6.76, sigma_c2c=0.01), (2.0, 2.0, 1e-3, 1e-3)
+    )
 
 
 def alox_hfo2() -> Device:
@@ -53,7 +67,9 @@ def alox_hfo2() -> Device:
     Source: Woo et al., IEEE Electron Device Lett. 37, 994 (2016), doi:10.1109/LED.2016.2582859; MLP
     NeuroSim V3.0 manual.
     """
-    return _device(16.9e3, 4.43, NeuroSim(40, 40, 1.94, -0.61, sigma_c2c=0.05))
+    return _device(
+        16.9e3, 4.43, NeuroSim(40, 40, 1.94, -0.61, sigma_c2c=0.05), (0.9, 1.0, 100e-6, 100e-6)
+    )
 
 
 def epiram() -> Device:
@@ -62,7 +78,7 @@ def epiram() -> Device:
     Source: Choi et al., Nat. Mater. 17, 335 (2018), doi:10.1038/s41563-017-0001-5; NeuroSim V3.0
     manual.
     """
-    return _device(81e3, 50.2, NeuroSim(64, 64, 0.5, -0.5, sigma_c2c=0.02))
+    return _device(81e3, 50.2, NeuroSim(64, 64, 0.5, -0.5, sigma_c2c=0.02), (5.0, 3.0, 5e-6, 5e-6))
 
 
 def gst_pcm() -> Device:
@@ -72,7 +88,9 @@ def gst_pcm() -> Device:
 
     Source: Nandakumar et al., IEEE ISCAS 2018; MLP NeuroSim V3.0 manual (paper unconfirmed).
     """
-    return _device(4.71e3, 19.8, NeuroSim(100, 120, 0.105, 2.4, sigma_c2c=0.015))
+    return _device(
+        4.71e3, 19.8, NeuroSim(100, 120, 0.105, 2.4, sigma_c2c=0.015), (0.7, 3.0, 6e-6, 125e-9)
+    )
 
 
 def fefet() -> Device:
@@ -80,4 +98,6 @@ def fefet() -> Device:
 
     Source: Jerry et al., IEDM 2017, doi:10.1109/IEDM.2017.8268338; MLP NeuroSim V3.0 manual.
     """
-    return _device(559.28e3, 45.0, NeuroSim(32, 32, 1.75, 1.46, sigma_c2c=0.005))
+    return _device(
+        559.28e3, 45.0, NeuroSim(32, 32, 1.75, 1.46, sigma_c2c=0.005), (3.65, 2.95, 75e-9, 75e-9)
+    )

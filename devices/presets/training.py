@@ -9,6 +9,7 @@ gives none that could be confirmed, the preset says "assumed".
 from __future__ import annotations
 
 from devices.device import Device
+from devices.electrical import WritePulse
 from devices.read.apparent import ApparentWriteNoise
 from devices.retention.leak import Leak
 from devices.update.abrupt import AbruptReset
@@ -41,7 +42,8 @@ def gokmen_vlasov() -> Device:
     Source: Gokmen & Vlasov, Front. Neurosci. 10:333 (2016), doi:10.3389/fnins.2016.00333.
     """
     low, high = 1 / 112e6, 1 / 14e6
-    return Device(low, high, update=_constant(0.0016, low, high, 0.01))
+    pulse = WritePulse(1.0, 1.0, 1e-9, 1e-9, "Gokmen & Vlasov 2016: ±0.5 V on both lines for 1 ns")
+    return Device(low, high, update=_constant(0.0016, low, high, 0.01), write_pulse=pulse)
 
 
 def idealised_rpu() -> Device:

@@ -41,8 +41,11 @@ class AmplitudeStep(Around):
     Raises:
         ValueError, TypeError: a field out of range, or a law that needs whole pulse counts.
 
-    Source: the rate s(v) f(R), separable and exponential in v, of Messaris et al., IEEE TCAD 37,
-    3151 (2018), doi:10.1109/TCAD.2018.2791468; f is that of the law. κ is ours.
+    Source: the rate s(v) f(R, r(v)) with s exponential in v of Messaris et al., "A compact
+    Verilog-A ReRAM switching model" (arXiv 1703.01167) and IEEE TCAD 37, 3151 (2018), whose f ends
+    at a resistance r(v); here f is that of the law and has no part of v. Trains: `VinitLTP`,
+    `VstepLTP`, `PWinitLTP` of MLP+NeuroSim 3.0 (Cell.h), which take the amplitude into the energy
+    of a write and not into its step. κ is ours.
     """
 
     v_set: float = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,68 +61,75 @@ class Driven(Update):
         window: Window,
         x: Tensor,  # (..., rows, cols) in 0 … 1
         v: Tensor,  # (..., rows, cols) or () [V]
+        p: Any,
     ) -> Tensor:
-        """dx/dt of the nominal cell [1/s]."""
+        """dx/dt of a cell of the nominal pace [1/s]."""
 
-    def _state(self, window: Window, g: Tensor) -> Tensor:
+    def _state(self, window: Window, g: Tensor, p: Any) -> Tensor:
         """x of a conductance inside the window."""
         return (g - window.g_min) / window.span
 
-    def _conductance(self, window: Window, x: Tensor) -> Tensor:
+    def _conductance(self, window: Window, x: Tensor, p: Any) -> Tensor:
         """Conductance of a state [S]."""
         return window.g_min + x * window.span
 
-    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Pace:
+    def _nominal(self) -> Any:
+        """The leaf of a cell as it is meant to be."""
+        return Pace(torch.ones((), dtype=torch.float64))
+
+    def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw the pace of every cell."""
         return Pace(draw.factor(shape, self.sigma_d2d).clamp(min=0))
 
     def step(self, window: Window) -> float:
         """Mean conductance change of one pulse from mid-window, of both directions [S]."""
         middle = torch.tensor([(window.g_min + window.g_max) / 2], dtype=torch.float64)
-        one = torch.ones_like(middle)
+        one, p = torch.ones_like(middle), self._nominal()
         up, down = (
-            self._moved(window, middle, one, self._mix(window, *given), DRIVEN)
+            self._moved(window, middle, p, one, self._mix(window, *given, p), DRIVEN)
             for given in ((one, 0 * one), (0 * one, one))
         )
         return float(up - down) / 2
 
-    def _at(self, window: Window, x: Tensor, v: float) -> Tensor:
+    def _at(self, window: Window, x: Tensor, v: float, p: Any) -> Tensor:
         """What a pulse of v does to x per width."""
-        return self._speed(window, x, x.new_tensor(v)) * self.width
+        return self._speed(window, x, x.new_tensor(v), p) * self.width
 
     def _moved(
         self,
         window: Window,
         g: Tensor,
+        p: Any,
         rate: Tensor,
         speed: Callable[[Tensor], Tensor],
         tolerance: float,
     ) -> Tensor:
         """Conductance after moving with speed(x)·rate for unit time; where x stays, g stays."""
-        x = self._state(window, g.double().clamp(window.g_min, window.g_max)).clamp(0, 1)
+        x = self._state(window, g.double().clamp(window.g_min, window.g_max), p).clamp(0, 1)
         rate = rate.double()
         moved = integrate(lambda y: speed(y) * rate, x, tolerance)
-        return torch.where(moved == x, g, self._conductance(window, moved).to(g.dtype))
+        return torch.where(moved == x, g, self._conductance(window, moved, p).to(g.dtype))
 
     def drive(
-        self, window: Window, g: Tensor, p: Pace, v: Tensor, dt: float, draw: Draw
-    ) -> tuple[Tensor, Pace]:
+        self, window: Window, g: Tensor, p: Any, v: Tensor, dt: float, draw: Draw
+    ) -> tuple[Tensor, Any]:
         """The state after v was held for dt."""
         rate = p.rate * dt
         if self.sigma_c2c:
             rate = rate * _random(g.new_ones(()), self.sigma_c2c**2, draw.normal(g.shape))
         v = v.double().expand_as(g)
-        return self._moved(window, g, rate, lambda x: self._speed(window, x, v), DRIVEN), p
+        moved = self._moved(window, g, p, rate, lambda x: self._speed(window, x, v, p), DRIVEN)
+        return moved, p
 
     def pulse(
         self,
         window: Window,
         g: Tensor,
-        p: Pace,
+        p: Any,
         pulses: Pulses,
         draw: Draw,
         at: Tensor | None = None,
-    ) -> tuple[Tensor, Pace]:
+    ) -> tuple[Tensor, Any]:
         """Pulses of v_set and v_reset for their width, evenly interleaved."""
         if not g.numel():
             return g, p
@@ -138,20 +145,20 @@ class Driven(Update):
             share = left if k == parts - 1 else left / 2
             left -= share
             rising, falling = (self._time(n * share, draw) for n in (up, down))
-            speed = self._mix(window, rising.double(), falling.double())
-            g = self._moved(window, g, p.rate, speed, PULSED)
+            speed = self._mix(window, rising.double(), falling.double(), p)
+            g = self._moved(window, g, p, p.rate, speed, PULSED)
         return g, p
 
-    def _mix(self, window: Window, up: Tensor, down: Tensor) -> Callable[[Tensor], Tensor]:
+    def _mix(self, window: Window, up: Tensor, down: Tensor, p: Any) -> Callable[[Tensor], Tensor]:
         """Speed of x under so many pulses of each direction in unit time."""
         rises, falls = bool((up > 0).any()), bool((down > 0).any())
 
         def speed(x: Tensor) -> Tensor:
             out = torch.zeros_like(x)
             if rises:
-                out = out + up * self._at(window, x, self.v_set)
+                out = out + up * self._at(window, x, self.v_set, p)
             if falls:
-                out = out + down * self._at(window, x, self.v_reset)
+                out = out + down * self._at(window, x, self.v_reset, p)
             return out
 
         return speed

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from devices.blocks import BLOCK
 from devices.draw import Draw
 from devices.part import Pulses
 from devices.update import jit
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 LEAST = 4096
 """Cells from which one loop is faster than the passes, calls included."""
+
+TOGETHER = BLOCK if jit.near is None else 1 << 19
+"""Cells of an array that an affine law takes at once: one loop leaves no temporaries behind."""
 
 
 def fits(g: Tensor, pulses: Pulses, size: float) -> bool:

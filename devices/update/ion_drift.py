@@ -71,17 +71,17 @@ class IonDrift(Driven):
             raise ValueError(f"IonDrift needs g_min > 0 S (a finite R_off), got {window.g_min!r}")
         return super().fabricate(window, shape, draw)
 
-    def _state(self, window: Window, g: Tensor) -> Tensor:
+    def _state(self, window: Window, g: Tensor, p: Pace) -> Tensor:
         off = 1 / window.g_min
         return (off - 1 / g) / (off - 1 / window.g_max)
 
-    def _conductance(self, window: Window, x: Tensor) -> Tensor:
+    def _conductance(self, window: Window, x: Tensor, p: Pace) -> Tensor:
         off = 1 / window.g_min
         return 1 / (off - (off - 1 / window.g_max) * x)
 
-    def _speed(self, window: Window, x: Tensor, v: Tensor) -> Tensor:
+    def _speed(self, window: Window, x: Tensor, v: Tensor, p: Pace) -> Tensor:
         drift = self.mobility / self.thickness**2 * v
-        return drift * self._conductance(window, x) / window.g_max * self._inside(x, v)
+        return drift * self._conductance(window, x, p) / window.g_max * self._inside(x, v)
 
     def _inside(self, x: Tensor, v: Tensor) -> Tensor:
         """The window function."""

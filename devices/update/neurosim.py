@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from devices.draw import Draw
 from devices.part import Pulses, Update, Window
 from devices.update.affine import Affine, affine_pulse
 from devices.update.clip import held
+from devices.update.fused import TOGETHER
 
 LABEL = 10.1015
 """NL per unit of the largest deviation of the normalised curve from a line."""
@@ -84,6 +85,8 @@ class NeuroSim(Update):
     Source: Chen, Peng & Yu, IEEE TCAD 37, 3067 (2018), doi:10.1109/TCAD.2018.2789723; MLP
     NeuroSim V3.0 manual. The label mapping is our own fit, not NeuroSim's table.
     """
+
+    block: ClassVar[int] = TOGETHER
 
     states_up: int = 64
     states_down: int = 64

@@ -109,17 +109,17 @@ class StanfordRRAM(Driven):
         """gap(g_min) − gap(g_max) [m]."""
         return self.g_0 * math.log(window.g_max / window.g_min)
 
-    def _state(self, window: Window, g: Tensor) -> Tensor:
+    def _state(self, window: Window, g: Tensor, p: Pace) -> Tensor:
         return torch.log(g / window.g_min) / math.log(window.g_max / window.g_min)
 
-    def _conductance(self, window: Window, x: Tensor) -> Tensor:
+    def _conductance(self, window: Window, x: Tensor, p: Pace) -> Tensor:
         return window.g_min * torch.exp(x * math.log(window.g_max / window.g_min))
 
-    def _speed(self, window: Window, x: Tensor, v: Tensor) -> Tensor:
+    def _speed(self, window: Window, x: Tensor, v: Tensor, p: Pace) -> Tensor:
         gap = self.gap_min + (1 - x) * self._range(window)
         gamma = self.gamma_0 - self.beta * (gap * 1e9) ** 3
         gamma = torch.where(gamma * v.abs() / self.oxide < self.f_min, 0.0, gamma)
-        current = self._conductance(window, x) * self.v_0 * torch.sinh(v / self.v_0)
+        current = self._conductance(window, x, p) * self.v_0 * torch.sinh(v / self.v_0)
         thermal = BOLTZMANN / CHARGE * (self.t_0 + self.r_th * (v * current).abs())  # [V]
         pull = torch.sinh(gamma * (self.a_0 / self.oxide) * v / thermal)
         return self.velocity * torch.exp(-self.e_a / thermal) * pull / self._range(window)

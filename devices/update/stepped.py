@@ -13,12 +13,15 @@ from devices.draw import Draw
 from devices.part import Pulses, Window
 from devices.update.affine import Affine, affine_pulse
 from devices.update.clip import Bound
+from devices.update.fused import TOGETHER
 from devices.update.nominal import Factor, NominalStep, Steps
 
 
 @dataclass(frozen=True)
 class AffineStep(NominalStep):
     """A law with a nominal step; many pulses have the closed form of `devices.update.closed`."""
+
+    block: ClassVar[int] = TOGETHER
 
     def pulse(
         self,

@@ -82,7 +82,7 @@ class Yakopcic(Driven):
         above = (torch.exp(v) - math.exp(self.v_p)).clamp(min=0) * self.a_p
         return above - (torch.exp(-v) - math.exp(self.v_n)).clamp(min=0) * self.a_n
 
-    def _speed(self, window: Window, x: Tensor, v: Tensor) -> Tensor:
+    def _speed(self, window: Window, x: Tensor, v: Tensor, p: Pace) -> Tensor:
         up = torch.exp(-self.alpha_p * (x - self.x_p)) * (1 - x) / (1 - self.x_p)
         down = torch.exp(self.alpha_n * (x + self.x_n - 1)) * x / (1 - self.x_n)
         up = torch.where(x >= self.x_p, up, 1.0)

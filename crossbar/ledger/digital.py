@@ -1,0 +1,194 @@
+"""Events of what digital logic computes: functions of torch's modules, and optimisers.
+
+Backward passes count as their forward, products twice: once for the input and once for the weight,
+each where somebody asks for its gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossbar.carried.owner import Owner, weights
+
+Found = dict[str, float]
+"""Numbers of events."""
+
+Count = Callable[[Any, tuple[Any, ...], Any], Found]
+"""Events of one forward of a module, given its inputs and its output."""
+
+
+def _each(event: str) -> Count:
+    return lambda module, inputs, output: {event: float(_sizes(output))}
+
+
+def _sizes(t: Any) -> int:
+    if isinstance(t, Tensor):
+        return t.numel()
+    return sum(map(_sizes, t)) if isinstance(t, (tuple, list)) else 0
+
+
+def _inputs(event: str) -> Count:
+    return lambda module, inputs, output: {event: float(_sizes(inputs[:1]))}
+
+
+def _nothing(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    return {}
+
+
+def _on_array(module: Any) -> bool:
+    """Whether products with its weights are counted as reads."""
+    return isinstance(module, Owner) and bool(weights(module))
+
+
+def _linear(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    found = {} if _on_array(module) else {"digital_mac": float(output.numel() * module.in_features)}
+    return _biased(module, output, found)
+
+
+def _looked_up(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    return {} if _on_array(module) else {"table": float(output.numel())}
+
+
+def _convolution(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    area = math.prod(module.kernel_size)
+    positions, fan = output, module.in_channels // module.groups
+    if module.transposed:
+        positions, fan = inputs[0], module.out_channels // module.groups
+    found = {} if _on_array(module) else {"digital_mac": float(positions.numel() * fan * area)}
+    return _biased(module, output, found)
+
+
+def _biased(module: Any, output: Any, found: Found) -> Found:
+    if getattr(module, "bias", None) is not None:
+        found["add"] = float(_sizes(output))
+    return found
+
+
+def _recurrent(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    """Gates of every layer, direction and step, their products, those of weights if digital."""
+    cell = not isinstance(module, nn.RNNBase)
+    steps = inputs[0].numel() // inputs[0].shape[-1]
+    layers = 1 if cell else module.num_layers * (2 if module.bidirectional else 1)
+    hidden = steps * layers * module.hidden_size
+    gates, products = {"LSTM": (4, 3), "GRU": (3, 3), "RNN": (1, 0)}[_family(module)]
+    outer = 1 if _family(module) == "LSTM" else 0  # tanh of the cell
+    own = 0.0
+    if not _on_array(module):
+        own = steps * sum(p.numel() for p in module.parameters() if p.dim() > 1)
+    return {
+        "activation": float(hidden * (gates + outer)),
+        "add": float(hidden * gates * (3 if module.bias else 1)),
+        "digital_mac": hidden * products + own,
+    }
+
+
+def _family(module: Any) -> str:
+    return next(f for f in ("LSTM", "GRU", "RNN") if any(f in c.__name__ for c in _bases(module)))
+
+
+def _bases(module: Any) -> Iterable[type]:
+    return (c for c in type(module).__mro__ if c.__module__.startswith("torch."))
+
+
+def _attention(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+    """Queries by keys, shares by values, the softmax between; digital projections."""
+    query, key = inputs[0], inputs[1] if len(inputs) > 1 else inputs[0]
+    axis = 1 if module.batch_first else 0
+    length, other = (t.shape[axis if t.dim() == 3 else 0] for t in (query, key))
+    batch = query.numel() // (length * module.embed_dim)
+    shares = batch * length * other
+    own = 0.0
+    if not _on_array(module):
+        own = float(batch * (length + other) * 2 * module.embed_dim**2)
+    found = {
+        "digital_mac": 2.0 * shares * module.embed_dim + own,
+        "activation": float(shares * module.num_heads),
+    }
+    bias = module.in_proj_bias is not None
+    return {**found, "add": float(4 * query.numel())} if bias else found
+
+
+_ELEMENTWISE = (
+    *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU", "SiLU"),
+    *("Mish", "Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Hardswish", "LogSigmoid", "Softplus"),
+    *("Softsign", "Softshrink", "Hardshrink", "Tanhshrink", "Threshold", "Softmax", "Softmin"),
+    *("LogSoftmax", "Softmax2d", "GLU"),
+)
+_NORMS = (
+    *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "RMSNorm"),
+    *("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LocalResponseNorm"),
+)
+_POOLS = [f"{k}Pool{n}d" for k in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg") for n in (1, 2, 3)]
+_LOSSES = (
+    *("CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "BCELoss", "BCEWithLogitsLoss"),
+    *("HuberLoss", "SmoothL1Loss", "KLDivLoss"),
+)
+_STILL = (
+    *("Identity", "Flatten", "Unflatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"),
+    *("AlphaDropout", "FeatureAlphaDropout", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d"),
+    *("ConstantPad1d", "ConstantPad2d", "ConstantPad3d", "PixelShuffle", "PixelUnshuffle"),
+    *("Upsample", "ChannelShuffle", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad2d"),
+    *("NonDynamicallyQuantizableLinear",),
+)
+_CONVOLUTIONS = [f"Conv{t}{n}d" for t in ("", "Transpose") for n in (1, 2, 3)]
+_RECURRENT = ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
+
+
+def _table(names: Iterable[str], count: Count) -> dict[type, Count]:
+    return {getattr(nn, name): count for name in names if hasattr(nn, name)}
+
+
+COUNTS: dict[type, Count] = {
+    **_table(_ELEMENTWISE, _each("activation")),
+    **_table(_NORMS, _each("norm")),
+    **_table(_POOLS, _inputs("pool")),
+    **_table(_LOSSES, _inputs("activation")),
+    **_table(_STILL, _nothing),
+    **_table(_CONVOLUTIONS, _convolution),
+    **_table(_RECURRENT, _recurrent),
+    **_table(("Embedding", "EmbeddingBag"), _looked_up),
+    nn.Linear: _linear,
+    nn.MultiheadAttention: _attention,
+}
+"""Of torch's modules; what is not here, and computes, is refused by name."""
+
+
+def count_of(module: nn.Module, own: dict[type, Count]) -> Count | None:
+    """How a module's digital work is counted; None: nobody says."""
+    for base in type(module).__mro__:
+        found = own.get(base) or COUNTS.get(base)
+        if found is not None:
+            return found
+    return None
+
+
+# operations and bytes a weight of 4 bytes: what is read and written of weights and their state
+OPTIMISERS: dict[type, tuple[float, float]] = {
+    torch.optim.Adam: (12.0, 24.0),
+    torch.optim.AdamW: (14.0, 24.0),
+}
+
+
+def stepped(optimiser: Any, group: dict[str, Any]) -> tuple[float, float]:
+    """Operations and bytes of one weight in a step of torch's optimisers.
+
+    SGD reads and writes the weight, with momentum also the velocity, Adam both moments.
+
+    Raises:
+        TypeError: another optimiser.
+    """
+    if isinstance(optimiser, torch.optim.SGD) or getattr(optimiser, "pulses", False):
+        more = 2.0 if group["weight_decay"] else 0.0
+        return (4.0 + more, 16.0) if group["momentum"] else (2.0 + more, 8.0)
+    found = OPTIMISERS.get(type(optimiser))
+    if found is None:
+        raise TypeError(
+            f"the ledger does not know what a step of {type(optimiser).__name__} costs: use SGD, "
+            "Adam, AdamW or InSituSGD, or give ledger(model, optimisers={...: (ops, bytes)})"
+        )
+    return found
