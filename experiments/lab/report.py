@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ class Report:
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Write `report.html` and `figures/*.png`, `*.svg` into the folder; the path of the page."""
+    """Write `report.html`, `table.csv` and `figures/*` into the folder; the path of the page."""
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     images: dict[str, _Image] = {}
@@ -98,6 +99,8 @@ def write(report: Report, folder: Path) -> Path:
     environment.filters["prose"] = _prose
     environment.tests["picture"] = lambda item: isinstance(item, Picture)
     page = environment.from_string(source.read_text(encoding="utf-8"))
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([report.table.headers, *report.table.rows])
     path = folder / "report.html"
     path.write_text(page.render(report=report, images=images), encoding="utf-8")
     return path
