@@ -139,7 +139,7 @@ def test_report_is_one_file_that_needs_nothing_else(
     text = page.read_text()
     images = re.findall(r'src="([^"]{0,40})', text)
     assert images and all(image.startswith("data:image/svg+xml;base64,") for image in images)
-    links = set(re.findall(r'href="([^"]{0,22})', text))
+    links = set(re.findall(r'href="([^"]{0,21})', text))
     names = set(re.findall(r'id="([^"]*)"', text))
     inside = {link for link in links if link.startswith("#")}
     assert inside and {link[1:] for link in inside} <= names

@@ -350,9 +350,12 @@ def seen(figure: Figure) -> str:
             for line in ax.get_lines()
             if not str(line.get_label()).startswith("_") and len(line.get_ydata()) > 1
         ]
+        title = ax.get_title(loc="left").strip() or ax.get_ylabel()
         if lines:
-            title = ax.get_title(loc="left").strip() or ax.get_ylabel()
             said.append(f"{title}, over {ax.get_xlabel()}: {'; '.join(lines[:8])}")
+        elif ax.get_lines() and ax.get_visible():
+            ends = [_number(v) for v in (*ax.get_xlim(), *ax.get_ylim())]
+            said.append(f"{title}: x from {ends[0]} to {ends[1]}, y from {ends[2]} to {ends[3]}")
     return ". ".join(said[:6]) or "see the table of the data"
 
 
