@@ -4,6 +4,11 @@ import sys
 
 if __name__ == "__main__":
     # Worker processes import this module too; they need no command line and no plots.
-    from experiments.lab.command import main
+    try:
+        from experiments.lab.command import main
 
-    sys.exit(main())
+        status = main()
+    except KeyboardInterrupt:
+        print("\nstopped before any run began", file=sys.stderr)
+        status = 130
+    sys.exit(status)

@@ -14,7 +14,9 @@ def test_the_page_draws_what_a_preset_does(tmp_path):
     assert "write-only" in page
     assert "0.1153 up, 0.5085 down" in page  # the parameter table of the docstring
     figures = {path.name for path in (tmp_path / "devices" / "figures").iterdir()}
-    assert figures == {"ecram_li.png", "ecram_li.svg", "pcm.png", "pcm.svg"}
+    assert figures == {
+        f"{name}.{kind}" for name in ("ecram_li", "pcm") for kind in ("csv", "png", "svg")
+    }
 
 
 def test_an_unknown_preset_is_refused(tmp_path, capsys):

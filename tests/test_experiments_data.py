@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.lab.run import key
 from experiments.tasks.data import Cifar10, Digits, FashionMnist, Mnist, data_set, read_idx
+from experiments.tasks.networks import MLP
+from experiments.tasks.runs import Train
+from experiments.tasks.training import Recipe
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -144,6 +148,15 @@ def test_a_pickle_that_asks_for_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps({b"data": Evil()}))
     with pytest.raises(pickle.UnpicklingError, match="holds arrays only"):
         Cifar10(str(tmp_path)).load()
+
+
+def test_what_files_hold_is_part_of_the_key(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    run = Train(Mnist(str(tmp_path)), MLP(), Recipe())
+    first = key(run)
+    assert key(run) == first
+    write_mnist(tmp_path, train=50)
+    assert key(run) != first
 
 
 def test_data_set_by_name() -> None:

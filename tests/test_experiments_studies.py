@@ -1,6 +1,7 @@
 """The studies from the command line down: declared runs, stored results, a report of them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 import crossbar as xb
 from devices import GaussianRead, SoftBounds
-from experiments.lab.command import main
+from experiments.lab.command import main, parser
 from experiments.lab.engine import execute
-from experiments.lab.report import brief, write
+from experiments.lab.paths import short
+from experiments.lab.report import write
 from experiments.lab.store import Store
 from experiments.lab.study import studies
 from experiments.studies.robustness.checks import checks
@@ -37,7 +39,8 @@ TINY = Budget(
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
-    plan = Plan(Digits(), TINY, seeds=2)
+    short = [replace(sweep, levels=sweep.levels[::3]) for sweep in SWEEPS]
+    plan = Plan(Digits(), TINY, seeds=2, sweeps=short)
     store = Store(tmp_path_factory.mktemp("tiny"))
     execute("robustness", plan.all(), store, workers=2)
     return plan, store
@@ -132,10 +135,19 @@ def test_report_is_one_file_that_needs_nothing_else(
     tiny: tuple[Plan, Store], tmp_path: Path
 ) -> None:
     plan, store = tiny
-    page = write(report(plan, store, "python -m experiments robustness"), tmp_path)
+    page = write(report(plan, store), tmp_path)
     text = page.read_text()
-    links = re.findall(r'(?:src|href)="([^"]{0,40})', text)
-    assert links and all(link.startswith("data:image/svg+xml;base64,") for link in links)
+    images = re.findall(r'src="([^"]{0,40})', text)
+    assert images and all(image.startswith("data:image/svg+xml;base64,") for image in images)
+    links = set(re.findall(r'href="([^"]{0,21})', text))
+    names = set(re.findall(r'id="([^"]*)"', text))
+    inside = {link for link in links if link.startswith("#")}
+    assert inside and {link[1:] for link in inside} <= names
+    assert links - inside == {"data:,", "data:text/csv;base64,"}
+    assert len(text) < 1_000_000 and "prefers-color-scheme: dark" in text
+    assert text.count("<th ") == text.count("scope=") > 20
+    for alt in re.findall(r'alt="([^"]*)"', text):
+        assert re.search(r"\d", alt)  # figures, not a caption
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
     for name in ("accuracy", "responses", "training", "drift", "year", "sweeps-mlp", "rates"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
@@ -147,17 +159,17 @@ def test_report_is_one_file_that_needs_nothing_else(
 def test_report_reads_the_store_alone(tiny: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = tiny
     with Store(tmp_path) as empty, pytest.raises(KeyError, match="no result"):
-        report(plan, empty, "")
+        report(plan, empty)
     claims = {check.claim: check.holds for check in checks(Results(plan, store))}
     # two epochs of sixteen hidden cells do not learn the task, and the table says so
-    assert claims["The digital MLP learns the task"] is False
+    assert claims["The digital MLP learns the task"] is False  # its whole interval lies below
     assert claims["Push-pull pairs cancel most of the same imbalance"] is None
 
 
 def test_brief_settings_evaluate_back() -> None:
     law = SoftBounds(dg_min=5e-8, sigma_c2c=0.3)
-    assert brief(law) == "SoftBounds(dg_min=5e-08, sigma_c2c=0.3)"
-    assert eval(brief(law)) == law
+    assert short(law) == "SoftBounds(dg_min=5e-08, sigma_c2c=0.3)"
+    assert eval(short(law)) == law
 
 
 @pytest.mark.parametrize(
@@ -167,7 +179,7 @@ def test_brief_settings_evaluate_back() -> None:
         (["ablate", "device.read.sigma", "0.1"], "device.read is absent (None)"),
         (["ablate", "device.update.sigma_c2c", "-1"], "sigma_c2c"),
         (["ablate", "device.update.sigma_c2c", "oops"], "unknown name 'oops'"),
-        (["ablate", "mode.scheme.bl", "0"], "bl"),
+        (["ablate", "mode.rule.scheme.bl", "0"], "bl"),
         (["ablate", "forward.adc.bits", "4", "--chip", "sofd"], "unknown preset 'sofd'"),
         (["ablate", "forward.adc.bits", "4", "--seeds", "0"], "--seeds must be >= 1, got 0"),
         (["robustness", "--data", "mnist"], "--data mnist needs --data-dir"),
@@ -182,6 +194,41 @@ def test_bad_options_are_explained_before_any_work(
     assert main([*arguments, "--out", str(out)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_ways_of_training_are_compared_at_one_window() -> None:
+    plan = Plan(Digits(), BUDGETS["quick"], seeds=1)
+    for network, task in BUDGETS["quick"].tasks.items():
+        for of in plan.trained(network, 0).values():
+            for sweep in SWEEPS:
+                run = plan.swept(network, sweep, sweep.levels[0], of)
+                assert run.chip.mapping.w_max == task.w_max
+            assert plan.aged(network, of).chip.mapping.w_max == task.w_max
+            if of.chip is not None:  # and it was rehearsed at that window
+                assert of.chip.mapping.w_max == task.w_max
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "chip", "moved"),
+    [
+        ("device.write", "None", "soft", False),
+        ("device.update.sigma_c2c", "0.3", "soft", False),
+        ("device.update", "SoftBounds(1e-7)", "pcm", False),
+        ("device.write", "GaussianWrite(0.1)", "pcm", True),
+        ("device.read", "GaussianRead(0.1)", "soft", True),
+        ("forward.adc.bits", "4", "soft", True),
+    ],
+)
+def test_what_only_training_sees_is_not_applicable_to_a_moved_network(
+    field: str, value: str, chip: str, moved: bool
+) -> None:
+    study = studies()["ablate"]
+    options = parser({"ablate": study}).parse_args(["ablate", field, value, "--chip", chip])
+    trained = {run.chip for run in study.runs(options)}
+    changed = {run.of.chip for run in study.runs(options)}
+    # a moved network is one whose chip is another than it was trained on
+    assert any(run.chip != run.of.chip for run in study.runs(options)) is moved
+    assert trained and changed
 
 
 def test_budgets_hold_what_the_checks_need() -> None:
@@ -212,4 +259,5 @@ def test_the_main_job_shows_what_it_must(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         execute("robustness", plan.all(), store)
         decided = checks(Results(plan, store))
-    assert all(check.holds for check in decided), decided
+    assert all(check.holds is not False for check in decided), decided
+    assert sum(check.holds is True for check in decided) >= 5, decided  # the others: too near

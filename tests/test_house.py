@@ -58,7 +58,7 @@ ROOMS = {
         *("clipping", "spiking", "peers"),
         *("costs", "ledger"),
     ),
-    "experiments": ("lab", "tasks", "studies", "__main__"),
+    "experiments": ("lab", "tasks", "studies", "examples", "__main__"),
 }
 
 

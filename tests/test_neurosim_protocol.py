@@ -136,5 +136,5 @@ def test_listed_figures_are_met(tmp_path):
     plan = Plan(epochs=100, seeds=10, listed_only=True)
     with Store(tmp_path) as store:
         execute("neurosim", plan.all(), store)
-        found = report(plan, store, "test")
+        found = report(plan, store)
     assert [check.claim for check in found.checks if not check.holds] == []

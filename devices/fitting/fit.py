@@ -248,17 +248,19 @@ def _curves(
     if wanted is None:
         names.remove("AbruptReset")
     at = Frame(0.0, 1.0, 0.0, 1.0)
-    curves, labels = [], {}
+    curves, labels, known = [], {}, set[str]()
     pairs = [(name, family) for name in names for family in laws[name]]
     for name, family in pairs:
-        unknown = fields - set(FIELDS[name](family, (family.low + family.high) / 2, at))
+        own = set(FIELDS[name](family, (family.low + family.high) / 2, at))
+        unknown, known = fields - own, known | own
         if unknown and wanted is not None:
             raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}")
         if not unknown and family.name not in labels:
             curves.append(family)
             labels[family.name] = name
     if not curves:
-        raise ValueError(f"no law has the fields {', '.join(sorted(fields))}")
+        wrong = ", ".join(sorted(fields - known or fields))
+        raise ValueError(f"no law has the fields {wrong}; known are {', '.join(sorted(known))}")
     return curves, labels
 
 

@@ -1,8 +1,8 @@
 """Fields of settings by dotted path, and values written as text.
 
 `replace(chip, "device.update.sigma_c2c", 0.3)` gives a changed copy. `parse` reads Python
-literals and calls of public constructors of `crossbar` and `devices`, and nothing else: text is
-never evaluated.
+literals and calls of public constructors of `crossbar` and `devices`, or of dataclasses of one's
+own by dotted name (`mylaw.Bell()`), and nothing else: text is never evaluated.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import importlib
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -63,6 +64,18 @@ def _check(settings: Any, name: str, done: tuple[str, ...], path: str) -> None:
             f"{path}: {owner} has no field {name!r}{_hint(name, known)}; "
             f"it has {', '.join(known) or 'no fields'}"
         )
+
+
+def short(value: Any) -> str:
+    """The constructor call of settings without the fields that have their default."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    told = [
+        f"{field.name}={short(found)}"
+        for field in dataclasses.fields(value)
+        if field.init and (found := getattr(value, field.name)) != field.default
+    ]
+    return f"{type(value).__name__}({', '.join(told)})"
 
 
 def parse(text: str) -> Any:
@@ -128,6 +141,8 @@ def _constructor(node: ast.expr, text: str) -> Any:
         names = names[1:]
     if names[0] == "presets" and len(names) == 2:
         return _look_up(names[1], constructors(presets), "preset", text)
+    if len(names) > 1 and all(name.isidentifier() for name in names):
+        return _own(names, text)
     if len(names) == 1:
         return _look_up(names[0], {**constructors(devices), **constructors(crossbar)}, "name", text)
     raise ValueError(f"{ast.unparse(node)!r} in {text!r} is not a public constructor")
@@ -140,6 +155,28 @@ def _look_up(name: str, known: dict[str, Any], what: str, text: str) -> Any:
             f"known: {', '.join(sorted(known))}"
         )
     return known[name]
+
+
+def _own(names: list[str], text: str) -> Any:
+    """A settings class of a module of the user's own: mylaw.Bell."""
+    module, name = ".".join(names[:-1]), names[-1]
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{module!r} in {text!r} is no module that can be imported from here ({error}); "
+            "constructors without a module are those of crossbar and devices"
+        ) from None
+    except Exception as error:
+        raise ValueError(f"importing {module!r}: {type(error).__name__}: {error}") from error
+    value = getattr(found, name, None)
+    if not (isinstance(value, type) and dataclasses.is_dataclass(value)):
+        known = [n for n, v in vars(found).items() if dataclasses.is_dataclass(v) and n[0] != "_"]
+        raise ValueError(
+            f"{module}.{name} in {text!r} is not a public constructor: a dataclass of the module"
+            f"{_hint(name, known)}"
+        )
+    return value
 
 
 def constructors(module: ModuleType) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.axes import Axes
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 INK, SOFT, GRID = "#1f2933", "#66727f", "#e4e8ec"
 COLOURS = ("#1763a6", "#d1495b", "#2e8b6f", "#e09f3e", "#7a4fa3", "#4f9fc0", "#8a5a2b", "#5b6770")
+MARKERS = "osD^vPX*"  # lines that lie on each other, and eyes that see no colour
 WIDTH = 9.6  # [in] of a full figure
 _FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
@@ -52,7 +54,7 @@ def style() -> Iterator[None]:
         "lines.linewidth": 1.8,
         "figure.facecolor": "white",
         "savefig.facecolor": "white",
-        "svg.fonttype": "path",
+        "svg.fonttype": "none",
         "svg.hashsalt": "crossbar",
         "figure.constrained_layout.use": True,
     }
@@ -82,14 +84,15 @@ def band(
     colour: str | None = None,
     dashed: bool = False,
 ) -> Line:
-    """A line through the mean of the repeats, its band from the lowest to the highest."""
+    """A line through the mean of the repeats, its band from the lowest to the highest, if any."""
     columns = list(zip(*repeats, strict=False))  # as long as the shortest repeat
+    several = len(repeats) > 1
     return Line(
         label,
         x[: len(columns)],
         [sum(column) / len(column) for column in columns],
-        [min(column) for column in columns],
-        [max(column) for column in columns],
+        [min(column) for column in columns] if several else None,
+        [max(column) for column in columns] if several else None,
         colour,
         dashed,
     )
@@ -149,9 +152,10 @@ def _panel(ax: Axes, panel: Panel) -> list[tuple[object, str]]:
         (handle,) = ax.plot(
             x,
             line.y,
+            label=line.label,
             color=colour,
             linestyle=(0, (4, 2)) if line.dashed else "-",
-            marker="o" if line.marker and len(line.x) < 16 else None,
+            marker=MARKERS[index % len(MARKERS)] if line.marker and len(line.x) < 16 else None,
             markersize=4,
             zorder=3,
         )
@@ -316,4 +320,72 @@ def pairs(
             ax.set_title(title)
             ax.grid(axis="x", visible=False)
         axes[0].set_ylabel(ylabel)
+        return figure
+
+
+def data(figure: Figure) -> str:
+    """What a figure draws, as CSV: panel, line, x, y."""
+    rows = ["panel,line,x,y"]
+    for n, ax in enumerate(figure.axes):
+        panel = _quoted(ax.get_title(loc="left").strip() or f"panel {n + 1}")
+        for line in ax.get_lines():
+            if str(line.get_label()).startswith("_child") and len(line.get_xdata()) < 2:
+                continue
+            name = _quoted(str(line.get_label()))
+            points = zip(line.get_xdata(), line.get_ydata(), strict=True)
+            rows += [f"{panel},{name},{_number(x)},{_number(y)}" for x, y in points]
+        for image in ax.get_images():
+            for y, row in enumerate(image.get_array().tolist()):
+                rows += [f"{panel},row {y},{x},{_number(v)}" for x, v in enumerate(row)]
+    return "\n".join(rows) + "\n"
+
+
+def seen(figure: Figure) -> str:
+    """What is seen in a figure, for who does not see it: lines from end to end."""
+    said = []
+    for ax in figure.axes:
+        lines = [
+            f"{line.get_label()} from {_number(line.get_ydata()[0])} to "
+            f"{_number(line.get_ydata()[-1])}"
+            for line in ax.get_lines()
+            if not str(line.get_label()).startswith("_") and len(line.get_ydata()) > 1
+        ]
+        title = ax.get_title(loc="left").strip() or ax.get_ylabel()
+        if lines:
+            said.append(f"{title}, over {ax.get_xlabel()}: {'; '.join(lines[:8])}")
+        elif ax.get_lines() and ax.get_visible():
+            ends = [_number(v) for v in (*ax.get_xlim(), *ax.get_ylim())]
+            said.append(f"{title}: x from {ends[0]} to {ends[1]}, y from {ends[2]} to {ends[3]}")
+    return ". ".join(said[:6]) or "see the table of the data"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def _number(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def grid(
+    cells: Sequence[Sequence[float]],
+    rows: tuple[str, Sequence[str]],
+    columns: tuple[str, Sequence[str]],
+    what: str,
+) -> Figure:
+    """Two fields at once: a number in each cell, shaded; rows and columns are (title, names)."""
+    with style():
+        figure = Figure(figsize=(min(WIDTH, 1.0 * len(columns[1]) + 2.2), 0.5 * len(cells) + 1.6))
+        ax = figure.subplots()
+        image = ax.imshow(cells, cmap="Blues", aspect="auto")
+        middle = (min(map(min, cells)) + max(map(max, cells))) / 2
+        for y, row in enumerate(cells):
+            for x, value in enumerate(row):
+                colour = "white" if value > middle else INK
+                ax.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour)
+        ax.set_xticks(range(len(columns[1])), columns[1])
+        ax.set_yticks(range(len(rows[1])), rows[1])
+        ax.set(xlabel=columns[0], ylabel=rows[0])
+        ax.grid(visible=False)
+        figure.colorbar(image, label=what)
         return figure

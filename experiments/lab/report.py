@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Picture:
     name: str
     figure: Figure
     caption: str
+    seen: str = ""  # the same for who does not see it; the caption where empty
 
 
 @dataclass(frozen=True)
@@ -77,26 +79,15 @@ class Report:
     facts: Sequence[Fact] = ()
     checks: Sequence[Check] = ()
     sections: Sequence[Section] = ()
+    held: Table | None = None  # what is compared, and what is held equal
     provenance: dict[str, str] = field(default_factory=dict)
 
 
-def brief(settings: object) -> str:
-    """The constructor call of settings without the fields that have their default."""
-    if not is_dataclass(settings) or isinstance(settings, type):
-        return repr(settings)
-    told = [
-        f"{field.name}={brief(value)}"
-        for field in fields(settings)
-        if (value := getattr(settings, field.name)) != field.default
-    ]
-    return f"{type(settings).__name__}({', '.join(told)})"
-
-
 def write(report: Report, folder: Path) -> Path:
-    """Write `report.html` and `figures/*.png`, `*.svg` into the folder; the path of the page."""
+    """Write `report.html`, `table.csv` and `figures/*` into the folder; the path of the page."""
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    images: dict[str, str] = {}
+    images: dict[str, _Image] = {}
     for section in report.sections:
         for item in section.items:
             if isinstance(item, Picture):
@@ -108,19 +99,43 @@ def write(report: Report, folder: Path) -> Path:
     environment.filters["prose"] = _prose
     environment.tests["picture"] = lambda item: isinstance(item, Picture)
     page = environment.from_string(source.read_text(encoding="utf-8"))
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([report.table.headers, *report.table.rows])
     path = folder / "report.html"
     path.write_text(page.render(report=report, images=images), encoding="utf-8")
     return path
 
 
-def _save(picture: Picture, folder: Path) -> str:
-    """Save both files; the SVG as a data URI, which keeps its internal names to itself."""
+@dataclass(frozen=True)
+class _Image:
+    """A saved figure as the page has it."""
+
+    uri: str
+    width: int  # [px]
+    seen: str
+    data: str
+
+
+def _save(picture: Picture, folder: Path) -> _Image:
+    """Save the figure's files; the SVG as a data URI, which keeps its internal names to itself."""
+    figure = picture.figure
     with plots.style():
-        picture.figure.savefig(folder / f"{picture.name}.png", dpi=160)
+        figure.savefig(folder / f"{picture.name}.png", dpi=160)
         buffer = io.BytesIO()
-        picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     (folder / f"{picture.name}.svg").write_bytes(buffer.getvalue())
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    data = plots.data(figure)
+    (folder / f"{picture.name}.csv").write_text(data, encoding="utf-8")
+    return _Image(
+        _uri("image/svg+xml", buffer.getvalue()),
+        round(96 * figure.get_figwidth()),
+        picture.seen or plots.seen(figure),
+        _uri("text/csv", data.encode()),
+    )
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _prose(text: str) -> Markup:

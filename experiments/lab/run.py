@@ -1,21 +1,22 @@
 """What a study declares: runs, each a frozen dataclass that says all about one computation.
 
 The settings are the run: its `repr` is what the store keeps, and together with the code that
-computes it, its key. Two studies that declare the same run share its result.
+computes it and the files it reads, its key. Two studies that declare the same run share its result.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Protocol
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from experiments.lab.fingerprint import fingerprint
+from experiments.lab.fingerprint import COUNTED, fingerprint, version
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,49 @@ class Row:
     key: str
     study: str
     kind: str
+    label: str
     settings: str
     metrics: dict[str, float]
     curves: dict[str, list[float]]
     network: bool
     seconds: float
     finished: str
-    versions: dict[str, str]
+    environment: dict[str, str]
 
 
-class Stored(Protocol):
+class Watch:
+    """What a long run tells while it goes on; this one listens to nothing and keeps nothing."""
+
+    def resume(self) -> dict[str, Any] | None:
+        """The state that was last kept of this very run, if it was interrupted."""
+        return None
+
+    def epoch(self, done: int, of: int, found: dict[str, float], state: Callable[[], Any]) -> None:
+        """So many epochs are over; `state` gives all that is needed to go on from here."""
+
+
+class Stored(ABC):
     """What a run may read: the results of the runs that it needs."""
 
-    def __getitem__(self, run: Run, /) -> Row:
-        """The result of a run."""
+    @abstractmethod
+    def __getitem__(self, run: Run) -> Row:
+        """The result of a run; raises KeyError where there is none."""
 
-    def network(self, run: Run, /) -> dict[str, Tensor]:
+    @abstractmethod
+    def network(self, run: Run) -> dict[str, Tensor]:
         """The state of the network that a run trained."""
+
+    def watch(self, run: Run) -> Watch:
+        """Who is told of the epochs of a run."""
+        return Watch()
+
+
+class Settings(ABC):
+    """Settings that stand for files: what these hold is part of the key."""
+
+    @abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
 
 
 class Run(ABC):
@@ -64,6 +91,10 @@ class Run(ABC):
         """A guess of the seconds it takes, for the order of work and the time left."""
         return 1.0
 
+    def disk(self) -> float:
+        """A guess of the bytes that its result takes."""
+        return 2e3
+
     @abstractmethod
     def label(self) -> str:
         """A few words for the progress line."""
@@ -74,18 +105,27 @@ class Run(ABC):
 
 
 def key(run: Run) -> str:
-    """Name of a run's result: a hash of its settings and of the code that computes it."""
-    text = f"{repr(run)}\n{code_of(run)}\n{torch.__version__}"
+    """Name of a run's result: a hash of its settings, its files and the code that computes it."""
+    settings = repr(run)
+    if " at 0x" in settings:
+        raise ValueError(f"settings must have a repr that evaluates back to them, got {settings}")
+    versions = " ".join(version(package) for package in COUNTED)
+    contents = " ".join(_digest(*_stamp(path)) for path in _files(run))
+    text = f"{settings}\n{code_of(run)}\n{versions}\n{contents}"
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def code_of(run: Run) -> str:
     """Fingerprint of all code behind a run: its own module, those of its settings, their imports.
 
-    Comments, docstrings and layout do not count; plots and reports do not either, since no run
-    imports them.
+    Plots and reports do not count, since no run imports them.
     """
-    return fingerprint(tuple(sorted({type(value).__module__ for value in _parts(run)})))
+    return fingerprint(modules_of(run))
+
+
+def modules_of(run: Run) -> tuple[str, ...]:
+    """The modules that define a run and its settings."""
+    return tuple(sorted({type(value).__module__ for value in _parts(run)}))
 
 
 def _parts(value: Any) -> Iterator[Any]:
@@ -96,3 +136,23 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _parts(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _parts(item)
+
+
+def _files(run: Run) -> Iterator[Path]:
+    for value in _parts(run):
+        if isinstance(value, Settings):
+            yield from value.files()
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
+    facts = path.stat()
+    return path, facts.st_size, facts.st_mtime_ns
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -81,6 +81,12 @@ def budget_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="use this many training images of them")
 
 
+def too_small(options: Namespace) -> str:
+    """Why the chosen budget decides no claim; empty where it does."""
+    _, _, seeds = chosen_budget(options)
+    return "one seed decides nothing" if seeds == 1 else ""
+
+
 def chosen_budget(options: Namespace) -> tuple[Budget, DataSet, int]:
     """Budget, data and number of seeds; raises ValueError where they make no sense."""
     budget = BUDGETS["quick" if options.quick else "full" if options.full else "default"]

@@ -9,7 +9,7 @@ import gzip
 import io
 import pickle
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
+
+from experiments.lab.run import Settings
 
 
 class Images(NamedTuple):
@@ -62,8 +64,12 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     return torch.from_numpy(rest), torch.from_numpy(part)
 
 
-class DataSet(ABC):
+class DataSet(Settings):
     """Which images; `load` reads them."""
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read; none for a set that comes with a package."""
+        return ()
 
     @abstractmethod
     def load(self) -> Images:
@@ -105,6 +111,9 @@ class Mnist(DataSet):
     def load(self) -> Images:  # noqa: D102
         return _idx_set("MNIST", Path(self.folder)).first(self.limit)
 
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        return tuple(path for path in _idx_files(Path(self.folder)) if path)
+
 
 @dataclass(frozen=True)
 class FashionMnist(DataSet):
@@ -116,6 +125,9 @@ class FashionMnist(DataSet):
     def load(self) -> Images:  # noqa: D102
         return _idx_set("Fashion-MNIST", Path(self.folder)).first(self.limit)
 
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        return tuple(path for path in _idx_files(Path(self.folder)) if path)
+
 
 @dataclass(frozen=True)
 class Cifar10(DataSet):
@@ -126,6 +138,9 @@ class Cifar10(DataSet):
 
     def load(self) -> Images:  # noqa: D102
         return _cifar10(Path(self.folder)).first(self.limit)
+
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        return tuple(sorted(Path(self.folder).rglob("*_batch*")))
 
 
 SETS: dict[str, type[DataSet]] = {
@@ -174,11 +189,15 @@ def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return data.reshape(shape)
 
 
-def _idx_set(name: str, folder: Path) -> Images:
-    found = [
+def _idx_files(folder: Path) -> list[Path | None]:
+    return [
         next((p for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()), None)
         for stem in _IDX_FILES
     ]
+
+
+def _idx_set(name: str, folder: Path) -> Images:
+    found = _idx_files(folder)
     if None in found:
         raise FileNotFoundError(
             f"{name} needs these four IDX files in {folder} (each may end in .gz): "

@@ -68,7 +68,7 @@ class Train(Run):
             optimiser: torch.optim.Optimizer = xb.InSituSGD(model, lr=lr)
         else:
             optimiser = torch.optim.SGD(model.parameters(), lr=lr)
-        curves = train(model, optimiser, images, self.recipe, lr, self.seed)
+        curves = train(model, optimiser, images, self.recipe, lr, self.seed, store.watch(self))
         accuracy, loss, clipped = watched(model, images.x_test, images.y_test)
         return Outcome(
             metrics={"accuracy": accuracy, "loss": loss, "lr": lr, **clipped},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import crossbar as xb
+from experiments.lab.run import Watch
 from experiments.tasks.data import Images
 
 
@@ -46,18 +48,40 @@ def train(
     recipe: Recipe,
     lr: float,
     seed: int,
+    watch: Watch | None = None,
 ) -> Curves:
     """Train `model` in place; a run whose loss is no longer finite stops there.
 
     `optimiser` comes with the rate `lr` set; the order of the images follows from `seed` alone.
+    `watch` is told of every epoch; a training that was interrupted goes on from the state that it
+    kept, bit for bit.
     """
+    watch = watch or Watch()
     generator = torch.Generator().manual_seed(seed)
     steps = math.ceil(len(images.y_train) / recipe.batch) * recipe.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: recipe.decay ** (step / max(1, steps - 1))
     )
     curves = Curves([], [])
-    for _ in range(recipe.epochs):
+    kept = watch.resume()
+    if kept is not None:
+        model.load_state_dict(kept["model"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        generator.set_state(kept["generator"])
+        curves = Curves(kept["loss"], kept["accuracy"])
+
+    def state() -> dict[str, Any]:
+        return {
+            "model": model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+            "generator": generator.get_state(),
+            "loss": curves.loss,
+            "accuracy": curves.accuracy,
+        }
+
+    for epoch in range(len(curves.loss), recipe.epochs):
         model.train()
         total = 0.0
         for x, y in batches(images.x_train, images.y_train, recipe.batch, generator):
@@ -71,6 +95,8 @@ def train(
             total += loss.item() * len(y)
         curves.loss.append(total / len(images.y_train))
         curves.accuracy.append(score(model, images.x_test, images.y_test)[0])
+        found = {"loss": curves.loss[-1], "accuracy": curves.accuracy[-1]}
+        watch.epoch(epoch + 1, recipe.epochs, found, state)
     return curves
 
 

@@ -8,25 +8,32 @@ shows differences whose intervals contain zero; that a difference is real is wro
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
 from typing import Any
 
 import crossbar as xb
-from devices import Device
 from experiments.lab import paths, plots
+from experiments.lab.paths import short
 from experiments.lab.plots import COLOURS, Panel, band
-from experiments.lab.report import Picture, Report, Section, Table, brief
+from experiments.lab.report import Picture, Report, Section, Table
 from experiments.lab.run import Run
-from experiments.lab.statistics import estimate, paired, percent, signed
+from experiments.lab.statistics import bands, estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
-from experiments.tasks.budget import budget_arguments, chosen_budget
-from experiments.tasks.families import PULSES, chip, families
+from experiments.lab.study import Study
+from experiments.tasks.budget import budget_arguments, chosen_budget, too_small
 from experiments.tasks.runs import Evaluate, Train
+from experiments.tasks.sweeps import chosen_chip, chosen_mode
 from experiments.tasks.training import Best, Recipe
 
 TRAINED, MET = "trained here", "moved here"
+
+WRITES = ("device.update", "write", "backward", "mode")
+"""What only training sees: a network that is moved reads the same whatever it is."""
+
+IN_SITU = ("device.write", *WRITES)
+"""The same for cells that were trained in place, and are not written again."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Ablate(Study):
         parser.add_argument(
             "field",
             help="dotted path into the chip, or into the mode as mode.…: forward.adc.bits, "
-            "device.update.sigma_c2c, mapping.route, mode.scheme.bl",
+            "device.update.sigma_c2c, mapping.route, mode.rule.scheme.bl",
         )
         parser.add_argument(
             "values",
@@ -77,10 +84,10 @@ class Ablate(Study):
         Raises:
             ValueError, TypeError: a path, a value or a chip that cannot be.
         """
-        if options.after < 0:
-            raise ValueError(f"--after must be >= 0 s, got {options.after}")
-        base = _chip(options.chip)
-        mode = _mode(options.mode, base)
+        if not (0 <= options.after < math.inf):
+            raise ValueError(f"--after must be a time >= 0 s, got {options.after}")
+        base = chosen_chip(options.chip)
+        mode = chosen_mode(options.mode, base)
         varied = []
         for text in options.values:
             value = paths.parse(text)
@@ -90,6 +97,11 @@ class Ablate(Study):
                 changed = paths.replace(base, options.field, value), mode
             varied.append(Setting(text, *changed))
         return Setting("unchanged", base, mode), varied
+
+    def moved(self, options: Namespace, base: Setting) -> bool:
+        """Whether the field can change what a network reads that was trained elsewhere."""
+        blind = IN_SITU if isinstance(base.mode, xb.InSitu) else WRITES
+        return not any(f"{options.field}.".startswith(f"{path}.") for path in blind)
 
     def train(self, options: Namespace, setting: Setting, seed: int) -> Train:
         """The network trained on a chip."""
@@ -110,15 +122,19 @@ class Ablate(Study):
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         base, varied = self.settings(options)
         _, _, seeds = chosen_budget(options)
+        moved = self.moved(options, base)
         runs: list[Run] = []
         for seed in range(seeds):
             runs += [self.trained(options, setting, seed) for setting in varied]
-            if not options.field.startswith("mode."):
+            if moved:
                 runs += [self.met(options, base, setting, seed) for setting in varied]
         return runs
 
     def folder(self, options: Namespace) -> str:  # noqa: D102
         return f"{self.name}-{options.field}"
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        return too_small(options)
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
         base, varied = self.settings(options)
@@ -126,13 +142,16 @@ class Ablate(Study):
         seeds = range(count)
         training = [[self.train(options, s, seed) for seed in seeds] for s in varied]
         ways = {TRAINED: [[self.trained(options, s, seed) for seed in seeds] for s in varied]}
-        if not options.field.startswith("mode."):
+        if self.moved(options, base):
             ways[MET] = [[self.met(options, base, s, seed) for seed in seeds] for s in varied]
         scores = {
             way: [[store[run].metrics["last"] for run in repeats] for repeats in runs]
             for way, runs in ways.items()
         }
-        names = [setting.name for setting in varied]
+        names = [
+            f"{s.name} (unchanged)" if (s.chip, s.mode) == (base.chip, base.mode) else s.name
+            for s in varied
+        ]
         means = [estimate(values).mean for values in scores[TRAINED]]
         best, worst = names[means.index(max(means))], names[means.index(min(means))]
         rates = [store[runs[0]].metrics["lr"] for runs in training]
@@ -142,7 +161,7 @@ class Ablate(Study):
             subtitle=(
                 f"{options.network} on {type(data).__name__}, {count} seed"
                 f"{'s' if count > 1 else ''}, everything but `{options.field}` as in "
-                f"`{brief(base.chip)}`, trained as `{brief(base.mode)}`."
+                f"`{short(base.chip)}`, trained as `{short(base.mode)}`."
             ),
             summary=[
                 f"Of the values tried, `{best}` reads **{max(means):.1f} %** of the test images "
@@ -155,56 +174,42 @@ class Ablate(Study):
                     [
                         "**Trained here**: on a chip with this value, at the learning rate that "
                         "did best on a validation part of the training images. **Moved here**: "
-                        "trained on the unchanged chip, then put onto this one."
+                        "trained on the unchanged chip, then put onto this one"
+                        + (
+                            "."
+                            if MET in ways
+                            else f"; not applicable here, since `{options.field}` acts in training "
+                            "alone: cells that were trained keep what they hold."
+                        ),
+                        "**Held equal**: data, network, epochs, the order of images, the first "
+                        "weights and every other field; each seed's chip is the same in every row. "
+                        "The learning rate is chosen anew for each value.",
                     ],
                     [_accuracy(options.field, names, scores), table],
                 ),
                 Section("Training", [], [_curves(store, names, training)]),
             ],
-            provenance=provenance([store[run] for run in self.runs(options)], options.command),
         )
-
-
-def _chip(text: str) -> xb.Chip:
-    known = families()
-    if text in known:
-        return known[text].chip
-    if text.isidentifier():
-        text = f"presets.{text}()"
-    made = paths.parse(text)
-    if isinstance(made, Device):
-        return chip(made)
-    if isinstance(made, xb.Chip):
-        return made
-    raise ValueError(
-        f"--chip must be one of {', '.join(known)}, a preset, or make a Device or a Chip; "
-        f"got {text!r}"
-    )
-
-
-def _mode(text: str | None, base: xb.Chip) -> xb.Mode:
-    if text is None:
-        return PULSES if base.device.update is not None else xb.HardwareAware()
-    made = paths.parse(text)
-    if not isinstance(made, xb.InSitu | xb.HardwareAware):
-        raise ValueError(f"--mode must be InSitu(...) or HardwareAware(), got {text!r}")
-    return made
 
 
 def _table(
     field: str, names: list[str], scores: dict[str, list[list[float]]], rates: list[float]
 ) -> Table:
     headers = [field, "learning rate"]
+    first = next((k for k, name in enumerate(names) if name.endswith("(unchanged)")), 0)
     rows: list[list[str]] = [[f"`{n}`", f"{rate:g}"] for n, rate in zip(names, rates, strict=True)]
     for how, values in scores.items():
-        headers += [f"{how} [%]", f"to {names[0]} [points]"]
+        headers += [f"{how} [%]", f"to {names[first]} [points]"]
         for row, value in zip(rows, values, strict=True):
-            row += [percent(estimate(value)), signed(paired(values[0], value))]
+            row += [percent(estimate(value)), signed(paired(values[first], value))]
+    if MET not in scores:
+        headers.append(f"{MET} [%]")
+        for row in rows:
+            row.append("not applicable")
     return Table(
         headers,
         rows,
-        "Mean ± standard deviation over seeds; the difference is paired by seed, with its 95 % "
-        "confidence interval.",
+        spreads(len(next(iter(scores.values()))[0])),
     )
 
 
@@ -222,7 +227,7 @@ def _accuracy(field: str, names: list[str], scores: dict[str, list[list[float]]]
     return Picture(
         "accuracy",
         plots.panels([panel], height=3.4),
-        "Mean over seeds; bands span the lowest and highest seed.",
+        bands(len(next(iter(scores.values()))[0])),
     )
 
 
@@ -239,5 +244,5 @@ def _curves(store: Store, names: list[str], training: list[list[Train]]) -> Pict
     return Picture(
         "training",
         plots.panels(panels, height=3.0),
-        "Mean over seeds; bands span the lowest and highest seed.",
+        bands(len(training[0])),
     )

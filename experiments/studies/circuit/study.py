@@ -19,8 +19,9 @@ from devices.part import Update
 from experiments.lab.plots import Line, Panel, band, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
+from experiments.lab.statistics import bands
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.circuit.plots import maps
 from experiments.studies.circuit.runs import Fields, Tuned, Wired
 from experiments.tasks.data import Digits
@@ -72,6 +73,10 @@ class Circuit(Study):
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=3, help="networks (default: %(default)s)")
         parser.add_argument("--quick", action="store_true", help="one network, nothing tuned")
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        few = options.quick or options.seeds == 1
+        return "one network decides nothing" if few else ""
 
     def digital(self, seed: int) -> Train:
         """The network that is written onto wired chips."""
@@ -173,7 +178,7 @@ class Circuit(Study):
                     "alike, so it is shown with what evens the columns out."
                 ],
                 [
-                    Picture("accuracy", figure, "Mean and range over the networks."),
+                    Picture("accuracy", figure, bands(seeds, "network")),
                     table,
                 ],
             ),
@@ -209,7 +214,6 @@ class Circuit(Study):
             table=table,
             checks=checks,
             sections=sections,
-            provenance=provenance(list(rows.values()), options.command),
         )
 
     def _training(self, seeds: int, store: Store, none: float) -> tuple[Section, list[Check]]:
@@ -297,7 +301,7 @@ class Circuit(Study):
                 lost["soft bounds"][3] > lost["constant steps"][3],
             ),
         ]
-        picture = Picture("disturb", figure, "Mean and range over the networks.")
+        picture = Picture("disturb", figure, bands(seeds, "network"))
         return Section("Half-selected cells", [text], [picture, table]), checks
 
 

@@ -27,7 +27,7 @@ from experiments.lab.report import Fact, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, paired, percent, signed
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.device.fit import both
 from experiments.studies.device.parts import part_arguments, part_paths, with_parts
 from experiments.studies.device.report import (
@@ -139,7 +139,6 @@ class OwnDevice(Study):
         )
         law = type(found.device.update).__name__
         seen = both(found, data)
-        rows = [store[run] for runs in trained.values() for run in runs]
         return Report(
             title=f"What {options.file.name} says",
             subtitle=f"{plural(len(data.cells), 'cell')}, {found.reads} reads; {law} fits them",
@@ -170,8 +169,11 @@ class OwnDevice(Study):
                 Section("Training on it", [span.replace("**", "")], [accuracy]),
                 device_section(found, device),
             ],
-            provenance=provenance(rows, options.command),
         )
+
+    def too_small(self, options: Namespace) -> str:
+        """What is claimed is about the reads, not about trainings."""
+        return ""
 
     def folder(self, options: Namespace) -> str:  # noqa: D102
         return f"{self.name}-{options.file.stem}"

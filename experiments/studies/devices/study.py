@@ -24,7 +24,7 @@ from experiments.lab.plots import COLOURS, Line, Panel, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Row, Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.devices.runs import ManyPulses, PresetCurves
 
 STEP, NOISE = 0.5e-6, 0.3
@@ -98,7 +98,6 @@ class Devices(Study):
                 *([_many_section(many)] if many else []),
                 *sections,
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )
 
 

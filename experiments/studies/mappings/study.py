@@ -16,7 +16,7 @@ from experiments.lab.report import Check, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate
 from experiments.lab.store import Row, Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.mappings.runs import Trained
 from experiments.tasks.training import Recipe
 
@@ -50,21 +50,28 @@ class Mappings(Study):
 
     name = "mappings"
     help = "every mapping on digits: accuracy, devices, converters, clipping"
+    least = {"seeds": 2, "epochs": 10}
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=3, help="chips (default: %(default)s)")
         parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+        parser.add_argument("--quick", action="store_true", help="2 epochs of one chip")
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        few = "2 epochs of one chip decide nothing"
+        return few if options.quick else super().too_small(options)
 
     def named(self, options: Namespace) -> dict[str, list[Trained]]:
         """The runs of every mapping."""
         if options.seeds < 1 or options.epochs < 1:
             raise ValueError("--seeds and --epochs must be >= 1")
-        recipe = Recipe(epochs=options.epochs, lr=0.15)
+        seeds, epochs = (1, 2) if options.quick else (options.seeds, options.epochs)
+        recipe = Recipe(epochs=epochs, lr=0.15)
         found = {}
         for maps, cell, in_situ in ((TRAINABLE, CELL, True), (WRITTEN, FREE, False)):
             for name, mapping in maps.items():
                 found[name] = [
-                    Trained(cell, mapping, in_situ, seed, recipe) for seed in range(options.seeds)
+                    Trained(cell, mapping, in_situ, seed, recipe) for seed in range(seeds)
                 ]
         return found
 
@@ -107,7 +114,6 @@ class Mappings(Study):
                 ),
             ],
             sections=[Section("All mappings", items=[table])],
-            provenance=provenance([r for rows in found.values() for r in rows], options.command),
         )
 
 

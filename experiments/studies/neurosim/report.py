@@ -9,9 +9,8 @@ from experiments.lab import plots
 from experiments.lab.plots import COLOURS, Line, Panel, band
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
-from experiments.lab.statistics import estimate, percent
+from experiments.lab.statistics import bands, estimate, percent, spreads
 from experiments.lab.store import Store
-from experiments.lab.study import provenance
 from experiments.studies.neurosim.plan import (
     BENT,
     FROZEN,
@@ -22,6 +21,7 @@ from experiments.studies.neurosim.plan import (
     MIDDLE,
     NOISE,
     RETRACED,
+    SOFTWARE,
     Plan,
 )
 from experiments.tasks.materials import MATERIALS
@@ -30,7 +30,7 @@ CHANCE = 15.0  # [%] a network that never learns stays below
 COLLAPSED = 30.0  # [%] what label ±5 leaves at most
 
 
-def report(plan: Plan, store: Store, command: str) -> Report:
+def report(plan: Plan, store: Store) -> Report:
     """The whole report."""
     named = plan.named()
     scores = {name: store[run].curves["accuracy"] for name, run in named.items()}
@@ -63,7 +63,6 @@ def report(plan: Plan, store: Store, command: str) -> Report:
         table=_listed(scores),
         checks=[*_agreement(means), *(_orderings(means, shipped) if plan.shipped else [])],
         sections=sections,
-        provenance=provenance([store[run] for run in plan.all()], command),
     )
 
 
@@ -77,8 +76,8 @@ def _listed(scores: Mapping[str, list[float]]) -> Table:
     return Table(
         ["Cell", "NeuroSim [%]", "this emulator [%]", "difference [points]", "allowed"],
         rows,
-        "Test accuracy over the last 5 epochs; mean ± standard deviation over seeds. NeuroSim: 3 "
-        "seeds.",
+        f"Test accuracy over the last 5 epochs. {spreads(len(scores[SOFTWARE]))} "
+        "NeuroSim: 3 seeds.",
     )
 
 
@@ -244,7 +243,7 @@ def _sweeps(plan: Plan, scores: Mapping[str, list[float]]) -> Section:
             "change is below half a pulse."
         ],
         [
-            Picture("sweeps", plots.panels(sheets), "Bands span the lowest and highest seed."),
+            Picture("sweeps", plots.panels(sheets), bands(len(scores[SOFTWARE]))),
             Table(["Cell", "this emulator [%]", "NeuroSim [%]"], rows),
         ],
     )

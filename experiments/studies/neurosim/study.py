@@ -23,11 +23,13 @@ class NeuroSimStudy(Study):
 
     name = "neurosim"
     help = "NeuroSim's learning protocol on this emulator's cells, against NeuroSim's own results"
+    least = {"seeds": 3, "epochs": 100}  # as NeuroSim's own figures
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument(
             "--listed", action="store_true", help="only the cells with a figure of NeuroSim's own"
         )
+        parser.add_argument("--quick", action="store_true", help="those, 5 epochs, one seed")
         parser.add_argument("--epochs", type=int, default=100, help="default: %(default)s")
         parser.add_argument("--seeds", type=int, default=10, help="default: %(default)s")
 
@@ -36,10 +38,17 @@ class NeuroSimStudy(Study):
         for name in ("epochs", "seeds"):
             if getattr(options, name) < 1:
                 raise ValueError(f"--{name} must be >= 1, got {getattr(options, name)}")
+        if options.quick:
+            return Plan(min(options.epochs, 5), 1, listed_only=True)
         return Plan(options.epochs, options.seeds, listed_only=options.listed)
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        return (
+            "5 epochs of one seed decide nothing" if options.quick else super().too_small(options)
+        )
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         return list(self.plan(options).all())
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
-        return report(self.plan(options), store, options.command)
+        return report(self.plan(options), store)

@@ -23,8 +23,10 @@ class Nonlinearity(Study):
 
     name = "nonlinearity"
     help = "what asymmetric curves, few levels and cycle noise cost, image by image"
+    least = {"seeds": 3, "epochs": 16}
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
+        parser.add_argument("--quick", action="store_true", help="3 epochs of one seed")
         parser.add_argument("--epochs", type=int, default=16, help="default: %(default)s")
         parser.add_argument("--seeds", type=int, default=10, help="default: %(default)s")
 
@@ -34,10 +36,17 @@ class Nonlinearity(Study):
             raise ValueError(f"--epochs must be >= 3, got {options.epochs}")
         if options.seeds < 1:
             raise ValueError(f"--seeds must be >= 1, got {options.seeds}")
+        if options.quick:
+            return Plan(3, 1)
         return Plan(options.epochs, options.seeds)
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        return (
+            "3 epochs of one seed decide nothing" if options.quick else super().too_small(options)
+        )
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         return list(self.plan(options).all())
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
-        return report(self.plan(options), store, options.command)
+        return report(self.plan(options), store)

@@ -85,8 +85,14 @@ class Plan:
     """The runs of one set of options, by what they mean."""
 
     def __init__(
-        self, data: DataSet, budget: Budget, seeds: int, networks: Sequence[str] | None = None
+        self,
+        data: DataSet,
+        budget: Budget,
+        seeds: int,
+        networks: Sequence[str] | None = None,
+        sweeps: Sequence[Sweep] = SWEEPS,
     ) -> None:
+        self.sweeps = sweeps
         self.data, self.budget, self.seeds = data, budget, range(seeds)
         self.families: dict[str, Family] = {
             name: family for name, family in families().items() if name in budget.families
@@ -115,27 +121,41 @@ class Plan:
         """(c), (d) A trained network written onto phase-change chip `copy`, read as time passes."""
         return Evaluate(of, self.pcm, TIMES, seed=100 * of.seed + copy)
 
+    def windowed(self, network: str) -> xb.Chip:
+        """The phase-change chip with the weight at full window of the in-situ networks.
+
+        How much of the window weights use decides what a stuck cell or a noisy read costs, so it
+        must be the same wherever ways of training are compared.
+        """
+        return paths.replace(self.pcm, "mapping.w_max", self.budget.tasks[network].w_max)
+
     def trained(self, network: str, seed: int) -> dict[str, Train]:
         """The networks that the sweeps change: name to training run."""
         chosen = {"in situ, ideal cells": "ideal", "in situ, soft bounds": "soft"}
+        aware = replace(self.aware(network, seed), chip=self.windowed(network))
         return {
             **{name: self.in_situ(network, key, seed) for name, key in chosen.items()},
             "digital, programmed": self.digital(network, seed),
-            "hardware-aware, programmed": self.aware(network, seed),
+            "hardware-aware, programmed": aware,
         }
 
-    def swept(self, sweep: Sweep, level: Any, of: Train) -> Evaluate:
+    def swept(self, network: str, sweep: Sweep, level: Any, of: Train) -> Evaluate:
         """A trained network on a chip with one property changed, a second after programming."""
-        in_situ = isinstance(of.mode, xb.InSitu)
-        base = of.chip if in_situ and of.chip is not None else self.pcm
-        after = (0.0,) if in_situ else (SECOND,)
+        base, after = self._base(network, of)
         return Evaluate(of, sweep.apply(base, level), after, seed=of.seed)
 
-    def aged(self, of: Train) -> Evaluate:
-        """A network trained in situ whose cells then drift, nu = 0.05 with 30 % spread."""
-        assert of.chip is not None
-        drift = PowerLawDrift(nu=0.05, sigma_d2d=0.3)
-        return Evaluate(of, paths.replace(of.chip, "device.retention", drift), TIMES, seed=of.seed)
+    def _base(self, network: str, of: Train) -> tuple[xb.Chip, tuple[float]]:
+        """The chip that the sweeps change, and when it is read."""
+        if isinstance(of.mode, xb.InSitu) and of.chip is not None:
+            return of.chip, (0.0,)
+        return self.windowed(network), (SECOND,)
+
+    def aged(self, network: str, of: Train) -> Evaluate:
+        """A network as time passes; cells trained in situ then drift, nu 0.05 with 30 % spread."""
+        base, _ = self._base(network, of)
+        if isinstance(of.mode, xb.InSitu):
+            base = paths.replace(base, "device.retention", PowerLawDrift(nu=0.05, sigma_d2d=0.3))
+        return Evaluate(of, base, TIMES, seed=of.seed)
 
     def response(self, family: str) -> Response:
         """The pulse response of a family."""
@@ -153,7 +173,8 @@ class Plan:
                 for of in (self.digital(network, seed), self.aware(network, seed)):
                     runs += [of, *(self.programmed(of, c) for c in range(self.budget.chips))]
                 for of in self.trained(network, seed).values():
-                    runs += [self.swept(s, level, of) for s in SWEEPS for level in s.levels]
-                    if isinstance(of.mode, xb.InSitu):
-                        runs.append(self.aged(of))
+                    runs += [
+                        self.swept(network, s, level, of) for s in self.sweeps for level in s.levels
+                    ]
+                    runs.append(self.aged(network, of))
         return runs

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import crossbar as xb
 from experiments.lab import plots
+from experiments.lab.paths import short
 from experiments.lab.plots import COLOURS
-from experiments.lab.report import Fact, Picture, Report, Section, Table, brief
-from experiments.lab.statistics import estimate, paired, percent, signed
+from experiments.lab.report import Fact, Picture, Report, Section, Table
+from experiments.lab.statistics import estimate, paired, percent, signed, spreads
 from experiments.lab.store import Store
-from experiments.lab.study import provenance
 from experiments.studies.robustness.checks import checks
 from experiments.studies.robustness.plan import AT_YEAR, Plan
 from experiments.studies.robustness.results import WAYS, Results, column
 from experiments.studies.robustness.sections import method, programmed, sweeps, training
 
 
-def report(plan: Plan, store: Store, command: str) -> Report:
+def report(plan: Plan, store: Store) -> Report:
     """The whole report."""
     results = Results(plan, store)
     return Report(
@@ -33,7 +33,6 @@ def report(plan: Plan, store: Store, command: str) -> Report:
             sweeps(results),
             method(results),
         ],
-        provenance=provenance([store[run] for run in plan.all()], command),
     )
 
 
@@ -129,10 +128,10 @@ def _accuracy_table(results: Results) -> Table:
     return Table(
         headers,
         rows,
-        "Test accuracy, mean ± standard deviation over seeds (over chips and seeds where "
-        "programmed), and the mean difference to the digital network of the same seed with its "
-        "95 % confidence interval. Clipped: the largest share of conversions at full scale of any "
-        "weight, when scored; where it is more than a per cent a converter limits, not a cell.",
+        "Test accuracy, and the difference to the digital network of the same seed; programmed "
+        f"networks are repeated on {plan.budget.chips} chips a seed. {spreads(len(plan.seeds))} "
+        "Clipped: the largest share of conversions at full scale of any weight, when scored; where "
+        "it is more than a per cent a converter limits, not a cell.",
     )
 
 
@@ -187,7 +186,7 @@ def _devices(results: Results) -> Section:
             )
         )
     rows = [
-        [family.name, family.about, f"`{brief(family.chip.device.update)}`", _route(family.chip)]
+        [family.name, family.about, f"`{short(family.chip.device.update)}`", _route(family.chip)]
         for family in plan.families.values()
     ]
     return Section(

@@ -16,7 +16,7 @@ from experiments.lab.store import Store
 from experiments.lab.study import Study
 from experiments.studies.robustness.plan import Plan
 from experiments.studies.robustness.report import report
-from experiments.tasks.budget import budget_arguments, chosen_budget
+from experiments.tasks.budget import budget_arguments, chosen_budget, too_small
 
 
 class Robustness(Study):
@@ -40,7 +40,10 @@ class Robustness(Study):
         return self.plan(options).all()
 
     def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
-        return report(self.plan(options), store, options.command)
+        return report(self.plan(options), store)
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        return too_small(options)
 
     def folder(self, options: Namespace) -> str:  # noqa: D102
         budget, _, _ = chosen_budget(options)

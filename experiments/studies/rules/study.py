@@ -17,9 +17,9 @@ from devices import Device, presets
 from experiments.lab.plots import Line, Panel, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
-from experiments.lab.statistics import estimate, paired, signed
+from experiments.lab.statistics import estimate, paired, signed, spreads
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.rules.programming import Programming
 from experiments.studies.rules.runs import Cost
 from experiments.tasks.data import Digits
@@ -85,6 +85,10 @@ class Rules(Study):
         size = parser.add_mutually_exclusive_group()
         size.add_argument("--quick", action="store_true", help="two devices, one seed and epoch")
         size.add_argument("--full", action="store_true", help="all rules, 20 epochs")
+
+    def too_small(self, options: Namespace) -> str:  # noqa: D102
+        few = options.quick or options.seeds == 1
+        return "one seed decides nothing" if few else ""
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         if options.seeds < 1 or options.epochs < 1:
@@ -188,7 +192,6 @@ class Rules(Study):
             for rule in ("TTv2", "c-TTv2", "AGAD", "mixed precision")
             for d in hard
         ]
-        rows = [store[run] for run in self.runs(options)]
         return Report(
             title="Rules",
             subtitle="What learning in place loses to digital training",
@@ -199,7 +202,8 @@ class Rules(Study):
             table=Table(
                 ["Rule", *devices],
                 table,
-                "Accuracy less that of the digital twin [points], with its 95 % interval.",
+                "Accuracy less that of the digital twin [points]. "
+                + spreads(len(self.seeds(options))),
             ),
             checks=[
                 Check(
@@ -257,7 +261,6 @@ class Rules(Study):
                     ],
                 ),
             ],
-            provenance=provenance(rows, options.command),
         )
 
 

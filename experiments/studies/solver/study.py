@@ -14,7 +14,7 @@ from experiments.lab.plots import Line, Panel, panels
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.solver.runs import MOST, Solved
 
 ALPHAS = (0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96)
@@ -114,5 +114,4 @@ class Solver(Study):
                     ],
                 )
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )

@@ -1,0 +1,1 @@
+"""Every property of device and periphery, varied one at a time."""

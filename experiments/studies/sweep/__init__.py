@@ -1,0 +1,1 @@
+"""A sweep declared in a TOML file."""

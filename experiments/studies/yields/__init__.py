@@ -1,0 +1,1 @@
+"""The share of chips that meet a specification."""
