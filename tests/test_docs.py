@@ -174,3 +174,18 @@ def test_the_page_on_rules_runs_as_it_stands():
     there = {name for name in vars(xb.rules) if isinstance(getattr(xb.rules, name), type)}
     kinds = {n for n in there if issubclass(getattr(xb.rules, n), xb.Rule)}
     assert named == kinds - {"Rule"}
+
+
+# ---- docs/energy.md ----------------------------------------------------------------------------
+
+
+def test_the_page_on_energy_runs_as_it_stands(capsys):
+    text = (ROOT / "docs" / "energy.md").read_text()
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(code, names)
+    assert names["bill"].total.joules > names["cheaper"].total.quadrature[0] > 0
+    assert "Energy of the macro" in capsys.readouterr().out
+    for name in xb.costs.__dict__:
+        if name.endswith("nm"):
+            assert name in text or name == "digital_45nm"
