@@ -96,6 +96,16 @@ class Ledger(Probe):
         finally:
             self._phase = old
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing within is counted: an evaluation in the midst of a training, say."""
+        before, sums, plans = self._phase, self._sums, self._plans
+        self._sums, self._plans = Counts(), {}
+        try:
+            yield
+        finally:
+            self._phase, self._sums, self._plans = before, sums, plans
+
     @property
     def matrices(self) -> dict[tuple[str, int], Any]:
         """Every matrix by the name of its weight and its number."""
