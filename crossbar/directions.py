@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,6 +69,12 @@ class Direction(ABC):
         """Σ over all vectors of each line, (..., driven), of a matrix of `lead` dimensions more."""
         return self.lines(v).sum(-2)
 
+    def fired(self, v: Tensor, tiles: Sequence[tuple[int, int]], lead: int) -> Tensor:
+        """How often lines a…b of each tile are driven by what is not zero, (tiles,) float64."""
+        kind = torch.float64 if v.numel() > 1 << 24 else torch.float32  # which counts so far
+        lines = self.summed((v != 0).to(kind), lead).double()
+        return torch.stack([lines[..., a:b].sum() for a, b in tiles])
+
     def number(self, v: Tensor) -> int:
         """How many vectors v holds, of all matrices."""
         return v.numel() // max(v.shape[-1], 1)
@@ -119,6 +126,11 @@ class Dense(Direction):
         """(n, driven)."""
         return flat(v)
 
+    def fired(self, v: Tensor, tiles: Sequence[tuple[int, int]], lead: int) -> Tensor:
+        """(tiles,)."""
+        counts = [v[..., a:b].count_nonzero() for a, b in tiles]
+        return torch.stack(counts).double()
+
     def summed(self, v: Tensor, lead: int) -> Tensor:
         """Of the last dimension, or the last two."""
         return v.reshape(-1, *v.shape[v.dim() - 1 - lead :]).sum(0)
@@ -166,6 +178,8 @@ class Pick(Dense):
         """(n, driven), almost all zero."""
         hot = F.one_hot(self.at.flatten(), self.count).to(v.dtype)
         return hot * v.reshape(-1, 1)
+
+    fired = Direction.fired
 
     def summed(self, v: Tensor, lead: int) -> Tensor:
         """(driven,)."""

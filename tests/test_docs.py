@@ -190,3 +190,18 @@ def test_the_page_on_spikes_runs_as_it_stands():
     assert space["membranes"].shape == (25, 8, 10)
     assert bool((space["array"].weight != 0.5).any())
     assert float(space["sp"].overlap(space["recalled"], space["patterns"]).mean()) > 0.95
+
+
+# ---- docs/energy.md ----------------------------------------------------------------------------
+
+
+def test_the_page_on_energy_runs_as_it_stands(capsys):
+    text = (ROOT / "docs" / "energy.md").read_text()
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(code, names)
+    assert names["bill"].total.joules > names["cheaper"].total.quadrature[0] > 0
+    assert "Energy of the macro" in capsys.readouterr().out
+    for name in xb.costs.__dict__:
+        if name.endswith("nm"):
+            assert name in text or name == "digital_45nm"

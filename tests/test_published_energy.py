@@ -17,10 +17,8 @@ def errors(found, source, kind=Kind.PREDICTED):
     return [
         abs(100 * r.error)
         for r in found
-        if r.source == source
-        and r.kind is kind
-        and r.error is not None
-        and "cannot" not in r.reason
+        if r.source == source and r.kind is kind
+        if r.error is not None and "cannot" not in r.reason
     ]
 
 

@@ -48,7 +48,8 @@ class Ledger(Probe):
     currents: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module) -> None:
-        self.counts = Counts()
+        self._sums = Counts()
+        self._plans: dict[tuple[Any, ...], reads.Plan] = {}
         self.model = model
         self._places: dict[Any, tuple[str, int]] = {}
         self._parameters: dict[str, Any] = {}
@@ -64,6 +65,15 @@ class Ledger(Probe):
             self._parameters[name] = parameter
             for k, (_, matrix) in enumerate(weight.all()):
                 self._places[matrix] = (name, k)
+
+    @property
+    def counts(self) -> Counts:
+        """Every event so far."""
+        found = Counts({key: self._sums[key] for key in self._sums})
+        for (name, k, phase, *_), plan in self._plans.items():
+            for (event, of), value in plan.events().items():
+                found.add(Key(name, phase, k, event, of), value)
+        return found
 
     def place(self, matrix: Any) -> tuple[str, int]:
         """Name of the weight and number of the matrix in it."""
@@ -85,6 +95,16 @@ class Ledger(Probe):
             yield
         finally:
             self._phase = old
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing within is counted: an evaluation in the midst of a training, say."""
+        before, sums, plans = self._phase, self._sums, self._plans
+        self._sums, self._plans = Counts(), {}
+        try:
+            yield
+        finally:
+            self._phase, self._sums, self._plans = before, sums, plans
 
     @property
     def matrices(self) -> dict[tuple[str, int], Any]:
@@ -118,7 +138,7 @@ class Ledger(Probe):
 
     def _add(self, matrix: Any, phase: str, event: str, of: Any, value: Any) -> None:
         name, k = self.place(matrix)
-        self.counts.add(Key(name, phase, k, event, of), value)
+        self._sums.add(Key(name, phase, k, event, of), value)
 
     def used(self, call: Call, digits: Sequence[Digit], planes: Planes) -> None:
         """A read of cells; one of float weights is digital, see `finished`."""
@@ -135,9 +155,11 @@ class Ledger(Probe):
         if phase is None:
             phase = "update" if call.shared else "backward" if call.flipped else "forward"
         with torch.no_grad():
-            found = reads.counted(reads.Use(call, digits, planes, self.held(matrix)))
-        for (event, of), value in found.items():
-            self._add(matrix, phase, event, of, value)
+            use = reads.Use(call, digits, planes, self.held(matrix))
+            at = (*self.place(matrix), phase, *reads.kind(use))
+            if at not in self._plans:
+                self._plans[at] = reads.Plan(use)
+            self._plans[at].add(use)
 
     def repeated(self, matrix: Any, port: Any, n: Tensor) -> None:
         """Conversions of a held current, made again."""
@@ -159,7 +181,7 @@ class Ledger(Probe):
             return
         macs, name = float(op.macs(x, y)), self.place(matrix)[0]
         passes = int(x.requires_grad) + int(self._parameters[name].requires_grad)
-        self.counts.add(Key(name, self._phase or "forward", 0, "digital_mac"), macs)
+        self._sums.add(Key(name, self._phase or "forward", 0, "digital_mac"), macs)
         self._later(name, {"digital_mac": macs * passes}, y)
 
     def _later(self, name: str, found: Mapping[str, float], y: Any) -> None:
@@ -169,7 +191,7 @@ class Ledger(Probe):
 
         def counted(_: Tensor) -> None:
             for event, n in found.items():
-                self.counts.add(Key(name, "backward", 0, event), n)
+                self._sums.add(Key(name, "backward", 0, event), n)
 
         y.register_hook(counted)
 
@@ -247,7 +269,7 @@ class Ledger(Probe):
         def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
             found = count(module, inputs, output)
             for event, n in found.items():
-                self.counts.add(Key(path, self._phase or "forward", 0, event), n)
+                self._sums.add(Key(path, self._phase or "forward", 0, event), n)
             first = inputs[0] if inputs else None
             asks = isinstance(first, Tensor) and first.requires_grad
             trains = [p for p in module.parameters(recurse=False) if p.requires_grad]
@@ -269,9 +291,9 @@ class Ledger(Probe):
                     continue
                 ops, size = own.get(type(optimiser)) or digital.stepped(optimiser, group)
                 key = Key(names[id(p)], self._phase or "update", 0, "optimiser_op")
-                self.counts.add(key, ops * p.numel())
+                self._sums.add(key, ops * p.numel())
                 bytes_ = size * p.element_size() / 4 * p.numel()
-                self.counts.add(key._replace(event="optimiser_byte"), bytes_)
+                self._sums.add(key._replace(event="optimiser_byte"), bytes_)
 
     def __hash__(self) -> int:
         """By identity, as a probe."""

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from crossbar.converters import DAC, Digit
+from crossbar.directions import Dense
+from crossbar.ledger import jit
 from crossbar.ledger.conductance import CHUNK, Conductances, dissipated
-from crossbar.ledger.sums import Tiles, by_tile
+from crossbar.ledger.sums import Tiles, by_tile, compiled
 from crossbar.planes import Planes
 from crossbar.read import Call
 from crossbar.wires import CellTiles, GatedTiles
@@ -62,55 +64,80 @@ def _inside(tiles: Tiles, part: slice) -> list[int]:
     return [sum(1 for line in lines if a <= line < b) for a, b in tiles]
 
 
-def counted(use: Use) -> dict[tuple[str, Any], Any]:
-    """Events of a read, by kind and `of`; each (tiles down, tiles across)."""
-    call, digits = use.call, use.digits
-    matrix, port, direction = call.matrix, call.port, call.direction
-    dac, adc = port.settings.dac, port.settings.adc
-    if adc is not None and adc.capacitor is not None:
-        raise TypeError(
-            "charge-domain columns (adc.capacitor) dissipate C V², not V² G t: their array is not "
-            "counted"
-        )
-    driven, sensed = (np.array(n, dtype=np.float64) for n in use.lines())
-    on = (sensed > 0).astype(np.float64)  # tiles outside the region rest
-    n = float(direction.number(digits[0].code))
-    layout = matrix.layout
-    d, codes = len(digits), len(digits) * len(layout.columns)
-    each = n * np.outer((driven > 0).astype(np.float64), sensed)  # of every tile and column
-    drives = use.put(_drives(use)).unsqueeze(1)
-    along = torch.tensor(on, device=drives.device)
-    cells = _line_cells(use)
-    drives = drives * along
-    loaded = n * np.outer(driven, on)
-    found: dict[tuple[str, Any], Any] = {
-        ("row_drive", None): drives,
-        ("line_charge", None): drives * torch.tensor(cells, device=drives.device),
-        ("array", None): _power(use) * along,
-        ("integrate", None): codes * each,
-    }
-    bits = None if dac is None else dac.bits
-    if dac is not None:
-        step = getattr(dac, "width", bits)  # of one digit
-        found["dac", step] = drives if direction.lone else d * loaded
-    if adc is not None:
-        found["adc", getattr(adc, "bits", None)] = codes * each
-    if codes > 1:
-        found["shift_add", None] = (codes - 1) * each
-    if not direction.lone:
-        found["mac", None] = n * np.outer(driven, sensed)
-        found["load", bits] = loaded
-    used = [k for k, *_ in call.tiles]
-    if len(used) > 1:
-        rest = each.copy()
-        rest[used[0]] = 0
-        found["partial_sum", None] = rest
-    out = np.zeros_like(each)
-    out[used[0]] = each[used[0]]
-    found["store", None if adc is None else getattr(adc, "bits", None)] = out
-    if call.transposed:
-        found = {key: value.T for key, value in found.items()}
-    return found
+class Plan:
+    """Reads that fall on tiles alike: what each vector does, and how many there were."""
+
+    def __init__(self, use: Use) -> None:
+        """Of the first of them.
+
+        Raises:
+            TypeError: an array whose joules are not V² G t.
+        """
+        call, matrix, settings = use.call, use.call.matrix, use.call.port.settings
+        dac, adc = settings.dac, settings.adc
+        if adc is not None and adc.capacitor is not None:
+            raise TypeError(
+                "charge-domain columns (adc.capacitor) dissipate C V², not V² G t: their array is "
+                "not counted"
+            )
+        driven, sensed = (np.array(n, dtype=np.float64) for n in use.lines())
+        self.transposed, self.lone = call.transposed, call.direction.lone
+        self.on = (sensed > 0).astype(np.float64)  # tiles outside the region rest
+        self.cells = _line_cells(use)
+        self.bits = None if dac is None else dac.bits
+        self.step = getattr(dac, "width", self.bits)  # bits of one digit
+        self.has_dac = dac is not None
+        digits = len(use.digits)
+        codes = digits * len(matrix.layout.columns)
+        each = np.outer((driven > 0).astype(np.float64), sensed)  # of every tile and column
+        loaded = np.outer(driven, self.on)
+        self.each: dict[tuple[str, Any], np.ndarray] = {("integrate", None): codes * each}
+        out_bits = None if adc is None else getattr(adc, "bits", None)
+        if dac is not None and not self.lone:
+            self.each["dac", self.step] = digits * loaded
+        if adc is not None:
+            self.each["adc", out_bits] = codes * each
+        if codes > 1:
+            self.each["shift_add", None] = (codes - 1) * each
+        if not self.lone:
+            self.each["mac", None] = np.outer(driven, sensed)
+            self.each["load", self.bits] = loaded
+        used = [k for k, *_ in call.tiles]
+        if len(used) > 1:
+            rest = each.copy()
+            rest[used[0]] = 0
+            self.each["partial_sum", None] = rest
+        out = np.zeros_like(each)
+        out[used[0]] = each[used[0]]
+        self.each["store", out_bits] = out
+        self.vectors = 0
+        self.drives: Any = 0.0  # (driven tiles,)
+        self.power: Any = 0.0  # (driven tiles, sensed tiles)
+
+    def add(self, use: Use) -> None:
+        """One more read."""
+        self.vectors += use.call.direction.number(use.digits[0].code)
+        drives, power = _driven(use)
+        self.drives, self.power = self.drives + use.put(drives), self.power + power
+
+    def events(self) -> dict[tuple[str, Any], np.ndarray]:
+        """By kind and `of`, each (tiles down, tiles across)."""
+        drives, power = (t.detach().cpu().numpy() for t in (self.drives, self.power))
+        drives = np.outer(drives, self.on)
+        found = {key: self.vectors * value for key, value in self.each.items()}
+        found["row_drive", None] = drives
+        found["line_charge", None] = drives * self.cells
+        found["array", None] = power * self.on
+        if self.lone and self.has_dac:
+            found["dac", self.step] = drives
+        return {key: value.T for key, value in found.items()} if self.transposed else found
+
+
+def kind(use: Use) -> tuple[Any, ...]:
+    """Equal for reads that fall on tiles alike."""
+    call = use.call
+    region = None if call.region.whole else repr(call.region)
+    return call.transposed, region, call.direction.lone, len(use.digits)
 
 
 def _line_cells(use: Use) -> np.ndarray:
@@ -125,25 +152,45 @@ def _line_cells(use: Use) -> np.ndarray:
 
 def _drives(use: Use) -> Tensor:
     """Lines driven by codes that are not zero, (driven tiles in use,)."""
-    call = use.call
-    total: Any = 0
+    call, tiles = use.call, [(a, b) for _, a, b in use.call.tiles]
+    found = []
     for digit in use.digits:
-        code = digit.code.detach()
         if isinstance(use.planes.tiles, GatedTiles) and not call.transposed:
             planes, _ = use.planes.tiles._planes(_volts(use, digit.v))
-            total = total + _in_use(use, (planes != 0).double().sum(-2))
-            continue
-        kind = torch.float64 if code.numel() > 1 << 24 else torch.float32
-        lines = call.direction.summed((code != 0).to(kind), use.lead)
-        total = total + _in_use(use, lines.double())
-    assert isinstance(total, Tensor)
-    return total
+            lines = (planes != 0).double().flatten(0, -2).sum(0)
+            found.append(by_tile(lines, tiles))
+        else:
+            found.append(call.direction.fired(digit.code.detach(), tiles, use.lead))
+    return found[0] if len(found) == 1 else torch.stack(found).sum(0)
 
 
-def _in_use(use: Use, lines: Tensor) -> Tensor:
-    """Sums (..., driven) of lines over matrices and tiles in use."""
-    flat = lines.reshape(-1, lines.shape[-1]).sum(0)
-    return by_tile(flat, [(a, b) for _, a, b in use.call.tiles])
+def _plain(use: Use) -> bool:
+    """Whether one compiled pass over vectors of amplitudes says all of their lines."""
+    call, dac, v = use.call, use.call.port.settings.dac, use.digits[0].v
+    ohmic = use.planes.tiles is None and call.matrix.chip.wires is None
+    square = dac is None or type(dac).energy is DAC.energy
+    still = call.port.dac_offset is None and v.dtype in (torch.float32, torch.float64)
+    return (
+        compiled(v)
+        and type(call.direction) is Dense
+        and not use.lead
+        and ohmic
+        and square
+        and still
+    )
+
+
+def _driven(use: Use) -> tuple[Tensor, Tensor]:
+    """Lines driven, and power (driven, sensed) [W]."""
+    if not _plain(use):
+        return _drives(use), _power(use)
+    lines = use.digits[0].v.shape[-1]
+    energy, fired = (torch.zeros(lines, dtype=torch.float64) for _ in range(2))
+    assert jit.driven is not None
+    for digit in use.digits:
+        v, code = (t.detach().reshape(-1, lines).contiguous() for t in (digit.v, digit.code))
+        jit.driven(v.numpy(), code.numpy(), energy.numpy(), fired.numpy())
+    return by_tile(fired, [(a, b) for _, a, b in use.call.tiles]), _burnt(use, energy)
 
 
 def _volts(use: Use, v: Tensor) -> Tensor:
@@ -168,7 +215,7 @@ def _power(use: Use) -> Tensor:
     if use.call.matrix.chip.wires is not None:
         return _wired_power(use)
     call, lead = use.call, use.lead
-    dac, v_max = call.port.settings.dac, call.port.settings.v_max
+    dac = call.port.settings.dac
     energy = torch.square if dac is None else dac.energy
     e: Any = 0
     for digit in use.digits:
@@ -181,12 +228,19 @@ def _power(use: Use) -> Tensor:
             e = e + 2 * own.reshape(e.shape) * call.direction.summed(v, lead)
             n = call.direction.number(v) // max(1, e[..., 0].numel())
             e = e + n * own.reshape(e.shape).square()
+    return _burnt(use, e)
+
+
+def _burnt(use: Use, e: Tensor) -> Tensor:
+    """Σ e Γ (driven, sensed) [W] of what lines (..., driven) see, in parts of v_max²."""
+    call = use.call
     gamma = call.driven(use.held.driven(call.transposed))
-    found = gamma.reshape(len(gamma), *e.shape) * e
-    if e.dim() > 1:
-        found = found.flatten(1, -2).sum(1)
-    parts = by_tile(found, [(a, b) for _, a, b in call.tiles])  # (sensed tiles, tiles in use)
-    return use.put(parts.T) * v_max**2
+    found = gamma.reshape(len(gamma), *e.shape)
+    parts = [
+        (found[..., a:b] * e[..., a:b]).flatten(1).sum(1) if e.dim() > 1 else found[:, a:b] @ e[a:b]
+        for _, a, b in call.tiles
+    ]
+    return use.put(torch.stack(parts)) * call.port.settings.v_max**2
 
 
 def _amplitudes(use: Use) -> None:

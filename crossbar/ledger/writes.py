@@ -104,45 +104,42 @@ def _slots(cells: Any, slots: Pulses, k: int, ahead: int) -> Pulses:
 
 
 def _lines(fired: Fired, k: int, held: Conductances, tiles: tuple[Tiles, Tiles], add: Add) -> None:
-    """Of one device of every weight."""
+    """Of one device of every weight; both directions at once, (2, ..., lines)."""
     gamma_row, gamma_col = held.rows[k], held.cols[k]  # (across, ..., rows), (down, ..., cols)
     down, across = tiles
-    sizes = [
+    high, wide = (
         torch.tensor([b - a for a, b in t], dtype=torch.float64, device=gamma_row.device)
         for t in tiles
-    ]
-    lead = gamma_row.shape[1:-1]
-    for n, way in enumerate(BOTH):
-        of_rows, of_cols, slots = ((p.up, p.down)[n].detach().double() for p in fired)
-        x = of_rows.squeeze(-1).expand(*lead, gamma_row.shape[-1])
-        d = of_cols.squeeze(-2).expand(*lead, gamma_col.shape[-1])
-        s = slots.reshape(-1).expand(max(1, torch.Size(lead).numel()))
-        rows, cols = by_tile(_flat(x).sum(0), down), by_tile(_flat(d).sum(0), across)
-        ones = torch.ones(len(down), len(across), dtype=torch.float64, device=x.device)
-        row_pulses, col_pulses = rows[:, None] * ones, cols * ones
-        add("row_pulse", way, row_pulses)
-        add("col_pulse", way, col_pulses)
-        held_lines = s.sum() * (sizes[0][:, None] + sizes[1]) - row_pulses - col_pulses
-        add("inhibit", way, held_lines)
-        charged = row_pulses * sizes[1], col_pulses * sizes[0][:, None]
-        add("row_charge", way, charged[0])
-        add("col_charge", way, charged[1])
-        add("half_select", way, charged[0] + charged[1])
-        along = 2 * s.sum() * sizes[0][:, None] * sizes[1]
-        add("inhibit_charge", way, along - charged[0] - charged[1])
-        add("on_row", way, by_tile(_summed(gamma_row * x), down).T)
-        add("on_col", way, by_tile(_summed(gamma_col * d), across))
-        rest = (gamma_row.reshape(len(across), -1, gamma_row.shape[-1]) * s[:, None]).sum(1)
-        add("at_rest", way, by_tile(rest, down).T)
-
-
-def _flat(t: Tensor) -> Tensor:
-    return t.reshape(-1, t.shape[-1])
-
-
-def _summed(t: Tensor) -> Tensor:
-    """(tiles, ..., lines) over the matrices of a stack."""
-    return t.reshape(len(t), -1, t.shape[-1]).sum(1)
+    )
+    of_rows, of_cols, slots = (torch.stack([p.up, p.down]).detach().double() for p in fired)
+    lead, n = gamma_row.shape[1:-1], gamma_row[0, ..., 0].numel()
+    x = of_rows.squeeze(-1).expand(2, *lead, gamma_row.shape[-1]).reshape(2, n, -1)
+    d = of_cols.squeeze(-2).expand(2, *lead, gamma_col.shape[-1]).reshape(2, n, -1)
+    s = slots.reshape(2, -1).expand(2, n)
+    gamma_row, gamma_col = (g.reshape(len(g), n, -1) for g in (gamma_row, gamma_col))
+    none = torch.zeros(2, len(down), len(across), dtype=torch.float64, device=x.device)
+    rows = by_tile(x.sum(1), down).unsqueeze(-1) + none
+    cols = by_tile(d.sum(1), across).unsqueeze(-2) + none
+    turns = s.sum(1).view(2, 1, 1)
+    along_rows, along_cols = rows * wide, cols * high.unsqueeze(-1)
+    on_row = by_tile((x.unsqueeze(1) * gamma_row).sum(2), down).mT
+    on_col = by_tile((d.unsqueeze(1) * gamma_col).sum(2), across)
+    at_rest = by_tile((s[:, None, :, None] * gamma_row).sum(2), down).mT
+    found = {
+        "row_pulse": rows,
+        "col_pulse": cols,
+        "half_select": along_rows + along_cols,
+        "inhibit": turns * (high.unsqueeze(-1) + wide) - rows - cols,
+        "row_charge": along_rows,
+        "col_charge": along_cols,
+        "inhibit_charge": 2 * turns * high.unsqueeze(-1) * wide - along_rows - along_cols,
+        "on_row": on_row,
+        "on_col": on_col,
+        "at_rest": at_rest,
+    }
+    for event, both in found.items():
+        for way, value in zip(BOTH, both, strict=True):
+            add(event, way, value)
 
 
 def written(one: Written, port: Any, add: Add) -> None:

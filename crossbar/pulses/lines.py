@@ -37,12 +37,10 @@ def fired(
 
     def both(a: Tensor, up: Tensor, down: Tensor, dim: int) -> Pulses:
         # lines of one sign rise with `up`; those of the other sign do where these fall
-        plus, minus = a.clamp(min=0), (-a).clamp(min=0)
-        counts = (
-            torch.where(up, plus, 0) + torch.where(down, minus, 0),
-            torch.where(down, plus, 0) + torch.where(up, minus, 0),
-        )
-        return Pulses(*(count.sum(0).to(dtype).unsqueeze(dim) for count in counts))
+        plus, minus = (v.to(dtype).movedim(0, -2) for v in (a.clamp(min=0), (-a).clamp(min=0)))
+        turns = torch.cat([up, down], -1).to(dtype).movedim(0, -1)  # (..., 2, n)
+        rise, fall = (turns @ plus + turns.flip(-2) @ minus).unbind(-2)
+        return Pulses(rise.unsqueeze(dim), fall.unsqueeze(dim))
 
     return Fired(
         both(x, played.rise, played.fall, -1),

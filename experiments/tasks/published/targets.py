@@ -63,7 +63,7 @@ def neurosim() -> list[Row]:
         Row(source, "leakage", "µW", 105.65, 105.65, SAME, 0.02, "a quoted constant"),
         Row(source, "write, a training image", "nJ", 13.0, None, C, 0.5,
             "cannot be met: published on MNIST; its own code gives 30.7 … 51 nJ on digits, seeds "
-            "scatter 2x, and 43 % are inhibited lines: no figure of ours can stand beside it"),
+            "scatter 2x, and 43 % are inhibited lines"),
     ]  # fmt: skip
 
 

@@ -1,0 +1,215 @@
+"""Is it worth it? Joules of training and inference, beside the accuracy they reach.
+
+Varied: how the same network learns digits. Measured: joules by phase and event with their range,
+joules until an accuracy is reached, and the same work on processors and in the brain. Held equal:
+network, data, epochs, batch, rate of the in-situ ways (which is not tuned for each), converters,
+costs. An inference that costs less than its own conversions would prove the ledger wrong.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+import crossbar as xb
+from crossbar.ledger.bill import si
+from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.report import Check, Picture, Report, Section, Table
+from experiments.lab.run import Row, Run
+from experiments.lab.store import Store
+from experiments.lab.study import Study, provenance
+from experiments.studies.energy.runs import COSTS, PROGRAMMED, WAYS, Averages, Cancelled, Trained
+
+BATCHES = (1, 16, 64)
+REACHED = 80
+"""Accuracy until which joules are told apart [%]."""
+
+
+class Energy(Study):
+    """Joules beside accuracy."""
+
+    name = "energy"
+    help = "joules of training and inference on digits, beside accuracy and other machines"
+
+    def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
+        parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+        parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+
+    def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
+        if options.epochs < 1 or options.seeds < 1:
+            raise ValueError("--epochs and --seeds must be >= 1")
+        seeds = range(options.seeds)
+        trained = [Trained(way, options.epochs, seed=s) for way in WAYS for s in seeds]
+        averages = [Averages(options.epochs, s) for s in seeds]
+        return [*trained, *averages, *(Cancelled(b) for b in BATCHES)]
+
+    def report(self, options: Namespace, store: Store) -> Report:  # noqa: D102
+        rows = {run: store[run] for run in self.runs(options)}
+        own = {
+            way: [row for run, row in rows.items() if isinstance(run, Trained) and run.way == way]
+            for way in WAYS
+        }
+        title = f"of the {COSTS.boundary}, {COSTS.name}"
+        table = Table(
+            ["Way", "Accuracy", "Training", "Range", f"To {REACHED} %", "Inference", "Range"],
+            [
+                [
+                    way,
+                    f"{_mean(each, 'accuracy'):.1f} %",
+                    si(_mean(each, "training"), "J"),
+                    _range(each, "training"),
+                    _reached(each),
+                    si(_mean(each, "inference"), "J"),
+                    _range(each, "inference"),
+                ]
+                for way, each in own.items()
+            ],
+            f"Joules {title}; training of {options.epochs} epochs, inference of one image; range: "
+            "deviations of kinds of events in quadrature.",
+        )
+        phases = ("forward", "backward", "update", "program")
+        by_phase = Table(
+            ["Way", *phases],
+            [
+                [way, *(si(_mean(each, f"phase {phase}"), "J") for phase in phases)]
+                for way, each in own.items()
+            ],
+            f"Joules of training by phase, {title}.",
+        )
+        sections = [
+            Section("Where the joules go", items=[by_phase]),
+            Section("Other machines", items=[self._machines(own)]),
+            Section("Converters", items=[self._bits(own[PROGRAMMED])]),
+            Section("What averages would err", items=[self._averages(rows)]),
+            Section("Pulses that cancel", items=[self._cancelled(rows)]),
+        ]
+        analog = [row for way, each in own.items() if way.startswith("in situ") for row in each]
+        return Report(
+            title="Energy",
+            subtitle="What learning digits costs, and what it reaches",
+            summary=[
+                "64-64-10, batches of 16, cells of the resistive processing unit, converters of 8 "
+                f"bits, one rate for all in-situ ways; costs {COSTS.name}, V/2 writes. Every joule "
+                "is counted in the run whose accuracy stands beside it. Spiking networks and drift "
+                "refresh are not among the ways."
+            ],
+            table=table,
+            checks=[
+                Check(
+                    "An inference costs more than its conversions",
+                    "total above the ADC's joules in every way on arrays",
+                    f"{sum(r.metrics['inference'] > r.metrics['event adc'] for r in analog)} of "
+                    f"{len(analog)}",
+                    all(r.metrics["inference"] > r.metrics["event adc"] for r in analog),
+                ),
+                Check(
+                    "The covariance of x² and G is the smallest part of an average's error",
+                    "mean x² × mean G errs least of three averages, in every seed",
+                    *_covariance([r for run, r in rows.items() if isinstance(run, Averages)]),
+                ),
+            ],
+            sections=sections,
+            provenance=provenance(list(rows.values()), options.command),
+        )
+
+    @staticmethod
+    def _machines(own: dict[str, list[Row]]) -> Table:
+        """The same work elsewhere."""
+        shown = []
+        for way, each in own.items():
+            macs, training = _mean(each, "macs"), _mean(each, "training macs")
+            events = xb.costs.brain.joules(macs)
+            shown.append(
+                [
+                    way,
+                    f"{_mean(each, 'accuracy'):.1f} %",
+                    *(si(m.joules(macs, 4 * macs), "J") for m in (xb.costs.H100, xb.costs.CPU)),
+                    si(events["vesicle"].value, "J"),
+                    f"{si(events['event'].low, 'J')} … {si(events['event'].high, 'J')}",
+                    *(si(m.joules(training), "J") for m in (xb.costs.H100, xb.costs.CPU)),
+                ]
+            )
+        h100, cpu = xb.costs.H100, xb.costs.CPU
+        headers = ["Way", "Accuracy", "H100, image", "CPU, image", "Vesicles", "Brain's power",
+                   "H100, training", "CPU, training"]  # fmt: skip
+        return Table(
+            headers,
+            shown,
+            f"System, by roofline: {h100.name} at {h100.utilisation:.0%}, {cpu.name} at "
+            f"{cpu.utilisation:.0%} of their peak; an image alone fetches each weight (4 bytes). "
+            "Brain: a multiplication a synaptic event. Boundaries differ from the macro's.",
+        )
+
+    @staticmethod
+    def _bits(rows: list[Row]) -> Picture:
+        """Where energy and accuracy cross."""
+        bits = rows[0].curves["bits"]
+
+        def mean(name: str) -> list[float]:
+            return [sum(v) / len(rows) for v in zip(*(r.curves[name] for r in rows), strict=True)]
+
+        pico = [1e12 * j for j in mean("joules by bits")]
+        figure = panels(
+            [
+                Panel("Energy of an image", "bits of the output", "pJ", [Line("", bits, pico)]),
+                Panel("Accuracy", "bits of the output", "%",
+                      [Line("", bits, mean("accuracy by bits"))]),
+            ]
+        )  # fmt: skip
+        return Picture("bits", figure, f"{PROGRAMMED}; joules of the {COSTS.boundary}.")
+
+    @staticmethod
+    def _averages(rows: dict[Run, Row]) -> Table:
+        """Each definition of an average apart."""
+        own = [row for run, row in rows.items() if isinstance(run, Averages)]
+        shown = []
+        for name in own[0].curves:
+            errors = [abs(e) for row in own for e in row.curves[name]]
+            shown.append([name, f"{sum(errors) / len(errors):.1f} %", f"{max(errors):.1f} %"])
+        return Table(
+            ["Average", "Mean error of a layer", "Largest"],
+            shown,
+            "Array joules of a convolutional network's layers against Σ V² G of every cell.",
+        )
+
+    @staticmethod
+    def _cancelled(rows: dict[Run, Row]) -> Table:
+        """Ours over NeuroSim's, and why."""
+        names = ("ratio", "cancellation", "rounding")
+        shown = [
+            [f"{run.batch}", f"{run.lr:g}", f"{row.metrics['step']:.2g}",
+             *(f"{row.metrics[name]:.2f}" for name in names)]
+            for run, row in rows.items() if isinstance(run, Cancelled)
+        ]  # fmt: skip
+        return Table(
+            ["Batch", "Rate", "Step of a weight", "Ratio", "Pulses/|net|", "|net|/⌈|net|⌉"],
+            shown,
+            "Pulses drawn in the first epoch over ⌈|net change|/step⌉ of each weight and step, the "
+            "period of the net being one step; below 1 rounding up outweighs cancellation.",
+        )
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    return sum(row.metrics.get(name, 0.0) for row in rows) / len(rows)
+
+
+def _range(rows: list[Row], name: str) -> str:
+    return " … ".join(si(_mean(rows, f"{name} {end}"), "J") for end in ("low", "high"))
+
+
+def _reached(rows: list[Row]) -> str:
+    """Mean joules of the seeds that get there, at the end of the epoch that does."""
+    found = []
+    for row in rows:
+        pairs = zip(row.curves["accuracy"], row.curves["joules"], strict=True)
+        found += [next((j for a, j in pairs if a >= REACHED), None)]
+    there = [j for j in found if j is not None]
+    share = "" if len(there) == len(rows) else f" ({len(there)} of {len(rows)})"
+    return si(sum(there) / len(there), "J") + share if there else "not reached"
+
+
+def _covariance(rows: list[Row]) -> tuple[str, bool]:
+    """How many seeds say so."""
+    names = list(rows[0].curves)
+    means = [[sum(map(abs, row.curves[n])) / len(row.curves[n]) for n in names] for row in rows]
+    right = sum(m[0] == min(m) for m in means)
+    return f"{right} of {len(rows)}", right == len(rows)
