@@ -185,7 +185,7 @@ def test_counts_of_exact_trains_are_those_of_the_loop(loops, way):
     total = torch.zeros(COPIES * 20, dtype=torch.float64)
     everything = torch.arange(len(total))
     found = xb.ExactBits(BL).parcels(Vectors(), *copies(X, D), RATE, generator=generator(1))
-    for at, (pulses,) in found:
+    for at, (pulses,), _ in found:
         assert (at is None) == (way == "all")
         total.index_add_(0, everything if at is None else at, (pulses.up + pulses.down).flatten())
     judged = loops["PushPull"][1].astype(float)
@@ -439,7 +439,7 @@ def test_numbers_go_to_their_rows(way):
     n = 2000
     for _ in range(n):
         op = Numbers()
-        for at, (pulses,) in scheme.parcels(op, d.new_ones(6, 1), d, 0.8, generator=source):
+        for at, (pulses,), _ in scheme.parcels(op, d.new_ones(6, 1), d, 0.8, generator=source):
             net = (pulses.down - pulses.up).flatten()
             total.view(-1).index_add_(0, torch.arange(30) if at is None else at, net)
     mean = 0.8 * d

@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 import crossbar as xb
 from crossbar.ledger.bill import si
 from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
 from experiments.lab.store import Store
@@ -33,6 +34,7 @@ class Energy(Study):
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
         parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+        quick(parser, epochs=2, seeds=1)
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         if options.epochs < 1 or options.seeds < 1:

@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from statistics import fmean
 
 from experiments.lab.plots import Line, Panel, band, panels
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
@@ -30,6 +31,7 @@ class Reservoir(Study):
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+        quick(parser, seeds=1)
 
     def _groups(self, options: Namespace) -> dict[str, list[Run]]:
         seeds = range(options.seeds)

@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from statistics import fmean
 
 from experiments.lab.plots import Line, Panel, band, panels
+from experiments.lab.quick import quick
 from experiments.lab.rasters import membranes, raster
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
@@ -32,6 +33,7 @@ class Snn(Study):
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
         parser.add_argument("--epochs", type=int, default=25, help="default: %(default)s")
+        quick(parser, seeds=1, epochs=3)
 
     def _nets(self, options: Namespace, converted: bool) -> list[Trained]:
         return [Trained(converted, seed, options.epochs) for seed in range(options.seeds)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.quick import quick
 from experiments.lab.rasters import weight_maps
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
@@ -33,6 +34,7 @@ class Stdp(Study):
         parser.add_argument(
             "--images", type=int, default=1347, help="training images of each (%(default)s)"
         )
+        quick(parser, seeds=1, images=130)
 
     def _digits(self, options: Namespace) -> dict[str, Unsupervised]:
         n, images = options.seeds, options.images

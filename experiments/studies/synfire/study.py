@@ -11,6 +11,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
@@ -29,6 +30,7 @@ class Synfire(Study):
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--trials", type=int, default=20, help="packets (%(default)s)")
+        quick(parser, trials=4)
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         if options.trials < 1:
