@@ -202,6 +202,11 @@ def test_counts_given_one_by_one_go_row_by_row():
         assert joules(found, {}) == pytest.approx(joule, rel=1e-12)
         held = each.max(1).sum() * 7 - each.max(1).sum() - each.sum()
         assert found.total("inhibit", of="up") == held
+        along = each.max(1).sum() * 4, each.sum() * 3
+        assert found.total("row_charge", of="up") == along[0]
+        assert found.total("col_charge", of="up") == along[1]
+        whole = each.max(1).sum() * 2 * 12  # all lines of 3 × 4 cells, slot by slot
+        assert found.total("inhibit_charge", of="up") == whole - sum(along)
 
 
 def test_compiled_and_plain_sums_agree(monkeypatch):
