@@ -139,8 +139,9 @@ def test_the_table_of_alike_cells_is_the_equation():
     window = Device(*WINDOW, update=law).window
     x = torch.rand(2000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for v in (law.v_set, law.v_reset):
-        own = law._speed(window, x, torch.tensor(v, dtype=torch.float64), p) * law.width
-        off = (law._at(window, x, v, p) / own - 1).abs()
+        volts = torch.tensor(v, dtype=torch.float64)
+        own = law._speed(window, x, volts, p)
+        off = (law._flow(window, volts, p)(x) / own - 1).abs()
         assert off.median() < 1e-8 and off.max() < 1e-3  # a RESET has a kink
 
 

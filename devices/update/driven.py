@@ -86,9 +86,9 @@ class Driven(Update):
         """Mean conductance change of one pulse from mid-window, of both directions [S]."""
         return _step(self, window)
 
-    def _at(self, window: Window, x: Tensor, v: float, p: Any) -> Tensor:
-        """What a pulse of v does to x per width."""
-        return self._speed(window, x, x.new_tensor(v), p) * self.width
+    def _flow(self, window: Window, v: Tensor, p: Any) -> Callable[[Tensor], Tensor]:
+        """dx/dt [1/s] as a function of x while v (..., rows, cols) or () [V] is held."""
+        return lambda x: self._speed(window, x, v, p)
 
     def _moved(
         self,
@@ -112,15 +112,8 @@ class Driven(Update):
         rate = p.rate * dt
         if self.sigma_c2c:
             rate = rate * _random(g.new_ones(()), self.sigma_c2c**2, draw.normal(g.shape))
-        v = v.double().expand_as(g)
-        one = float(v.amax()) if v.numel() and bool((v == v.amax()).all()) else None
-
-        def speed(x: Tensor) -> Tensor:
-            if one is None:
-                return self._speed(window, x, v, p)
-            return self._at(window, x, one, p) / self.width
-
-        return self._moved(window, g, p, rate, speed, DRIVEN), p
+        flow = self._flow(window, v.double().expand_as(g), p)
+        return self._moved(window, g, p, rate, flow, DRIVEN), p
 
     def pulse(
         self,
@@ -152,14 +145,16 @@ class Driven(Update):
 
     def _mix(self, window: Window, up: Tensor, down: Tensor, p: Any) -> Callable[[Tensor], Tensor]:
         """Speed of x under so many pulses of each direction in unit time."""
-        rises, falls = bool((up > 0).any()), bool((down > 0).any())
+        flows = [
+            (n, self._flow(window, n.new_tensor(v), p))
+            for n, v in ((up, self.v_set), (down, self.v_reset))
+            if bool((n > 0).any())
+        ]
 
         def speed(x: Tensor) -> Tensor:
             out = torch.zeros_like(x)
-            if rises:
-                out = out + up * self._at(window, x, self.v_set, p)
-            if falls:
-                out = out + down * self._at(window, x, self.v_reset, p)
+            for n, flow in flows:
+                out = out + n * (flow(x) * self.width)
             return out
 
         return speed

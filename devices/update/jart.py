@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -262,10 +263,11 @@ class JART(Driven):
         moved = -(self.n_plug + n) / 2 * (self.hop * self.attempt) * hops * near / p.disc
         return moved / (n * torch.log(p.n_max / p.n_min))
 
-    def _at(self, window: Window, x: Tensor, v: float, p: Filament) -> Tensor:
-        if any(t.dim() for t in p[1:]):
-            return super()._at(window, x, v, p)
-        return _tabled(self, window, v).to(x.device)(x) * self.width
+    def _flow(self, window: Window, v: Tensor, p: Filament) -> Callable[[Tensor], Tensor]:
+        one = v.flatten()[:1]
+        if any(t.dim() for t in p[1:]) or not (len(one) and bool((v == one).all())):
+            return super()._flow(window, v, p)
+        return functools.partial(_joined, _tabled(self, window, float(one)).to(v.device))
 
     def _density(self, x: Tensor, p: Filament) -> Tensor:
         return p.n_min * torch.exp(x * torch.log(p.n_max / p.n_min))
@@ -363,31 +365,22 @@ class JART(Driven):
         return torch.where(contact < 0, -here, there)
 
 
-class Tabled(NamedTuple):
-    """A function of x at equal distances from 0 to 1, joined by cubics through four points each."""
-
-    values: Tensor  # (n + 1,)
-
-    def to(self, device: torch.device) -> Tabled:
-        """The table in another memory."""
-        return Tabled(self.values.to(device))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The function at x in 0 … 1."""
-        n = len(self.values) - 1
-        k = (x * n).floor().clamp(1, n - 2)
-        t, first = x * n - k, k.long() - 1
-        a, b, c, d = (self.values[first + j] for j in range(4))
-        outer = (d * (t + 1) - a * (t - 2)) * (t * (t - 1) / 6)
-        inner = (b * (t - 1) * (t - 2) * (t + 1) - c * t * (t + 1) * (t - 2)) / 2
-        return outer + inner
+def _joined(values: Tensor, x: Tensor) -> Tensor:
+    """A function of x in 0 … 1 from values at equal distances: cubics through four points each."""
+    n = len(values) - 1
+    k = (x * n).floor().clamp(1, n - 2)
+    t, first = x * n - k, k.long() - 1
+    a, b, c, d = (values[first + j] for j in range(4))
+    outer = (d * (t + 1) - a * (t - 2)) * (t * (t - 1) / 6)
+    inner = (b * (t - 1) * (t - 2) * (t + 1) - c * t * (t + 1) * (t - 2)) / 2
+    return outer + inner
 
 
 @functools.lru_cache(maxsize=16)
-def _tabled(law: JART, window: Window, v: float) -> Tabled:
+def _tabled(law: JART, window: Window, v: float) -> Tensor:
     """dx/dt of cells that are alike: training asks for it many times at the same two voltages."""
     x = torch.linspace(0, 1, KNOTS + 1, dtype=torch.float64)
-    return Tabled(law._speed(window, x, torch.tensor(v, dtype=torch.float64), law._nominal()))
+    return law._speed(window, x, torch.tensor(v, dtype=torch.float64), law._nominal())
 
 
 def _wide(p: Filament) -> Filament:
