@@ -44,8 +44,8 @@ class Told(Readable):
             whole = pulses
             if at is not None:
                 first = at[: len(pulses.up)]
-                spread = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
-                whole = Pulses(*(None if t is None else t.view(self.lines) for t in spread))  # type: ignore[arg-type]
+                dealt = [None if t is None else none.to(t).index_add(0, first, t) for t in pulses]
+                whole = Pulses(*(None if t is None else t.view(self.lines) for t in dealt))  # type: ignore[arg-type]
             self.probe.pulsed(self, self.written.given(whole, ahead))
 
     def lines_of(self, lines: Lines, region: Region) -> Lines:

@@ -43,6 +43,7 @@ SPARSE = {
     "addmm": lambda w, x: torch.addmm(torch.ones(5, 8), sparse(x), w),
     "sparse.addmm": lambda w, x: torch.sparse.addmm(torch.ones(5, 8), sparse(x), w),
     "linear": lambda w, x: F.linear(sparse(x), w.T),
+    "by name": lambda w, x: F.linear(input=sparse(x), weight=w.T),
     "csr": lambda w, x: x.to_sparse_csr() @ w,
 }
 

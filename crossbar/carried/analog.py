@@ -67,8 +67,8 @@ class Analog(Tensor):
                 traceable()
             written_by_a_compiler = (operator or "out" in kwargs) and _generated()
             if handler is not None and not written_by_a_compiler:
-                if any(isinstance(x, Tensor) and x.layout != torch.strided for x in args):
-                    args = tuple(dense(x) for x in args)
+                args = tuple(map(dense, args))
+                kwargs = {name: dense(x) for name, x in kwargs.items()}
                 out = kwargs.pop("out", None)
                 found = handler(*args, **kwargs)
                 if found is not NotImplemented:

@@ -202,18 +202,8 @@ UNREAD = {
 """Products that no handler reads: an analog weight that reaches one is refused by name."""
 
 UNREAD_NAMES = {
-    *(
-        "addr",
-        "ger",
-        "outer",
-        "kron",
-        "smm",
-        "hspmm",
-        "hsmm",
-        "saddmm",
-        "sspaddmm",
-        "cholesky_solve",
-    ),
+    *("addr", "ger", "outer", "kron", "smm", "hspmm", "hsmm", "saddmm", "sspaddmm"),
+    "cholesky_solve",
     *("lu_solve", "triangular_solve", "linalg_solve", "linalg_solve_ex", "linalg_lu_solve"),
     *("linalg_solve_triangular", "linalg_ldl_solve", "linalg_lstsq", "linalg_tensorsolve", "ormqr"),
     *("linalg_householder_product", "miopen_convolution", "miopen_convolution_transpose"),
