@@ -163,7 +163,6 @@ class SnnTorch(Membrane):
         if isinstance(reset, To) and reset.value:
             raise ValueError(f"snnTorch's membrane is reset to 0 or by Subtract(), got {reset!r}")
         r = above(v.detach() - theta, self.strict)
-        r = r.detach()
         v = reset.later(lambda old: self.charge(old, x, decay), v, r, theta)
         s = fire(v - theta, self.strict)
         if self.reset_delay:

@@ -15,9 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cloudpickle
@@ -54,7 +53,7 @@ class NoCluster(RuntimeError):
     """The scheduler that was named does not answer, or its workers cannot do the work."""
 
 
-class Engine:
+class Engine(AbstractContextManager["Engine"]):
     """Workers that are started with the first run that is to be done, and end with the context.
 
     Args:
@@ -78,15 +77,7 @@ class Engine:
         self.told: queue.SimpleQueue[tuple[str, int, int, dict[str, float]]] = queue.SimpleQueue()
         self._log = _Losses()
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def execute(self, study: str, runs: Iterable[Run], store: Store) -> None:

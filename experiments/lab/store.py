@@ -14,11 +14,10 @@ import platform
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -45,7 +44,7 @@ class StoreError(RuntimeError):
     """The folder or its file cannot be used; the message is one sentence that says why."""
 
 
-class Store(Stored):
+class Store(Stored, AbstractContextManager["Store"]):
     """The results in `folder`; several processes of one machine may write at once.
 
     Args:
@@ -86,15 +85,7 @@ class Store(Stored):
             )
         return db
 
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
