@@ -45,6 +45,9 @@ def float_read(
         product = forward.whole(x, call.op.form.matrix(w), call.size)
         made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
         return product + (made - product).detach()
+    if not torch.is_grad_enabled():
+        with torch._C.DisableTorchFunctionSubclass():
+            return _forward(x, w, scale(), variance, planes, call)
     drawn = (None, None, None) if planes is None else planes[:3]
     found: Tensor = FloatRead.apply(x, w, scale(), variance, *drawn, call)  # type: ignore[no-untyped-call]
     return found

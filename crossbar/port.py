@@ -166,9 +166,10 @@ class Port(nn.Module):
         scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
-        digits = dac.digits(wide / scale.detach())
-        if scale.requires_grad:  # a learned one: straight through the first digit's rounding
-            share = wide / scale.detach()
+        learns = scale.requires_grad
+        share = wide / (scale.detach() if learns else scale)
+        digits = dac.digits(share)
+        if learns:  # straight through the first digit's rounding
             slope = torch.where(share.abs() <= 1, -share / scale.detach(), 0) / digits[0].weight
             moved = digits[0].v + slope * (scale - scale.detach())
             digits = (digits[0]._replace(v=moved), *digits[1:])
@@ -176,7 +177,9 @@ class Port(nn.Module):
             digits = tuple(
                 d._replace(v=d.v.add(streams.normal(d.v, stream), alpha=dac.noise)) for d in digits
             )
-        return tuple(d._replace(v=d.v.to(x.dtype)) for d in digits), scale
+        if wide.dtype != x.dtype:
+            digits = tuple(d._replace(v=d.v.to(x.dtype)) for d in digits)
+        return digits, scale
 
     def full_scale(
         self, i: Tensor, tile: int, column: int, reach: Tensor | float, unit: float, channel: int

@@ -106,7 +106,7 @@ class PerVector(Range):
     ) -> Tensor | float:
         """The peak; 1 of a vector that is all zero."""
         top = peak()
-        return torch.where(top > 0, top, 1)
+        return top.masked_fill(top == 0, 1)
 
 
 @dataclass(frozen=True)

@@ -329,11 +329,12 @@ def _reach(
         if unit is not None and (unit.dim() or layout.columns[c].reference(floor)):
             m, unit = m / (unit.unsqueeze(-2) if unit.dim() else unit), None
         found = layout.reach(c, m, floor) if bounded else layout.level(c, m, floor)
-        return found if unit is None else found / unit
+        found = found if unit is None else found / unit
+        return found if bounded else _some(found)
 
     if planes.reach is not None:
         found = planes.reach[int(call.transposed), k, c]
-        found = found if bounded else found[0]
+        found = found if bounded else _some(found[0])
     elif gauge is not None and call.keeper is not None and call.region.whole:
         found = call.keeper.kept((call.transposed, k, c, bounded), of_cells)
     else:
@@ -346,7 +347,13 @@ def _reach(
         size = direction.total(v.abs(), a, b, sensed)
         found = mean.abs() * total + power.clamp(min=0).sqrt() * spread
         found = torch.minimum(found, size * top).clamp(max=level)
-    return torch.where(found > 0, found, 1.0)
+        found = _some(found)
+    return found
+
+
+def _some(full: Tensor) -> Tensor:
+    """A full scale; 1 where nothing can flow."""
+    return torch.where(full > 0, full, 1.0)
 
 
 def _currents(
