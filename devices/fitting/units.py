@@ -49,7 +49,7 @@ SERIES = ("cell", "device", "dev", "dut", "cycle", "cyc", "run", "sweep", "ramp"
 class Column(NamedTuple):
     """One column's meaning."""
 
-    role: str  # a key of ROLES, "pulse up" or "pulse down" of one ramp, "" if it says nothing
+    role: str  # a key of ROLES, "pulse up" or "time down" of one ramp, "" if it says nothing
     kind: str  # quantity of its unit, or ""
     factor: float  # its unit in SI; 1 where it names none
     unit: str  # as written, or ""
@@ -108,8 +108,10 @@ def _role(text: str) -> tuple[str, str]:
             return NAMES[rest], number
     words = re.findall(r"[a-z]+|\d+", text.lower())
     sides = [NAMES[w] for w in words if NAMES.get(w) in ("up", "down")]
-    if len(sides) == 1 and any(NAMES.get(w) == "pulse" for w in words):
-        return f"pulse {sides[0]}", "".join(w for w in words if w.isdigit())
+    beside = ["pulse" if w == "x" else NAMES.get(w, "") for w in words]
+    beside = [role for role in beside if role in ("pulse", "time")]
+    if len(sides) == 1 and beside:
+        return f"{beside[0]} {sides[0]}", "".join(w for w in words if w.isdigit())
     if len(sides) == 1:
         return sides[0], "".join(w for w in words if w.isdigit())
     values = [NAMES[w] for w in words if NAMES.get(w) in ("conductance", "resistance", "current")]
