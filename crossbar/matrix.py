@@ -70,9 +70,18 @@ class Matrix(Told):
         Args:
             pulses: counts (..., rows, cols); or (q, ..., cols) of
             lines: input lines (q,), none twice.
+
+        Raises:
+            ValueError: counts of another shape, negative or no numbers.
         """
+        size = self.lines if lines is None else (len(lines), *self.lines[:-2], self.lines[-1])
+        shape = tuple(pulses.up.shape)
+        pairs = zip(reversed(shape), reversed(size), strict=False)
+        if len(shape) > len(size) or any(own not in (1, all_) for own, all_ in pairs):
+            raise ValueError(f"pulses of this array have the shape {tuple(size)}, got {shape}")
         self.exact = None
         with writing():
+            pulses = pulses.to(self.written.g.dtype)
             generator, at = self.streams.generator(WRITE, self.written.g.device), None
             if lines is not None:
                 pulses = Pulses(*(None if t is None else t.movedim(0, -2) for t in pulses))  # type: ignore[arg-type]
@@ -162,8 +171,8 @@ class Matrix(Told):
         Args:
             x: inputs, as `op` takes them.
             d: errors δ.
-            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse. (n,) or
-                (n, ...): of every vector, and matrix, its own.
+            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse, a negative one
+                ascends. (n,) or (n, ...): of every vector, and matrix, its own.
             scheme: how x and δ become pulses.
             op: the operation whose vectors x and d are; None: x (n, ..., rows), d (n, ..., cols).
             region: the part of the matrix they are of.
@@ -309,8 +318,11 @@ class Matrix(Told):
         x, d = x.to(like.dtype), d.to(like.dtype)
         dw = self.granularity if g is None else torch.as_tensor(g, device=like.device)
         if isinstance(rate, Tensor):
-            root = rate.to(x).sqrt().view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
-            x, d, rate = x * root, d * root, 1.0
+            rate = rate.to(x).view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
+            root = rate.abs().sqrt()
+            x, d, rate = x * root, d * (root * rate.sign()), 1.0
+        elif rate < 0:  # trains have no negative probabilities
+            d, rate = -d, -rate
         if dw.dim() == 0:
             return x, d, rate / float(dw)
         if region.transposed:  # a scale of its own for every column, which the inputs drive

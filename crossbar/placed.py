@@ -360,8 +360,7 @@ class Placed(nn.Module):
 
     def loaded(self, parameter: Tensor) -> None:
         """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""
-        plain, self.plain = self.plain, False
-        self.dirty = True
+        plain, self.plain, self.dirty = self.plain, False, True
         if not self.mode.written:
             return
         self.tape.clear()
@@ -378,6 +377,7 @@ class Placed(nn.Module):
                     cells.w_max.copy_(self._of(matrix, w, scale).expand_as(cells.w_max))
                     matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
                 self._zero()
+                self._start_rule()
         else:
             for _, matrix in self.all():
                 matrix.written.refresh()

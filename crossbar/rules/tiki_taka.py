@@ -170,7 +170,8 @@ class TikiTaka(Rule):
         tops.copy_(mean[:, -1])
         one = job.matrices[0].granularity.amax()  # of columns with scales of their own
         product = mean[0] * mean[1]
-        return rate * self.scheme.bl * one / torch.where(product > 0, product, 1)  # type: ignore[attr-defined]
+        least = 1e8 * torch.finfo(product.dtype).tiny  # whose rate is a number
+        return rate * self.scheme.bl * one / product.clamp(min=least)  # type: ignore[attr-defined]
 
     def _block(self, job: Job, x: Tensor, d: Tensor, rate: Tensor | float) -> None:
         (a, c), leaf, every, n = job.matrices, job.leaf, self.every, x.shape[-1]
