@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.matrix import Matrix
-from crossbar.model import inputs_of, placements
+from crossbar.model import fed, inputs_of, placements
 from crossbar.modes import HardwareAware
 from crossbar.operations import Operation
 from crossbar.planes import through_wires
@@ -37,7 +37,8 @@ def reorder(model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module
 
     Args:
         model: a model with analog layers; those without wires are left alone.
-        batches: inputs, or (inputs, …) tuples, to measure E|x_i| on; None: all alike.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones, to
+            measure E|x_i| on; None: all alike.
 
     Raises:
         ValueError: no analog layer, or no batch. TypeError: nonlinear cells.
@@ -114,7 +115,7 @@ def calibrate_columns(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
 
     Args:
         model: a model with analog layers.
-        batches: inputs, or (inputs, …) tuples; walked once per layer.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones; walked once per layer.
 
     Raises:
         ValueError: no analog layer, no batch, or a predistorted layer.
@@ -159,13 +160,13 @@ def _ohmic(matrix: Matrix) -> None:
 
 
 def _reads(
-    model: nn.Module, matrix: Matrix, inputs: list[Tensor]
+    model: nn.Module, matrix: Matrix, inputs: list[Any]
 ) -> list[tuple[Operation, Tensor, Tensor]]:
     """What one matrix is given and gives, without bias, when the model runs."""
     uses = _Uses()
     with observe(matrix, uses):
         for x in inputs:
-            model(x)
+            fed(model, x)
     if not uses.seen:
         raise ValueError("a layer was never used by these batches and cannot be compensated")
     return uses.seen

@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from crossbar.matrix import Matrix
-from crossbar.model import advance, inputs_of, placements, program, reseed
+from crossbar.model import advance, fed, inputs_of, placements, program, reseed
 from crossbar.states import Writer
 from crossbar.streams import derive
 from devices._check import at_least, whole
@@ -166,7 +166,7 @@ class NormRecalibration(Compensation):
     """Means and variances of batch norms, taken anew of the model as it is now.
 
     Args:
-        batches: inputs, or (inputs, …) tuples.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones.
 
     Source: Joshi et al., Nat. Commun. 11:2473 (2020), doi:10.1038/s41467-020-16108-9 (adaptive
     batch normalisation statistics).
@@ -201,7 +201,7 @@ class NormRecalibration(Compensation):
                 norm.reset_running_stats()
                 norm.training, norm.momentum = True, None  # the mean over all batches
             for x in inputs:
-                model(x)
+                fed(model, x)
         finally:
             for module, flag in flags:
                 module.training = flag
