@@ -20,7 +20,7 @@ from crossbar.matrix import Matrix
 from crossbar.model import fed, inputs_of, placements
 from crossbar.modes import HardwareAware
 from crossbar.operations import Operation
-from crossbar.planes import through_wires
+from crossbar.planes import Planes, through_wires
 from crossbar.probes import observe
 from crossbar.quantise import balanced
 from crossbar.read import Probe
@@ -188,5 +188,5 @@ def _effective_weight(matrix: Matrix, weight: Tensor) -> Tensor:
     chip, w_max = matrix.chip, matrix.written.w_max
     cells = chip.mapping.targets(weight / w_max, chip.device)
     seen, _ = through_wires(chip, cells, matrix.order)
-    planes = chip.layout.planes(seen, chip.device.window.span)
-    return chip.layout.logical(planes, chip.floor) * w_max
+    planes = matrix.written.over_line(Planes(chip.layout.planes(seen, chip.device.window.span)))
+    return chip.layout.logical(planes.matrix, chip.floor) * w_max
