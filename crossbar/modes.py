@@ -54,6 +54,8 @@ class HardwareAware(Mode):
 
     def __post_init__(self) -> None:
         at_least("headroom", self.headroom, 1)
+        if isinstance(self.modifiers, (Modifier, type)):
+            raise TypeError(f"modifiers must be a list of them, got {self.modifiers!r}")
         object.__setattr__(self, "modifiers", tuple(self.modifiers))
         for modifier in self.modifiers:
             instance("modifiers", modifier, Modifier, optional=False)

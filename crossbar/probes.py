@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crossbar.complexes import ComplexMatrix
 from crossbar.converters import DAC, Digit
 from crossbar.matrix import Matrix
-from crossbar.model import inputs_of, placements
+from crossbar.model import fed, inputs_of, placements
 from crossbar.port import Periphery, Port
 from crossbar.ranges import Calibrated, PerVector
 from crossbar.read import Probe
@@ -28,7 +29,7 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
             model(x)
 
     Args:
-        model: a model with analog layers, or a `Matrix`.
+        model: a model with analog layers, or a matrix of `crossbar.matrix`.
         probe: what is told; see `Probe`.
 
     Raises:
@@ -50,8 +51,8 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
 
 def matrices(model: nn.Module) -> list[Matrix]:
     """Every matrix of a model."""
-    if isinstance(model, Matrix):
-        return [model]
+    if isinstance(model, (Matrix, ComplexMatrix)):
+        return [m for m in model.modules() if isinstance(m, Matrix)]
     return [m for _, _, _, weight in placements(model) for _, m in weight.all()]
 
 
@@ -82,7 +83,10 @@ class _Measured(Probe):
     def _widen(scale: Tensor, policy: Any, values: Tensor, converted: Any) -> None:
         assert isinstance(policy, Calibrated)
         if values.numel():
-            scale.copy_(torch.fmax(scale, policy.measured(values, converted)))
+            found = policy.measured(values, converted)
+            if not bool(found.isfinite()):
+                raise ValueError("batches must give finite inputs and currents to calibrate on")
+            scale.copy_(torch.fmax(scale, found))
 
 
 def _decoded(dac: DAC, v: Tensor, full: Tensor) -> Tensor:
@@ -101,11 +105,12 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     perfect converters.
 
     Args:
-        model: a model with analog layers.
-        batches: inputs, or (inputs, …) tuples as a DataLoader gives; walked twice.
+        model: a model with analog layers, or a `Matrix`.
+        batches: inputs, (inputs, …) tuples as a DataLoader gives, or dictionaries of named ones;
+            of a matrix what `@` takes. Walked twice.
 
     Raises:
-        ValueError: no batch, or no analog layer.
+        ValueError: no batch, inputs that are not finite, or no analog layer.
     """
     found, inputs = matrices(model), inputs_of(batches)
     ports = [matrix.forward_port for matrix in found]
@@ -118,7 +123,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
         try:
             with observe(model, _Measured(stage)):
                 for x in inputs:
-                    model(x)
+                    fed(model, x)
         finally:
             for port in ports:
                 port.settings, port.ready = port.wanted, False

@@ -17,6 +17,7 @@ from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
 from crossbar.regions import EVERYWHERE, WHOLE, Region
+from crossbar.spares import physical
 from crossbar.streams import CONVERTER, EVALUATION, READ, WRITE
 from crossbar.windows import Size
 from devices import Pulses
@@ -157,6 +158,14 @@ class Call:
         """The call that gives x's gradient."""
         return replace(self, flipped=not self.flipped, size=self.op.sized(x))
 
+    def crossed(self, tile: int) -> int:
+        """Driven lines of a tile, those that are not in use and spare ones too."""
+        chip = self.matrix.chip
+        a, b = chip.tiles(self.matrix.lines, self.transposed)[tile]
+        if chip.spares is None:
+            return b - a
+        return physical(b - a, chip.spares.columns if self.transposed else chip.spares.rows)
+
     def turned(self, m: Tensor) -> Tensor:
         """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
         m = self.region.of(m)
@@ -282,7 +291,7 @@ def _column(
             common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
             i = i - (common if unit is None else common * unit)
         if power is not None:
-            spread = power.sqrt() if unit is None else power.sqrt() * unit
+            spread = _root(power) if unit is None else _root(power) * unit
             i = torch.addcmul(i, streams.normal(i, noise), spread.to(i.dtype))
         full: Tensor | float | None = None
         if adc is not None:
@@ -296,7 +305,7 @@ def _column(
             if adc.noise:
                 i = i + normal(i) * (adc.noise * full)
             if adc.capacitor is not None:
-                thermal = normal(i) * adc.thermal(b - a, volts)
+                thermal = normal(i) * adc.thermal(call.crossed(tile) * column.cells, volts)
                 i = i + (thermal if unit is None else thermal * unit)
         if matrix.probe is not None:
             told = i if unit is None else i / unit
@@ -309,6 +318,13 @@ def _column(
         total = i if total is None else total + i
     assert total is not None
     return total
+
+
+def _root(power: Tensor) -> Tensor:
+    """√power, of slope zero at zero, where a learned range would be given an infinite one."""
+    if not power.requires_grad:
+        return power.sqrt()
+    return torch.where(power > 0, power, 1).sqrt() * (power > 0)
 
 
 def _reach(
@@ -345,7 +361,7 @@ def _reach(
         mean = direction.total(v, a, b, sensed) / max(b - a, 1)
         power = direction.total(v.square(), a, b, sensed) - mean.square() * (b - a)
         size = direction.total(v.abs(), a, b, sensed)
-        found = mean.abs() * total + power.clamp(min=0).sqrt() * spread
+        found = mean.abs() * total + _root(power.clamp(min=0)) * spread
         found = torch.minimum(found, size * top).clamp(max=level)
         found = _some(found)
     return found

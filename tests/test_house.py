@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import graphlib
 import importlib
 import inspect
@@ -92,6 +93,7 @@ def imports(tree: ast.AST, path: Path) -> set[str]:
     return names
 
 
+@functools.cache
 def imported_by(path: Path) -> set[str]:
     return imports(ast.parse(path.read_text()), path)
 
