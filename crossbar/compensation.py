@@ -21,9 +21,9 @@ from crossbar.model import fed, inputs_of, placements
 from crossbar.modes import HardwareAware
 from crossbar.operations import Operation
 from crossbar.planes import Planes, through_wires
+from crossbar.probe import Probe
 from crossbar.probes import observe
 from crossbar.quantise import balanced
-from crossbar.read import Probe
 from devices._check import whole
 
 

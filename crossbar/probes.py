@@ -16,8 +16,8 @@ from crossbar.converters import DAC, Digit
 from crossbar.matrix import Matrix
 from crossbar.model import fed, inputs_of, placements
 from crossbar.port import Periphery, Port
+from crossbar.probe import Probe
 from crossbar.ranges import Calibrated, PerVector
-from crossbar.read import Probe
 from devices._check import instance
 
 

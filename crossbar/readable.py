@@ -13,7 +13,8 @@ from crossbar.chip import Chip
 from crossbar.operations import Lookup, Matmul, Operation
 from crossbar.planes import Order
 from crossbar.port import Port
-from crossbar.read import Call, Probe
+from crossbar.probe import Probe
+from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.solve import Solution, solve
 from crossbar.streams import Streams

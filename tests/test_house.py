@@ -46,6 +46,7 @@ ROOMS = {
         "wires",
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
+        "probe",
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),

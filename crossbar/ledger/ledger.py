@@ -32,9 +32,10 @@ from crossbar.ledger.performance import (
 from crossbar.matrix import Matrix
 from crossbar.model import placements
 from crossbar.planes import Planes
+from crossbar.probe import Probe
 from crossbar.probes import observe
 from crossbar.pulses.scheme import Lines
-from crossbar.read import Call, Probe
+from crossbar.read import Call
 from devices import Pulses, WritePulse
 
 
