@@ -241,7 +241,7 @@ def _law(name: str) -> type[Update]:
 
 def _whole(device: Device, options: Namespace) -> tuple[Device, dict[str, PartFit]]:
     """A fitted device with the parts of the other files."""
-    return with_parts(device, part_paths(options), options.unit)
+    return with_parts(device, part_paths(options), options.unit, options.read_voltage)
 
 
 def predicted(values: Sequence[float]) -> tuple[float, float]:
