@@ -36,12 +36,19 @@ def scores(sweep: Sweep, store: Store) -> tuple[list[float], dict[tuple[str, ...
 
 
 def specification(sweep: Sweep, store: Store) -> Crossing | None:
-    """Where the loss to the digital network exceeds a point; None where that cannot be asked."""
+    """Where the loss to the digital network exceeds a point; None where that cannot be asked.
+
+    It is looked for from the end of the axis where less is lost: bits may be named up or down.
+    """
     numbers = sweep.axes[0].numbers
     if len(sweep.axes) != 1 or numbers is None or sweep.seeds < 2 or len(numbers) < 2:
         return None
+    if list(numbers) not in (sorted(numbers), sorted(numbers, reverse=True)):
+        return None
     digital, found = scores(sweep, store)
     losses = [[d - a for d, a in zip(digital, own, strict=True)] for own in found.values()]
+    if sum(losses[0]) > sum(losses[-1]):
+        numbers, losses = numbers[::-1], losses[::-1]
     return crossing(numbers, losses, LIMIT)
 
 
@@ -50,14 +57,14 @@ def in_words(value: Crossing | None) -> str:
     if value is None:
         return "not decided"
     if math.isnan(value.value):
-        return "lost already at the first value"
+        return "every value tried"
     if math.isinf(value.value):
         return "nowhere within the values tried"
 
     def end(bound: float, open_end: str) -> str:
         return f"{bound:.3g}" if math.isfinite(bound) else open_end
 
-    low, high = end(value.low, "before the first"), end(value.high, "beyond the last")
+    low, high = end(value.low, "before the mildest"), end(value.high, "beyond the worst")
     return f"{value.value:.3g} [{low}, {high}]"
 
 
