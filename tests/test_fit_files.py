@@ -444,3 +444,29 @@ def test_a_ramp_down_listed_backwards_is_named(tmp_path) -> None:
     )
     with pytest.raises(ValueError, match="ramps down move the conductance as ramps up do"):
         devices.fit(read(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("# pulse,polarity,G (uS)", "{k},{w},{u}"),
+        ("# of pulses\tConductance / uS\tPolarity", "{k}\t{u}\t{s}"),
+        ("% pulse polarity G_uS", "{k} {w} {u}"),
+        ("PulseNum,V_write (V),Read Voltage,I_read (uA)", "{k},{w}.2,0.5,{i}"),
+        ("Pulse,VGS (V),IDS (uA),VDS (V)", "{k},{w},{i},0.5"),
+        ("time (s),V (V),G (uS)", "0.{k},{w},{u}"),
+        ("n,P/D,Conductance (uS)", "{k},{p},{u}"),
+        ("Pulse,LTP/LTD,Conductance (uS)", "{k},{l},{u}"),
+        ("脉冲数,方向,电导(uS)", "{k},{s},{u}"),
+        ("pulse_id,pulse_type,mean_conductance_uS,std_conductance_uS", "{k},{p},{u},0.1"),
+    ],
+)
+def test_headers_as_instruments_and_scripts_write_them(tmp_path, head, row) -> None:
+    lines = [head]
+    for k, (w, g) in enumerate(zip(WAY, G, strict=True)):
+        words = {1: ("up", "P", "LTP"), -1: ("down", "D", "LTD"), 0: ("up", "P", "LTP")}[w]
+        own = dict(zip("spl", words, strict=True))
+        lines.append(row.format(k=k, w=w or 1, u=f"{g * 1e6:.9g}", i=f"{g * 5e5:.9g}", **own))
+    data = read(tmp_path, "\n".join(lines))
+    np.testing.assert_allclose(data.g, G, rtol=1e-6)
+    assert data.polarity.tolist()[1:] == WAY[1:]

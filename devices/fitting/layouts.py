@@ -127,7 +127,8 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
         sign = _direction(sheet, columns, at, notes)
     else:
         sign = _alternating(list(zip(cells, cycles, strict=True)), pulses, how.ramps, notes)
-    voltage = _voltage(sheet, columns, at, how)
+    kind = columns[value].role if columns[value].role in READS else columns[value].kind
+    voltage = _voltage(sheet, columns, at, how) if kind in ("", "current") else None
     numbers = np.array(sheet.column(value))
     g = siemens(numbers, columns[value], how, voltage, notes)
     keep = [True] * len(sign)
@@ -149,7 +150,7 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
 
 
 def _direction(
-    sheet: Sheet, columns: list[Column], at: Mapping[str, int], notes: list[str]
+    sheet: Sheet, columns: list[Column], at: dict[str, int], notes: list[str]
 ) -> list[int]:
     if "polarity" in at:
         return signs(sheet, at["polarity"], columns[at["polarity"]].label)
@@ -159,6 +160,15 @@ def _direction(
             if (values > 0).any() and (values < 0).any():
                 notes.append(f"polarity: the sign of {columns[at[role]].label}")
                 return [int(s) for s in np.sign(np.nan_to_num(values))]
+    words = [
+        i
+        for i, c in enumerate(columns)
+        if not c.role and {row[i].strip().lower() for row in sheet.rows} <= UP | DOWN | NONE
+    ]
+    if len(words) == 1 and any(row[words[0]].strip().isalpha() for row in sheet.rows):
+        notes.append(f"polarity: the words of {columns[words[0]].label}")
+        at["polarity"] = words[0]
+        return signs(sheet, words[0], columns[words[0]].label)
     raise ValueError(
         f"no column says the polarity of the pulses (columns: "
         f"{', '.join(c.label for c in columns)}): say how many pulses up and down every cycle has, "

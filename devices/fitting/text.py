@@ -100,11 +100,7 @@ def read_sheet(path: str | Path, decimal: str | None = None, sheet: str | None =
     if sheet is not None:
         raise ValueError(f"sheet={sheet!r} (--sheet) was given, but the file is no .xlsx")
     text, encoding = decoded(content)
-    numbered = [
-        (i, line)
-        for i, line in enumerate(text.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith(COMMENT)
-    ]
+    numbered = _uncommented(text.splitlines())
     if not numbered:
         raise ValueError(f"{path}: no reads, the file has no rows")
     separator = _separator([line for _, line in numbered])
@@ -119,6 +115,23 @@ def read_sheet(path: str | Path, decimal: str | None = None, sheet: str | None =
     if sign == ",":
         notes.append("decimal comma")
     return tidy(rows, [i for i, _ in numbered], sign, notes)
+
+
+def _uncommented(lines: Sequence[str]) -> list[tuple[int, str]]:
+    """Lines that say something, with their numbers from 1; a header behind a sign counts."""
+    given = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    out = [(i, line) for i, line in given if not line.lstrip().startswith(COMMENT)]
+    # as NumPy saves it: the last comment above the numbers has a name for every column
+    above = [(i, line) for i, line in given if out and i < out[0][0]]
+    if above and _is_number(re.split(r"[\s,;]+", out[0][1].strip())[0]):
+        i, line = above[-1]
+        bare = line.lstrip().lstrip("#%/").strip()
+        names, numbers = (re.split(r"[,;\t]", text) for text in (bare, out[0][1]))
+        if len(names) == 1:
+            names, numbers = bare.split(), out[0][1].split()
+        if len(names) == len(numbers) and any(map(_says, names)):
+            return [(i, bare), *out]
+    return out
 
 
 def _separator(lines: Sequence[str]) -> str:
