@@ -306,7 +306,7 @@ class Cells(Held):
         Returns which cells (K, ..., rows, cols) were; None: none.
         """
         self.updates += 1
-        if not self.chip.mapping.due(int(self.updates)):
+        if not self.chip.mapping.due(self.updates):
             return None
         found = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
         if found is None:

@@ -307,7 +307,8 @@ class AnalogWeight(Placed):
         for op, x, d, region, *_ in found:
             if not x.numel() or not d.numel():  # an empty batch
                 continue
-            if not bool(x.isfinite().all() & d.isfinite().all()):
+            ends = torch.stack([*x.aminmax(), *d.aminmax()])
+            if not bool(ends.isfinite().all()):
                 raise ValueError(
                     f"the error δ reaching {self.name}, and the input it is multiplied by, must be "
                     "finite, got NaN or infinity"

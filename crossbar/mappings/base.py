@@ -111,7 +111,7 @@ class Mapping(ABC):
             "train with HardwareAware() and program() it"
         )
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """Whether `worn` is to be asked after so many updates."""
         return False
 
