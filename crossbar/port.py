@@ -152,20 +152,28 @@ class Port(nn.Module):
                 )
 
     def encode(
-        self, x: Tensor, direction: Direction, streams: Streams | None, stream: int
+        self,
+        x: Tensor,
+        direction: Direction,
+        streams: Streams | None,
+        stream: int,
+        halvings: int = 0,
     ) -> tuple[tuple[Digit, ...], Tensor | None]:
         """Line voltages relative to v_max, and the logical input at v_max (None: 1).
 
-        Without streams their noise is left out.
+        Without streams their noise is left out. Of inputs that are halved so often, each digit is
+        that part of itself.
         """
         dac = self.settings.dac
         if dac is None:
+            x = x / 2**halvings if halvings else x
             return (Digit(x, 1.0, x),), None
         wide = wide_of(x)
         held = self._held(self.dac_scale) if dac.range.held else self.dac_octaves
         scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
+        scale = scale * 2**halvings if halvings else scale
         learns = scale.requires_grad
         share = wide / (scale.detach() if learns else scale)
         digits = dac.digits(share)

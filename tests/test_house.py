@@ -46,7 +46,7 @@ ROOMS = {
         "wires",
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
-        "probe",
+        *("probe", "currents"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
