@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ def imports(tree: ast.AST, path: Path) -> set[str]:
     return names
 
 
+@cache
 def imported_by(path: Path) -> set[str]:
     return imports(ast.parse(path.read_text()), path)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
+from crossbar import spiking as sp
 from devices import Device, SoftBounds
 
 CHIP = xb.Chip(
@@ -92,3 +93,38 @@ def test_attention_and_layers_of_transformers_by_hand():
     assert ledger.counts.total("activation") == shares + tokens * 32
     biases = tokens * (4 * 16 + 32 + 16)
     assert ledger.counts.total("add") == biases + 2 * tokens * 16
+
+
+def test_spikes_drive_their_rows_alone_and_neurons_say_their_events():
+    """Hidden layer of 32 on two tiles, both devices of a pair; 4 steps of 3 images."""
+    lines = xb.Periphery(xb.DAC(1, range=xb.Fixed(1.0), signed=False), xb.ADC(8))
+    chip = xb.Chip(CHIP.device, forward=lines, tile=(16, 16))
+    neuron = sp.LIF(sp.SnnTorch(0.9), adaptation=sp.Adaptation(), refractory=2)
+    recurrent = sp.Recurrent(sp.LIF(sp.Current(sp.Exact())), nn.Linear(10, 10, bias=False))
+    modules = nn.Linear(20, 32), neuron, nn.Linear(32, 10), recurrent, sp.Integrator()
+    net = xb.convert(sp.Sequential(*modules), chip, mode=xb.InSitu(), seed=0)
+    x = (torch.rand(4, 3, 20) < 0.3).float()
+    with xb.ledger(net) as ledger, sp.recorded(net):
+        net(x)
+    counts, n = ledger.counts, 4 * 3
+    first = counts.select(lambda key: key.weight == "0.weight")
+    assert first.total("row_drive") == 2 * float(x.sum())
+    assert first.total("line_charge") == 32 * 2 * float(x.sum())
+    assert counts.total("adc", weight="0.weight") == n * 32 * 2
+    assert _of(counts, "digital_mac", "activation", "add", weight="1") == [64 * n, 32 * n, 128 * n]
+    # a synapse's decay, the leak and gain of the exact membrane; its comparison; its reset
+    own = _of(counts, "digital_mac", "activation", "add", weight="3.neuron")
+    assert own == [30 * n, 10 * n, 10 * n]
+    assert counts.total("add", weight="3") == 10 * n
+    assert _of(counts, "digital_mac", "activation", weight="4") == [10 * n, 0]
+
+
+def test_traces_of_plasticity_are_digital_work():
+    """Of 4 rows and 3 columns, 7 traces, in the two steps of three in which somebody spikes."""
+    array = xb.matrix(torch.full((3, 4), 0.5), xb.Chip(CHIP.device, xb.Unipolar(w_max=1.0)), seed=0)
+    learner = sp.Learner(array, sp.PairSTDP(a_plus=0.02, a_minus=0.02), dt=1e-3)
+    spikes = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0]])
+    with xb.ledger(array) as ledger:
+        learner.run(spikes, spikes[:, :3])
+    assert ledger.counts.total("optimiser_op") == 2 * 7 * 2
+    assert ledger.counts.total("pulse") > 0

@@ -185,11 +185,17 @@ COUNTS: dict[type, Count] = {
 
 
 def count_of(module: nn.Module, own: dict[type, Count]) -> Count | None:
-    """How a module's digital work is counted; None: nobody says."""
+    """How a module's digital work is counted; None: nobody says.
+
+    A class may say it itself: `events(inputs, output)`.
+    """
     for base in type(module).__mro__:
-        found = own.get(base) or COUNTS.get(base)
-        if found is not None:
-            return found
+        if base in own:
+            return own[base]
+        if "events" in vars(base):
+            return lambda module, inputs, output: module.events(inputs, output)
+        if base in COUNTS:
+            return COUNTS[base]
     return None
 
 

@@ -268,7 +268,8 @@ class Ledger(Probe):
                         f"the ledger cannot count {path or 'the model'} "
                         f"({type(module).__name__}): give ledger(model, count={{"
                         f"{type(module).__name__}: f}}), f(module, inputs, output) -> "
-                        "{event: number}, or its path in left_out"
+                        "{event: number}, the class a method events(inputs, output), or its path "
+                        "in left_out"
                     )
                 continue
             hook = self._hook(path, module, count)
@@ -352,7 +353,8 @@ def ledger(
     Outputs, gradients and cells are, bit for bit, those without it. Reads of cells, pulses, writes
     and waveforms are counted where they happen, in tiles; float weights (`HardwareAware`) and
     digital modules as digital products. Functions that a module's own forward calls between its
-    children, and products of activations there, are not seen.
+    children, and products of activations there, are not seen. Copies of the model are not watched:
+    of `xb.over_time` count within its score.
 
     Args:
         model: a model with analog layers, or a `Matrix`.

@@ -42,6 +42,10 @@ class Stepped(Temporal):
         """One step; the state is the module's own."""
         return self.module(x), None
 
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """The module counts its own."""
+        return {}
+
 
 class Carried(Temporal):
     """A module that takes and gives its state: (y, state) = module(x, state).
@@ -61,6 +65,10 @@ class Carried(Temporal):
         """One step."""
         y, state = self.module(x, state)
         return y, state
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """The module counts its own."""
+        return {}
 
 
 class Sequential(nn.Sequential):
