@@ -62,6 +62,9 @@ class State(NamedTuple):
     wait: Tensor | None = None  # steps left of the refractory time
 
 
+torch.serialization.add_safe_globals([State])  # saved in the midst of a sequence
+
+
 @dataclass(frozen=True)
 class Adaptation:
     """A threshold that every spike raises: θ + a, a ← ρ a + κ S.
@@ -148,6 +151,11 @@ class LIF(Temporal):
         if state is None:
             rest = self.membrane.rest(x)
             state = State(rest if self.start is None else torch.full_like(x, self.start))
+        elif state.v.shape != x.shape:
+            raise ValueError(
+                f"the state is of neurons {tuple(state.v.shape)}, and the input of "
+                f"{tuple(x.shape)}: another batch begins without a state"
+            )
         decay: Tensor | float = self.membrane.decay
         if self.decay is not None:
             decay = self.membrane.within(self.decay)
