@@ -28,6 +28,8 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
         with xb.observe(model, probe):
             model(x)
 
+    Contexts nest: each probe is told what happens while its own lasts.
+
     Args:
         model: a model with analog layers, or a matrix of `crossbar.matrix`.
         probe: what is told; see `Probe`.
@@ -37,16 +39,35 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
     """
     instance("probe", probe, Probe, optional=False)
     found = matrices(model)
-    before = [matrix.probe for matrix in found]
-    for matrix in found:
-        matrix.probe = probe
+    before = {matrix: matrix.probe for matrix in found}
+    for matrix, old in before.items():
+        matrix.probe = probe if old is None else _Several(old, probe)
     try:
         yield probe
     finally:
-        for matrix in matrices(model):  # others too, that a rule or another chip brought
-            matrix.probe = None
-        for matrix, old in zip(found, before, strict=True):
-            matrix.probe = old
+        outer = next(iter(before.values()))
+        for matrix in {**before, **dict.fromkeys(matrices(model))}:
+            matrix.probe = before.get(matrix, outer)  # a rule or another chip brought others
+
+
+class _Several(Probe):
+    """Probes of contexts within one another, each told everything."""
+
+    def __init__(self, *probes: Probe) -> None:
+        self._probes = probes
+        self.currents = any(probe.currents for probe in probes)  # type: ignore[misc]
+
+
+def _to_each(name: str) -> Any:
+    def told(self: _Several, *happened: Any) -> None:
+        for probe in self._probes:
+            getattr(probe, name)(*happened)
+
+    return told
+
+
+for _name in [name for name, verb in vars(Probe).items() if name[0] != "_" and callable(verb)]:
+    setattr(_Several, _name, _to_each(_name))
 
 
 def matrices(model: nn.Module) -> list[Matrix]:

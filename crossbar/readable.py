@@ -53,6 +53,10 @@ class Readable(nn.Module):
         self.forward_port = Port(chip.forward, down, columns, ends[1], ends[0], f"{name}/0")
         self.backward_port = Port(chip.backwards, across, columns, *ends, f"{name}/1")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are watched by nobody: who watches the one did not ask for the other."""
+        return {**self.__dict__, "probe": None}
+
     @property
     def order(self) -> Order | None:
         """Where the logical rows and columns lie; None: in their own order."""
