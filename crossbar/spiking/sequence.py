@@ -199,9 +199,11 @@ def _written(model: nn.Module) -> Iterator[tuple[Any, Any]]:
 def recorded(net: nn.Module) -> Iterator[dict[str, list[State]]]:
     """Keep the state of every neuron at every step while the context lasts, by qualified name.
 
-    with xb.spiking.recorded(net) as states:
-        net(x)
-    torch.stack([s.v for s in states["1"]])   # (T, B, ...)
+        with xb.spiking.recorded(net) as states:
+            net(x)
+        torch.stack([s.v for s in states["1"]])  # (T, B, ...)
+
+    Without it a neuron keeps its last state alone.
     """
     found: dict[str, list[State]] = {}
     modules = {name: m for name, m in net.named_modules() if isinstance(m, Temporal)}
