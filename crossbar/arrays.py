@@ -50,6 +50,7 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
 def _written(weight: Tensor, like: Tensor, chip: Chip, seed: int | None) -> Matrix:
     """The weight on an array whose scale fits `like`."""
     w = weight.detach().mT
+    chip.mapping.check(w)
     found = Matrix(chip, Form(), tuple(w.shape), seed)
     wide, scaled = (t if t.dtype == torch.float64 else t.float() for t in (w, like.mT))
     found.fabricate(chip.mapping.scale(scaled), wide.dtype, w.device, wide)

@@ -73,7 +73,7 @@ def _forward(
         gauge = call.columns(w_max)
     if mapping.clips:
         top = (gauge.unsqueeze(-1 if call.transposed else -2) if gauge.dim() else gauge).to(m.dtype)
-        m = m.clamp(-top, top)
+        m = m.clamp(mapping.low * top, top)
     if w_max.dim():
         if call.transposed:
             m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * call.direction.driven(gauge).to(x.dtype)

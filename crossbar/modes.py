@@ -9,7 +9,7 @@ from typing import Any
 from crossbar.chip import Chip
 from crossbar.mappings.base import HEADROOM
 from crossbar.modifiers import Modifier
-from crossbar.pulses import Aggregated, Scheme
+from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.rules import Pulsed, Rule, Slot
 from devices._check import at_least, flag, instance
 
@@ -115,3 +115,11 @@ class InSitu(Mode):
 @dataclass(frozen=True)
 class Programmed(Mode):
     """The conductances are written once and read; training is refused."""
+
+
+def after(chip: Chip, computed: bool) -> Mode:
+    """The mode that `program` ends in: in situ where pulses can go on training the cells."""
+    update = chip.device.update
+    if update is None or chip.mapping.untrainable() or computed:
+        return Programmed()
+    return InSitu(ExactBits(bl=31)) if update.whole else InSitu()

@@ -218,7 +218,7 @@ class Learned(_Started):
     ) -> Tensor | float:
         """2^p of the start."""
         assert held is not None
-        return default * torch.exp2(held)
+        return default * torch.exp2(held.double())  # of no dimension: other numbers keep theirs
 
 
 @dataclass(frozen=True)
