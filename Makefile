@@ -11,7 +11,7 @@
 #                      make demo PIP_INDEX=https://download.pytorch.org/whl/cpu
 #   PYTHON=PATH    the interpreter to use; default: the first one >= 3.11 on the PATH
 #   ARGS="..."     more arguments for the experiment of `make demo`, such as ARGS=--quick
-#   JOBS=N         test processes, default 2
+#   JOBS=N         processes of tests and of the site, default 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,7 +37,7 @@ test-slow: $(DOCS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS)
 
 docs: $(DOCS)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/docs/trees docs build/docs/html
+	$(BIN)/python -m sphinx -W --keep-going -q -j $(JOBS) -b html -d build/docs/trees docs build/docs/html
 	@echo "build/docs/html/index.html"
 
 bench: $(STAMP)

@@ -123,6 +123,17 @@ def test_executed_pages_are_python_and_say_nothing_of_this_machine() -> None:
         assert not re.search(r"/(home|root|work|tmp|Users)/", page.read_text()), page.name
 
 
+def test_both_languages_show_the_same_experiments() -> None:
+    found = []
+    for name in ("concepts.md", "concepts-ko.md"):
+        said = (DOCS / name).read_text()
+        found.append(re.findall(r"^```\{code-cell\}.*?^```|^\$\$.*?\$\$", said, re.S | re.M))
+    assert len(found[0]) >= 10
+    assert [re.sub(r"[\s.,]+", "", part) for part in found[0]] == [
+        re.sub(r"[\s.,]+", "", part) for part in found[1]
+    ]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("myst_nb", reason="pip install '.[docs]'")
