@@ -1,6 +1,7 @@
 # make demo        train digitally, in situ and hardware-aware on emulated devices; write the report
 # make test        lint, type-check and run the fast tests
 # make test-slow   the long tests
+# make docs        the site, its pages executed: build/docs/html/index.html
 # make bench       speed ratios against torch.nn
 # make lint        ruff and mypy only
 # make clean       remove .venv and caches
@@ -10,17 +11,20 @@
 #                      make demo PIP_INDEX=https://download.pytorch.org/whl/cpu
 #   PYTHON=PATH    the interpreter to use; default: the first one >= 3.11 on the PATH
 #   ARGS="..."     more arguments for the experiment of `make demo`, such as ARGS=--quick
-#   JOBS=N         test processes, default 2
+#   JOBS=N         processes of tests and of the site, default 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS := $(VENV)/.docs
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),-q) -c constraints.txt \
+    $(if $(PIP_INDEX),--extra-index-url $(PIP_INDEX))
 PYTHON ?=
 PIP_INDEX ?=
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo test test-slow docs bench lint clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -29,8 +33,12 @@ demo: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(JOBS)
 
-test-slow: $(STAMP)
+test-slow: $(DOCS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS)
+
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -q -j $(JOBS) -b html -d build/docs/trees docs build/docs/html
+	@echo "build/docs/html/index.html"
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; \
@@ -70,6 +78,9 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Creating $(VENV) with $$($$py --version) ..."; \
 	$$py -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),-q) -c constraints.txt \
-	    $(if $(PIP_INDEX),--extra-index-url $(PIP_INDEX)) -e '.[experiments,dev]'
+	$(INSTALL) -e '.[experiments,dev]'
+	@touch $@
+
+$(DOCS): $(STAMP)
+	$(INSTALL) -e '.[experiments,dev,docs]'
 	@touch $@

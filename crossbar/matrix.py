@@ -105,6 +105,7 @@ class Matrix(Told):
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
         if self.probe is not None:
             self.probe.driven(self, v, dt)
+        self.exact = None
         self.written.drive(v, dt)
 
     def advance(self, dt: float, temperature: float = 300.0) -> None:
@@ -129,6 +130,7 @@ class Matrix(Told):
         Cross-point Arrays", arXiv:1907.10228.
         """
         whole("pairs", pairs, 1)
+        self.exact = None
         cells, mapping = self.written, self.chip.mapping
         none = torch.zeros(self.lines, dtype=cells.g.dtype, device=cells.g.device)
         up = Pulses(none + 1, none)
@@ -383,6 +385,7 @@ class Matrix(Told):
                 place = given.device if self.cells is None else self.cells.g.device
                 setattr(self, name, torch.empty_like(given, device=place))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.exact = None
         if self.cells is not None:
             self.cells.order = self.order
 

@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 
 from crossbar.carried.analog import is_analog
 from crossbar.modes import Programmed
-from crossbar.read import Probe
+from crossbar.probe import Probe
 from crossbar.rules import Job, Load
 from crossbar.streams import Streams
 from crossbar.tape import Entry

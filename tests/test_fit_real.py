@@ -157,3 +157,12 @@ def test_read_noise_of_a_binary_cell_is_that_of_its_repeated_reads() -> None:
     reads = g.numpy()
     direct = float((reads[1::2] - reads[::2]).std() / 2**0.5)
     assert 1 / 1.5 < found.noise["read"].value / direct < 1.5
+
+
+def test_a_fit_prints_what_it_found() -> None:
+    found = fitted(NAMES[1])[1]
+    head, *lines = str(found).splitlines()
+    assert head.startswith(f"{type(found.device.update).__name__}: 200 reads")
+    step = found.parameters["dg_min"]
+    assert f"{step.value:.4g} ({step.low:.3g} … {step.high:.3g}) S" in lines[0]
+    assert [line[2:] for line in lines if line.startswith("- ")] == list(found.sentences)

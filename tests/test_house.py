@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import graphlib
 import importlib
 import inspect
@@ -45,6 +46,7 @@ ROOMS = {
         "wires",
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
+        *("probe", "currents"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
@@ -92,6 +94,7 @@ def imports(tree: ast.AST, path: Path) -> set[str]:
     return names
 
 
+@functools.cache
 def imported_by(path: Path) -> set[str]:
     return imports(ast.parse(path.read_text()), path)
 

@@ -64,6 +64,9 @@ class Parameter:
         """Whether the interval holds a value."""
         return self.low <= truth <= self.high
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ({self.low:.3g} … {self.high:.3g}) {self.unit}".rstrip()
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -105,6 +108,13 @@ class Fit:
             except ValueError:  # a draw beyond what its law can have
                 continue
         return self.device
+
+    def __str__(self) -> str:
+        law, error = type(self.device.update).__name__, f"{100 * self.rmse:.2g} %"
+        head = f"{law}: {self.reads} reads, curve off by {error} of their range; 95 % intervals"
+        width = max(map(len, self.parameters), default=0)
+        numbers = [f"  {name:<{width}}  {number}" for name, number in self.parameters.items()]
+        return "\n".join([head, *numbers, *(f"- {line}" for line in self.sentences)])
 
     @property
     def equivalent(self) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def _file(module: str) -> Path | None:
     if known is None:
         try:
             spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):  # the parent is no package, or not there
+        except Exception:  # the parent is no package, or not there, or refuses to be imported
             return None
         origin = spec.origin if spec else None
     return Path(origin).resolve() if origin and origin.endswith(".py") else None

@@ -1,0 +1,108 @@
+"""The site: `make docs` executes its pages and writes build/docs/html. Any warning is an error."""
+
+import hashlib
+import os
+import sys
+import tomllib
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
+
+import inventories  # noqa: E402
+
+project = "analog-crossbar"
+release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+copyright = "the analog-crossbar authors, MIT licence"
+
+extensions = [
+    "api",
+    "mathml",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_design",
+]
+exclude_patterns = ["_ext", "_static", "inventories"]
+
+# ---- links: what does not resolve is an error; other projects' names without a network -----------
+
+nitpicky = True
+default_role = "py:obj"
+# A name in single backticks becomes a link where it is one: half are arguments and formulas.
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:class", r"numpy\._typing\..*|.*\b_\w+|\w+|tuple\[\w+"),  # unfolded aliases, private bases
+]
+suppress_warnings = ["ref.python"]  # `State` of a cell or of a neuron: the nearer one is taken
+intersphinx_mapping = inventories.mapping(HERE / "inventories", ROOT / "build" / "docs")
+intersphinx_disabled_reftypes = ["std:*"]
+
+# ---- reference -----------------------------------------------------------------------------------
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_param = False  # "sigma_c2c, sigma_d2d: see NominalStep" is one line, not two types
+viewcode_line_numbers = True
+
+# ---- pages that are executed ---------------------------------------------------------------------
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # [s]
+nb_merge_streams = True
+
+
+def code() -> str:
+    """What the outputs of a page depend on besides the page: our sources, torch, matplotlib."""
+    digest = hashlib.sha256()
+    for floor in ("devices", "crossbar", "experiments"):
+        for path in sorted((ROOT / floor).rglob("*.py")):
+            digest.update(path.read_bytes())
+    for path in sorted(HERE.glob("data/*.npz")):
+        digest.update(path.read_bytes())
+    for name in ("torch", "numpy", "scipy", "matplotlib"):
+        digest.update(metadata.version(name).encode())
+    return digest.hexdigest()[:16]
+
+
+nb_execution_cache_path = str(ROOT / "build" / "docs" / "executed" / code())
+# The pages' processes: this checkout's packages, one thread, figures in the site's style.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MATPLOTLIBRC"] = str(HERE / "_static" / "matplotlibrc")
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+# ---- looks ---------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = f"analog-crossbar {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "light_css_variables": {
+        "color-brand-primary": "#0860ca",
+        "color-brand-content": "#0860ca",
+        "color-brand-visited": "#0860ca",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#7db8ff",
+        "color-brand-content": "#7db8ff",
+        "color-brand-visited": "#7db8ff",
+    },
+}

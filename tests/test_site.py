@@ -1,0 +1,154 @@
+"""The site without Sphinx: every page is reached, every link leads somewhere, every name is there.
+
+The slow test builds it, which executes its pages and makes any warning an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*") if p.suffix in (".md", ".rst"))
+FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*?)\n(.*?)^\1\s*$", re.S | re.M)
+PUBLIC = ("crossbar", "devices", "devices.presets", "crossbar.spiking", "crossbar.costs")
+
+
+def text(page: Path) -> str:
+    """A page without its code."""
+    said = page.read_text()
+    return re.sub(
+        r"^(```+)(\{code-cell\}|python|text|toml|console).*?^\1", "", said, flags=re.S | re.M
+    )
+
+
+def children(page: Path) -> list[Path]:
+    """The pages in the toctrees of a page."""
+    found = []
+    for _, head, body in FENCE.findall(page.read_text()):
+        if head.strip() == "{toctree}":
+            entries = [line for line in body.splitlines() if line and not line.startswith(":")]
+            found += [(page.parent / entry.split("<")[-1].rstrip(">")) for entry in entries]
+    return [named(entry) for entry in found]
+
+
+def named(entry: Path) -> Path:
+    """The file of a document's name."""
+    for suffix in ("", ".md", ".rst"):
+        path = entry.with_name(entry.name + suffix)
+        if path.is_file():
+            return path.resolve()
+    raise AssertionError(f"{entry.relative_to(DOCS)} is no page")
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as GitHub and MyST make it."""
+    plain = re.sub(r"[`*]|\{\w+\}", "", heading.strip().lower())
+    return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+
+
+def test_every_page_is_reached_from_the_front_page_once() -> None:
+    reached, waiting = [], [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.append(page)
+        waiting += children(page)
+    assert sorted(reached) == PAGES
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda p: p.name)
+def test_every_internal_link_leads_somewhere(page: Path) -> None:
+    said = text(page)
+    for target in re.findall(r"\]\(([^)\s]+)\)", said):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        assert place.exists(), f"{target} of {page.name}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(), re.M)
+            assert anchor in [slug(h) for h in headings], f"{target} of {page.name}"
+    for target in re.findall(r"\{doc\}`(?:[^<`]*<)?([^>`]+)>?`|:doc:`([^`]+)`", said):
+        entry = next(filter(None, target))
+        named(DOCS / entry[1:] if entry.startswith("/") else page.parent / entry)
+    for entry in re.findall(r"^:link: (\S+)$", said, re.M):
+        named(page.parent / entry)
+
+
+def documented() -> list[str]:
+    """Every name of the reference pages."""
+    found = []
+    for page in (DOCS / "reference").glob("*.rst"):
+        body = page.read_text()
+        for home, names in re.findall(r"^\.\. api:: (\S+)\n((?:\n|   .*\n)*)", body + "\n", re.M):
+            found += [f"{home}.{name}" for name in names.replace(":bare:", "").split()]
+    return found
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    names = documented()
+    assert len(names) == len(set(names))
+    for home in PUBLIC:
+        source = Path(importlib.import_module(home).__file__ or "").read_text()
+        imported = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+        public = {alias.asname for node in imported for alias in node.names if alias.asname}
+        shown = {n for n in public if not isinstance(getattr(sys.modules[home], n), ModuleType)}
+        assert {f"{home}.{name}" for name in shown} <= set(names)
+
+
+def test_every_documented_name_exists() -> None:
+    for name in documented():
+        home, _, own = name.rpartition(".")
+        assert hasattr(importlib.import_module(home), own), name
+
+
+def test_executed_pages_are_python_and_say_nothing_of_this_machine() -> None:
+    executed = [page for page in PAGES if "file_format: mystnb" in page.read_text()]
+    assert len(executed) >= 15
+    for page in executed:
+        cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", page.read_text(), re.S | re.M)
+        assert cells, page.name
+        for cell in cells:
+            ast.parse(re.sub(r"^:.*\n", "", cell, flags=re.M))
+    for page in PAGES:
+        assert not re.search(r"/(home|root|work|tmp|Users)/", page.read_text()), page.name
+
+
+def test_both_languages_show_the_same_experiments() -> None:
+    found = []
+    for name in ("concepts.md", "concepts-ko.md"):
+        said = (DOCS / name).read_text()
+        found.append(re.findall(r"^```\{code-cell\}.*?^```|^\$\$.*?\$\$", said, re.S | re.M))
+    assert len(found[0]) >= 10
+    assert [re.sub(r"[\s.,]+", "", part) for part in found[0]] == [
+        re.sub(r"[\s.,]+", "", part) for part in found[1]
+    ]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("myst_nb", reason="pip install '.[docs]'")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*command, "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "html")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "analoglinear" in (tmp_path / "html" / "searchindex.js").read_text().lower()
+    for page in (tmp_path / "html").rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()
+        )
+        assert not loaded, f"{page.name} needs a network: {loaded}"
