@@ -48,6 +48,8 @@ from crossbar.ledger import Ledger as Ledger
 from crossbar.ledger import Schedule as Schedule
 from crossbar.ledger import compare as compare
 from crossbar.ledger import ledger as ledger
+from crossbar.ledger import to_accelforge as to_accelforge
+from crossbar.ledger import to_neurosim as to_neurosim
 from crossbar.mappings import Arbitrated as Arbitrated
 from crossbar.mappings import Curve as Curve
 from crossbar.mappings import Devices as Devices

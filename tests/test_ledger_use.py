@@ -8,6 +8,7 @@ from torch import nn
 
 import crossbar as xb
 from crossbar import spiking as sp
+from crossbar.costs import HALF_SELECT
 from devices import Device, SoftBounds
 
 CHIP = xb.Chip(
@@ -128,3 +129,28 @@ def test_traces_of_plasticity_are_digital_work():
         learner.run(spikes, spikes[:, :3])
     assert ledger.counts.total("optimiser_op") == 2 * 7 * 2
     assert ledger.counts.total("pulse") > 0
+
+
+def test_networks_and_actions_go_to_neurosim_and_accelforge():
+    """Frozen in form: AccelForge 1.0.467 read such a file and mapped both layers."""
+    body = nn.Conv2d(1, 4, 3, stride=1, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+    net = nn.Sequential(*body, nn.Flatten(), nn.Linear(64, 10))
+    net = xb.convert(net, CHIP, mode=xb.Programmed(), seed=0)
+    x = torch.rand(3, 1, 8, 8)
+    assert xb.to_neurosim(net, x) == "8,8,1,3,3,4,1,1\n1,1,64,1,1,10,0,1\n"
+    costs = xb.costs.neurosim_32nm.having(bias=HALF_SELECT)
+    with torch.no_grad(), xb.ledger(net) as ledger:
+        net(x)
+    text = xb.to_accelforge(ledger, costs)
+    assert "rank_sizes: {M0: 192, K0: 9, N0: 4, M1: 3, K1: 64, N1: 10}" in text
+    assert f"counted_adc: {192 * 4 + 3 * 10 * 4}\n" in text  # 64 rows on four tiles
+    assert text.count("fanout: 16") == 2
+    adc = costs.energy["adc[8]"].value + costs.energy["integrate"].value
+    assert f"bits_per_action: 8, energy: {adc:.6g}, throughput" in text
+    cells = ledger.counts.total("array") * costs.read.value / ledger.counts.total("mac")
+    assert f"{{name: read, bits_per_action: 8, energy: {cells:.6g}," in text
+    grouped = xb.convert(nn.Sequential(nn.Conv2d(2, 4, 3, groups=2)), CHIP, seed=0)
+    with pytest.raises(TypeError, match="no groups of"):
+        xb.to_neurosim(grouped, torch.rand(1, 2, 8, 8))
+    with pytest.raises(TypeError, match="no AnalogLSTM|no LSTM"):
+        xb.to_neurosim(xb.convert(nn.LSTM(4, 4), CHIP, seed=0), torch.rand(2, 1, 4))

@@ -6,6 +6,8 @@ from crossbar.ledger.bill import price as price
 from crossbar.ledger.events import KINDS as KINDS
 from crossbar.ledger.events import Counts as Counts
 from crossbar.ledger.events import Key as Key
+from crossbar.ledger.exports import to_accelforge as to_accelforge
+from crossbar.ledger.exports import to_neurosim as to_neurosim
 from crossbar.ledger.ledger import Ledger as Ledger
 from crossbar.ledger.ledger import ledger as ledger
 from crossbar.ledger.performance import Area as Area

@@ -18,7 +18,7 @@ class _Small(Action):
 
 def quick(parser: ArgumentParser, **numbers: int) -> None:
     """Add `--quick`, short for these values of other options; what follows it may change them."""
-    long = " ".join(f"--{name} {value}" for name, value in numbers.items())
+    long = " ".join(f"--{n}" if v is True else f"--{n} {v}" for n, v in numbers.items())
     parser.add_argument(
         "--quick", action=_Small, nargs=0, const=numbers, default=SUPPRESS, help=f"short for {long}"
     )

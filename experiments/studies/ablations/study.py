@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import crossbar as xb
 from devices import ConstantStep, GaussianRead, NeuroSim, PowerLawDrift, StuckAt
 from experiments.lab import paths
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, paired, signed
@@ -97,17 +98,13 @@ class Ablations(Study):
         parser.add_argument("--only", choices=KEYS, action="append", help="only this property")
         parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
         parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-        parser.add_argument("--quick", action="store_true", help="2 epochs of one seed")
-
-    def too_small(self, options: Namespace) -> str:  # noqa: D102
-        few = "2 epochs of one seed decide nothing"
-        return few if options.quick else super().too_small(options)
+        quick(parser, seeds=1, epochs=2)
 
     def sweeps(self, options: Namespace) -> list[tuple[Property, Sweep]]:
         """One of every property."""
         if options.seeds < 1 or options.epochs < 1:
             raise ValueError("--seeds and --epochs must be >= 1")
-        seeds, epochs = (1, 2) if options.quick else (options.seeds, options.epochs)
+        seeds, epochs = options.seeds, options.epochs
         window = {"path": "mapping.w_max", "value": 0.3}
         cells = paths.replace(families()["soft"].chip, **window)
         memory = paths.replace(pcm(), **window)

@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 
 import crossbar as xb
 from devices import Device, SoftBounds
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import estimate
@@ -55,17 +56,13 @@ class Mappings(Study):
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=3, help="chips (default: %(default)s)")
         parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-        parser.add_argument("--quick", action="store_true", help="2 epochs of one chip")
-
-    def too_small(self, options: Namespace) -> str:  # noqa: D102
-        few = "2 epochs of one chip decide nothing"
-        return few if options.quick else super().too_small(options)
+        quick(parser, seeds=1, epochs=2)
 
     def named(self, options: Namespace) -> dict[str, list[Trained]]:
         """The runs of every mapping."""
         if options.seeds < 1 or options.epochs < 1:
             raise ValueError("--seeds and --epochs must be >= 1")
-        seeds, epochs = (1, 2) if options.quick else (options.seeds, options.epochs)
+        seeds, epochs = options.seeds, options.epochs
         recipe = Recipe(epochs=epochs, lr=0.15)
         found = {}
         for maps, cell, in_situ in ((TRAINABLE, CELL, True), (WRITTEN, FREE, False)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from experiments.lab.quick import quick
 from experiments.lab.report import Report
 from experiments.lab.run import Run
 from experiments.lab.store import Store
@@ -29,23 +30,16 @@ class NeuroSimStudy(Study):
         parser.add_argument(
             "--listed", action="store_true", help="only the cells with a figure of NeuroSim's own"
         )
-        parser.add_argument("--quick", action="store_true", help="those, 5 epochs, one seed")
         parser.add_argument("--epochs", type=int, default=100, help="default: %(default)s")
         parser.add_argument("--seeds", type=int, default=10, help="default: %(default)s")
+        quick(parser, listed=True, epochs=5, seeds=1)
 
     def plan(self, options: Namespace) -> Plan:
         """The runs that the options ask for."""
         for name in ("epochs", "seeds"):
             if getattr(options, name) < 1:
                 raise ValueError(f"--{name} must be >= 1, got {getattr(options, name)}")
-        if options.quick:
-            return Plan(min(options.epochs, 5), 1, listed_only=True)
         return Plan(options.epochs, options.seeds, listed_only=options.listed)
-
-    def too_small(self, options: Namespace) -> str:  # noqa: D102
-        return (
-            "5 epochs of one seed decide nothing" if options.quick else super().too_small(options)
-        )
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         return list(self.plan(options).all())

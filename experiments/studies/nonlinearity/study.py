@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from experiments.lab.quick import quick
 from experiments.lab.report import Report
 from experiments.lab.run import Run
 from experiments.lab.store import Store
@@ -26,9 +27,9 @@ class Nonlinearity(Study):
     least = {"seeds": 3, "epochs": 16}
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
-        parser.add_argument("--quick", action="store_true", help="3 epochs of one seed")
         parser.add_argument("--epochs", type=int, default=16, help="default: %(default)s")
         parser.add_argument("--seeds", type=int, default=10, help="default: %(default)s")
+        quick(parser, epochs=3, seeds=1)
 
     def plan(self, options: Namespace) -> Plan:
         """The runs that the options ask for."""
@@ -36,14 +37,7 @@ class Nonlinearity(Study):
             raise ValueError(f"--epochs must be >= 3, got {options.epochs}")
         if options.seeds < 1:
             raise ValueError(f"--seeds must be >= 1, got {options.seeds}")
-        if options.quick:
-            return Plan(3, 1)
         return Plan(options.epochs, options.seeds)
-
-    def too_small(self, options: Namespace) -> str:  # noqa: D102
-        return (
-            "3 epochs of one seed decide nothing" if options.quick else super().too_small(options)
-        )
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
         return list(self.plan(options).all())

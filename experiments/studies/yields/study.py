@@ -15,6 +15,7 @@ from scipy.stats import ks_2samp
 from experiments.lab import paths
 from experiments.lab.paths import short
 from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.statistics import clopper_pearson
@@ -42,10 +43,10 @@ class Yield(Study):
         parser.add_argument("--chips", type=int, default=1000, help="default: %(default)s")
         parser.add_argument("--spec", type=float, default=95.0, help="accuracy wanted [%%] (95)")
         parser.add_argument("--after", type=float, default=1.0, help="seconds since writing (1)")
-        parser.add_argument("--quick", action="store_true", help="100 chips")
+        quick(parser, chips=100)
 
     def runs(self, options: Namespace) -> list[Run]:  # noqa: D102
-        count = 100 if options.quick else options.chips
+        count = options.chips
         if count < 2:
             raise ValueError(f"--chips must be >= 2, got {count}")
         if not 0 <= options.after < math.inf:
