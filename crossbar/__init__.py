@@ -107,6 +107,7 @@ from crossbar.optim import InSituSGD as InSituSGD
 from crossbar.peers import Counterpart as Counterpart
 from crossbar.peers import from_aihwkit as from_aihwkit
 from crossbar.port import Periphery as Periphery
+from crossbar.probe import Probe as Probe
 from crossbar.probes import calibrate as calibrate
 from crossbar.probes import observe as observe
 from crossbar.pulses import Aggregated as Aggregated
@@ -122,7 +123,6 @@ from crossbar.ranges import LeastError as LeastError
 from crossbar.ranges import Managed as Managed
 from crossbar.ranges import PerVector as PerVector
 from crossbar.ranges import Range as Range
-from crossbar.read import Probe as Probe
 from crossbar.receipt import Receipt as Receipt
 from crossbar.receipt import sensitivity as sensitivity
 from crossbar.receipt import summary as summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from crossbar.complexes import ComplexMatrix
 from crossbar.matrix import Matrix
 from crossbar.regions import Form
 from crossbar.streams import derive
+from crossbar.transposed import numbers
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
@@ -37,6 +38,10 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
             f"weight must be a real floating tensor, got {getattr(weight, 'dtype', type(weight))}; "
             "torch.as_tensor(weight, dtype=torch.float64) makes one; complex_matrix is for complex"
         )
+    if weight.layout != torch.strided:
+        raise TypeError(
+            f"weight is {weight.layout}: an array has a cell for every entry, give to_dense()"
+        )
     if weight.dim() != 2:
         raise ValueError(f"weight must be (m, n), got shape {tuple(weight.shape)}")
     return _written(weight, weight.detach(), chip or Chip(), seed)
@@ -45,6 +50,7 @@ def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None)
 def _written(weight: Tensor, like: Tensor, chip: Chip, seed: int | None) -> Matrix:
     """The weight on an array whose scale fits `like`."""
     w = weight.detach().mT
+    chip.mapping.check(w)
     found = Matrix(chip, Form(), tuple(w.shape), seed)
     wide, scaled = (t if t.dtype == torch.float64 else t.float() for t in (w, like.mT))
     found.fabricate(chip.mapping.scale(scaled), wide.dtype, w.device, wide)
@@ -91,47 +97,70 @@ class Figures(NamedTuple):
     effective_bits: float  # (SNR − 1.76)/6.02: of the uniform converter that would err as much
 
 
-def figures(y: Tensor, exact: Tensor) -> Figures:
+def figures(y: Any, exact: Any) -> Figures:
     """Relative error, signal to noise and effective bits of a product y of any shape.
 
+    Args:
+        y: real or complex numbers.
+        exact: what they should be, finite.
+
     Raises:
-        ValueError: shapes that differ, nothing or only zeros to compare with.
+        ValueError: shapes that differ; nothing, only zeros or infinities to compare with.
     """
+    y, exact = (numbers(t).detach() for t in (y, exact))
     if y.shape != exact.shape:
         raise ValueError(f"y {tuple(y.shape)} and exact {tuple(exact.shape)} must have one shape")
-    size = float(exact.detach().double().norm())
-    if not size > 0:
-        raise ValueError("exact must have entries that are not zero")
-    error = float((y.detach().double() - exact.detach().double()).norm()) / size
+    wide = torch.promote_types(torch.promote_types(y.dtype, exact.dtype), torch.float64)
+    y, exact = y.to(wide), exact.to(wide)
+    top = exact.abs().amax() if exact.numel() else 0.0
+    if not 0 < top < math.inf:
+        raise ValueError("exact must be finite and have entries that are not zero")
+    error = float((y / top - exact / top).norm() / (exact / top).norm())
     snr = -20 * math.log10(error) if error else math.inf
     return Figures(error, snr, (snr - 1.76) / 6.02)
 
 
-def read_back(matrix: Matrix) -> Tensor:
-    """The weights (m, n) as the array's own converters see them, line by line, noise included."""
+def read_back(matrix: Matrix | ComplexMatrix) -> Tensor:
+    """The weights (m, n) as the array's own converters see them, line by line, noise included.
+
+    Raises:
+        TypeError: no matrix.
+    """
+    if isinstance(matrix, ComplexMatrix):
+        return torch.complex(read_back(matrix.real), read_back(matrix.imag))
+    if not isinstance(matrix, Matrix):
+        raise TypeError(
+            f"read_back takes a matrix, got {type(matrix).__name__}; that of a layer's weight is "
+            'layer.analog["weight"].matrix'
+        )
     with torch.no_grad():
         return matrix.read_row(torch.arange(matrix.shape[1])).mT
 
 
-def linear_operator(matrix: Matrix) -> LinearOperator:
+def linear_operator(matrix: Matrix | ComplexMatrix) -> LinearOperator:
     """The array as SciPy takes a matrix, such as `scipy.sparse.linalg.svds(linear_operator(A))`.
 
-    float64 in and out; `rmatvec` is the transposed read. Reads are noisy and quantised as the chip
-    says: an algorithm that trusts its products to 1e-15 may not end.
+    float64 in and out, or complex128; `rmatvec` is the (conjugate) transposed read. Reads are noisy
+    and quantised as the chip says: an algorithm that trusts its products to 1e-15 may not end.
     """
 
     def read(product: object) -> object:
-        def run(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            x = torch.as_tensor(np.asarray(v, dtype=np.float64).reshape(len(v), -1))
-            g = matrix.written.g
+        def run(v: NDArray[Any]) -> NDArray[Any]:
+            if np.iscomplexobj(v) and dtype is np.float64:
+                return run(v.real) + 1j * run(v.imag)
+            kind = np.complex128 if np.iscomplexobj(v) else np.float64
+            x = torch.as_tensor(np.asarray(v, dtype=kind).reshape(len(v), -1), device=place)
             with torch.no_grad():
-                y = product @ x.to(g)  # type: ignore[operator]
-            found: NDArray[np.float64] = y.double().cpu().numpy().reshape(-1, *v.shape[1:])
+                y = product @ x  # type: ignore[operator]
+            found: NDArray[Any] = y.cpu().numpy().astype(dtype).reshape(-1, *v.shape[1:])
             return found
 
         return run
 
-    forward, back = read(matrix), read(matrix.T)
+    is_complex = isinstance(matrix, ComplexMatrix)
+    place = matrix.weight.device
+    dtype: Any = np.complex128 if is_complex else np.float64
+    forward, back = read(matrix), read(matrix.H if isinstance(matrix, ComplexMatrix) else matrix.T)
     return LinearOperator(
-        matrix.shape, matvec=forward, rmatvec=back, matmat=forward, rmatmat=back, dtype=np.float64
+        matrix.shape, matvec=forward, rmatvec=back, matmat=forward, rmatmat=back, dtype=dtype
     )

@@ -144,11 +144,14 @@ class Cells(Held):
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
-        planes, order = planes_of(self.chip, self.state, self.order), self.order
+        return self.over_line(planes_of(self.chip, self.state, self.order))
+
+    def over_line(self, planes: Planes) -> Planes:
+        """Planes of such cells, less what their reference column, if there is one, is off."""
         if self.line is None or planes.tiles is not None:
             return planes
         tiles = torch.arange(self.line.g.shape[-1], device=self.g.device)
-        self.line.order = None if order is None else (order[0], tiles)
+        self.line.order = None if self.order is None else (self.order[0], tiles)
         return over_line(self.chip, planes, self.line.solved())
 
     @property
@@ -303,7 +306,7 @@ class Cells(Held):
         Returns which cells (K, ..., rows, cols) were; None: none.
         """
         self.updates += 1
-        if not self.chip.mapping.due(int(self.updates)):
+        if not self.chip.mapping.due(self.updates):
             return None
         found = rewritten(self.chip, self.state, self.weight / self.w_max, generator)
         if found is None:

@@ -89,6 +89,9 @@ class Chip:
                     "range=Learned() of cells that are solved vector by vector (device.iv, source "
                     "lines) has no gradient: use Calibrated() or PerVector()"
                 )
+        for port in (self.forward, self.backwards):
+            if port.adc is not None and port.adc.range.halvings:
+                self._check_halved(port.dac)
         if self.wires is not None and self.wires.interleaved:
             if self.layout.signs != ((1, -1),):
                 raise ValueError(
@@ -152,6 +155,24 @@ class Chip:
         if self.wires is None or self.wires.source is None or self.forward.dac is None:
             return None
         return self.forward.dac.bits
+
+    def _check_halved(self, dac: DAC | None) -> None:
+        if dac is not None and not dac.at_once:
+            raise ValueError(
+                f"Managed(inputs=True) halves what one voltage stands for, {type(dac).__name__} "
+                "applies inputs digit by digit: use Managed()"
+            )
+        if dac is not None and dac.range.learned:
+            raise ValueError(
+                "Managed(inputs=True) with a Learned() range of the DAC: which inputs are halved "
+                "has no gradient: use Managed() or another range"
+            )
+        if self.layout.shift(self.floor):
+            raise ValueError(
+                f"Managed(inputs=True) with {type(self.mapping).__name__}: a multiple of the sum "
+                "of the encoded input is added digitally, and each tile may halve it for itself: "
+                "use Managed()"
+            )
 
     def _check_gates(self, source: SourceLine) -> None:
         dac = self.forward.dac

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.matrix import Matrix
-from crossbar.model import inputs_of, placements
+from crossbar.model import fed, inputs_of, placements
 from crossbar.modes import HardwareAware
 from crossbar.operations import Operation
-from crossbar.planes import through_wires
+from crossbar.planes import Planes, through_wires
+from crossbar.probe import Probe
 from crossbar.probes import observe
 from crossbar.quantise import balanced
-from crossbar.read import Probe
 from devices._check import whole
 
 
@@ -37,7 +37,8 @@ def reorder(model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module
 
     Args:
         model: a model with analog layers; those without wires are left alone.
-        batches: inputs, or (inputs, …) tuples, to measure E|x_i| on; None: all alike.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones, to
+            measure E|x_i| on; None: all alike.
 
     Raises:
         ValueError: no analog layer, or no batch. TypeError: nonlinear cells.
@@ -114,7 +115,7 @@ def calibrate_columns(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
 
     Args:
         model: a model with analog layers.
-        batches: inputs, or (inputs, …) tuples; walked once per layer.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones; walked once per layer.
 
     Raises:
         ValueError: no analog layer, no batch, or a predistorted layer.
@@ -159,13 +160,13 @@ def _ohmic(matrix: Matrix) -> None:
 
 
 def _reads(
-    model: nn.Module, matrix: Matrix, inputs: list[Tensor]
+    model: nn.Module, matrix: Matrix, inputs: list[Any]
 ) -> list[tuple[Operation, Tensor, Tensor]]:
     """What one matrix is given and gives, without bias, when the model runs."""
     uses = _Uses()
     with observe(matrix, uses):
         for x in inputs:
-            model(x)
+            fed(model, x)
     if not uses.seen:
         raise ValueError("a layer was never used by these batches and cannot be compensated")
     return uses.seen
@@ -187,5 +188,5 @@ def _effective_weight(matrix: Matrix, weight: Tensor) -> Tensor:
     chip, w_max = matrix.chip, matrix.written.w_max
     cells = chip.mapping.targets(weight / w_max, chip.device)
     seen, _ = through_wires(chip, cells, matrix.order)
-    planes = chip.layout.planes(seen, chip.device.window.span)
-    return chip.layout.logical(planes, chip.floor) * w_max
+    planes = matrix.written.over_line(Planes(chip.layout.planes(seen, chip.device.window.span)))
+    return chip.layout.logical(planes.matrix, chip.floor) * w_max

@@ -80,7 +80,7 @@ class Rehearsal:
         device = self.chip.device
         places = matrix / w_max
         # clipped straight through, as without wires: their gradients have one limit
-        clipped = places + (places.clamp(-1, 1) - places).detach()
+        clipped = places + (places.clamp(self.chip.mapping.low, 1) - places).detach()
         window = device.window
         g = self.chip.mapping.places(clipped, device) * window.span + window.g_min
         generator = None

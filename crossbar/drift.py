@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from crossbar.matrix import Matrix
-from crossbar.model import advance, inputs_of, placements, program, reseed
+from crossbar.model import advance, fed, inputs_of, placements, program, reseed
 from crossbar.states import Writer
 from crossbar.streams import derive
 from devices._check import at_least, whole
@@ -129,6 +129,10 @@ class ColumnCompensation(DriftCompensation):
     """A factor for each column of each array, the same in all of its tiles.
 
     See `DriftCompensation`; of transposed reads the factors act on what drives the columns.
+
+    Raises:
+        TypeError: of mappings that add a multiple of Σv digitally (`SingleCell`), which the factors
+            would act on too.
     """
 
     def __post_init__(self) -> None:
@@ -155,6 +159,13 @@ class ColumnCompensation(DriftCompensation):
             matrix.column_gain = ratio if before is None else before * ratio
 
     def _measured(self, model: nn.Module) -> dict[str, Tensor]:
+        for name, matrix in _matrices(model).items():
+            if shifted(matrix):
+                raise TypeError(
+                    f"{name}: {type(matrix.chip.mapping).__name__} takes the middle of the window "
+                    "off digitally, which factors of columns would scale too: use "
+                    "TileCompensation() or GlobalCompensation()"
+                )
         return {
             name: column_sums(matrix, self.vectors, derive(self.seed, name))
             for name, matrix in _matrices(model).items()
@@ -166,7 +177,7 @@ class NormRecalibration(Compensation):
     """Means and variances of batch norms, taken anew of the model as it is now.
 
     Args:
-        batches: inputs, or (inputs, …) tuples.
+        batches: inputs, (inputs, …) tuples or dictionaries of named ones.
 
     Source: Joshi et al., Nat. Commun. 11:2473 (2020), doi:10.1038/s41467-020-16108-9 (adaptive
     batch normalisation statistics).
@@ -201,7 +212,7 @@ class NormRecalibration(Compensation):
                 norm.reset_running_stats()
                 norm.training, norm.momentum = True, None  # the mean over all batches
             for x in inputs:
-                model(x)
+                fed(model, x)
         finally:
             for module, flag in flags:
                 module.training = flag
@@ -227,10 +238,18 @@ def _matrices(model: nn.Module) -> dict[str, Matrix]:
 
 
 def _driven(matrix: Matrix, vectors: int, seed: int) -> Tensor:
-    """Known inputs (vectors, ..., rows), ±v_max with a DAC."""
+    """Known inputs (vectors, ..., rows), ±v_max with a DAC.
+
+    Where something is added digitally in proportion to Σv, and does not age, there are as many of
+    either sign in every tile.
+    """
     *lead, rows, _ = matrix.lines
     generator = torch.Generator("cpu").manual_seed(seed % 2**63)
     signs = torch.randint(0, 2, (vectors, *lead, rows), generator=generator).mul_(2).sub_(1)
+    if shifted(matrix):
+        for a, b in matrix.chip.tiles(matrix.lines, False):
+            place = torch.rand((vectors, *lead, b - a), generator=generator).argsort(-1)
+            signs[..., a:b] = (2 * place - (b - a - 1)).sign()
     signs = signs[:, 0] if len(lead) == 1 and lead[0] == 1 else signs
     return signs.to(matrix.written.g)
 
@@ -239,6 +258,11 @@ def _outputs(matrix: Matrix, x: Tensor) -> Tensor:
     """Σ|y| over the vectors, (..., cols) float64, with the matrix's own dimensions."""
     y = matrix.mv(x).double().abs().sum(0)
     return y.reshape(*matrix.lines[:-2], matrix.lines[-1])
+
+
+def shifted(matrix: Matrix) -> bool:
+    """Whether what its converters give is not yet the product: a multiple of Σv is added."""
+    return matrix.layout.shift(matrix.floor) != 0
 
 
 def column_sums(matrix: Matrix, vectors: int, seed: int) -> Tensor:
@@ -320,9 +344,12 @@ def over_time(
         temperature: [K].
 
     Raises:
-        ValueError: times that do not increase, no chip, no analog layer.
+        ValueError: no times, or such that do not increase, no chip, no analog layer.
     """
     whole("chips", chips, 1)
+    times = list(times)
+    if not times:
+        raise ValueError("times must hold at least one")
     before = 0.0
     for time in times:
         at_least("times", float(time), before, "s, in increasing order")

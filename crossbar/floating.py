@@ -45,6 +45,9 @@ def float_read(
         product = forward.whole(x, call.op.form.matrix(w), call.size)
         made = _forward(x.detach(), w.detach(), scale(), variance, planes, call)
         return product + (made - product).detach()
+    if not torch.is_grad_enabled():
+        with torch._C.DisableTorchFunctionSubclass():
+            return _forward(x, w, scale(), variance, planes, call)
     drawn = (None, None, None) if planes is None else planes[:3]
     found: Tensor = FloatRead.apply(x, w, scale(), variance, *drawn, call)  # type: ignore[no-untyped-call]
     return found
@@ -70,7 +73,7 @@ def _forward(
         gauge = call.columns(w_max)
     if mapping.clips:
         top = (gauge.unsqueeze(-1 if call.transposed else -2) if gauge.dim() else gauge).to(m.dtype)
-        m = m.clamp(-top, top)
+        m = m.clamp(mapping.low * top, top)
     if w_max.dim():
         if call.transposed:
             m, x = m / gauge.unsqueeze(-1).to(m.dtype), x * call.direction.driven(gauge).to(x.dtype)

@@ -38,6 +38,11 @@ class Column:
         """Σ signs: 0 where the columns' common conductance cancels."""
         return sum(self.signs)
 
+    @property
+    def cells(self) -> float:
+        """Σ signs², as independent noises of a weight's cells add up; that of a reference too."""
+        return sum(s * s for s in self.signs) + (self.shared is not None)
+
     def reference(self, floor: float) -> float:
         """What the reference column is to show, in units of the window; 0: there is none.
 
@@ -85,15 +90,15 @@ class Layout:
 
         Of cells that are all alike, with that of a reference column.
         """
-        signs = [[s * s for s in column.signs] for column in self.columns]
         if variance.dim() == 0:
-            lines = [column.shared is not None for column in self.columns]
-            counts = [float(sum(row)) + line for row, line in zip(signs, lines, strict=True)]
+            counts = [float(column.cells) for column in self.columns]
             if len(set(counts)) == 1:
                 return variance * counts[0]
             shape = (-1, *(1,) * 3)
             return variance * torch.tensor(counts, device=variance.device).view(shape)
-        return torch.stack([_combined(variance, row) for row in signs])
+        return torch.stack(
+            [_combined(variance, [s * s for s in column.signs]) for column in self.columns]
+        )
 
     def logical(self, planes: Tensor, floor: float) -> Tensor:
         """W/w_max (..., rows, cols) that ideal reads of (C, ..., rows, cols) would give."""

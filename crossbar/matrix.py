@@ -70,9 +70,18 @@ class Matrix(Told):
         Args:
             pulses: counts (..., rows, cols); or (q, ..., cols) of
             lines: input lines (q,), none twice.
+
+        Raises:
+            ValueError: counts of another shape, negative or no numbers.
         """
+        size = self.lines if lines is None else (len(lines), *self.lines[:-2], self.lines[-1])
+        shape = tuple(pulses.up.shape)
+        pairs = zip(reversed(shape), reversed(size), strict=False)
+        if len(shape) > len(size) or any(own not in (1, all_) for own, all_ in pairs):
+            raise ValueError(f"pulses of this array have the shape {tuple(size)}, got {shape}")
         self.exact = None
         with writing():
+            pulses = pulses.to(self.written.g.dtype)
             generator, at = self.streams.generator(WRITE, self.written.g.device), None
             if lines is not None:
                 pulses = Pulses(*(None if t is None else t.movedim(0, -2) for t in pulses))  # type: ignore[arg-type]
@@ -96,6 +105,7 @@ class Matrix(Told):
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
         if self.probe is not None:
             self.probe.driven(self, v, dt)
+        self.exact = None
         self.written.drive(v, dt)
 
     def advance(self, dt: float, temperature: float = 300.0) -> None:
@@ -120,6 +130,7 @@ class Matrix(Told):
         Cross-point Arrays", arXiv:1907.10228.
         """
         whole("pairs", pairs, 1)
+        self.exact = None
         cells, mapping = self.written, self.chip.mapping
         none = torch.zeros(self.lines, dtype=cells.g.dtype, device=cells.g.device)
         up = Pulses(none + 1, none)
@@ -162,8 +173,8 @@ class Matrix(Told):
         Args:
             x: inputs, as `op` takes them.
             d: errors δ.
-            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse. (n,) or
-                (n, ...): of every vector, and matrix, its own.
+            rate: learning rate in the units of `torch.optim.SGD`; 0 sends no pulse, a negative one
+                ascends. (n,) or (n, ...): of every vector, and matrix, its own.
             scheme: how x and δ become pulses.
             op: the operation whose vectors x and d are; None: x (n, ..., rows), d (n, ..., cols).
             region: the part of the matrix they are of.
@@ -309,8 +320,11 @@ class Matrix(Told):
         x, d = x.to(like.dtype), d.to(like.dtype)
         dw = self.granularity if g is None else torch.as_tensor(g, device=like.device)
         if isinstance(rate, Tensor):
-            root = rate.to(x).sqrt().view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
-            x, d, rate = x * root, d * root, 1.0
+            rate = rate.to(x).view(*rate.shape, *(1,) * (x.dim() - rate.dim()))
+            root = rate.abs().sqrt()
+            x, d, rate = x * root, d * (root * rate.sign()), 1.0
+        elif rate < 0:  # trains have no negative probabilities
+            d, rate = -d, -rate
         if dw.dim() == 0:
             return x, d, rate / float(dw)
         if region.transposed:  # a scale of its own for every column, which the inputs drive
@@ -371,6 +385,7 @@ class Matrix(Told):
                 place = given.device if self.cells is None else self.cells.g.device
                 setattr(self, name, torch.empty_like(given, device=place))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.exact = None
         if self.cells is not None:
             self.cells.order = self.order
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from crossbar.carried.analog import Analog, is_analog, uncarry
 from crossbar.carried.kinds import value_of
 from crossbar.carried.owner import Owner, held, weights
+from crossbar.complexes import ComplexMatrix
 from crossbar.nn import Whole, digital
+from crossbar.readable import Readable
 from crossbar.states import Writer
 from crossbar.streams import Streams, derive
 from crossbar.weight import AnalogWeight
@@ -184,8 +186,17 @@ def replay(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None],
     return contexts
 
 
-def inputs_of(batches: Iterable[Any]) -> list[Tensor]:
-    """The inputs of batches, or of (inputs, …) tuples as a DataLoader gives.
+def fed(model: nn.Module, x: Any) -> Any:
+    """The model of what `inputs_of` gives; of a matrix its product."""
+    if isinstance(model, (Readable, ComplexMatrix)):
+        return model @ x
+    return model(**x) if isinstance(x, Mapping) else model(x)
+
+
+def inputs_of(batches: Iterable[Any]) -> list[Any]:
+    """The inputs of batches: of (inputs, …) tuples, as a DataLoader gives, the first.
+
+    Dictionaries are arguments by name, as they are.
 
     Raises:
         ValueError: no batch.

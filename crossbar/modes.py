@@ -9,7 +9,7 @@ from typing import Any
 from crossbar.chip import Chip
 from crossbar.mappings.base import HEADROOM
 from crossbar.modifiers import Modifier
-from crossbar.pulses import Aggregated, Scheme
+from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.rules import Pulsed, Rule, Slot
 from devices._check import at_least, flag, instance
 
@@ -54,6 +54,8 @@ class HardwareAware(Mode):
 
     def __post_init__(self) -> None:
         at_least("headroom", self.headroom, 1)
+        if isinstance(self.modifiers, (Modifier, type)):
+            raise TypeError(f"modifiers must be a list of them, got {self.modifiers!r}")
         object.__setattr__(self, "modifiers", tuple(self.modifiers))
         for modifier in self.modifiers:
             instance("modifiers", modifier, Modifier, optional=False)
@@ -113,3 +115,11 @@ class InSitu(Mode):
 @dataclass(frozen=True)
 class Programmed(Mode):
     """The conductances are written once and read; training is refused."""
+
+
+def after(chip: Chip, computed: bool) -> Mode:
+    """The mode that `program` ends in: in situ where pulses can go on training the cells."""
+    update = chip.device.update
+    if update is None or chip.mapping.untrainable() or computed:
+        return Programmed()
+    return InSitu(ExactBits(bl=31)) if update.whole else InSitu()

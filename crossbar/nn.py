@@ -115,6 +115,8 @@ def place(
     weight.train(module.training)
     weight.computed = name not in module._parameters
     weight.check(mode, chip)
+    with torch.no_grad():
+        chip.mapping.check(weight.form.matrix(value))
     own(module, name, weight, registered=True)
     if not isinstance(mode, HardwareAware) or mode != weight.mode:
         weight.settle(value_of(module, name), mode)

@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 
 from crossbar.carried.analog import is_analog
 from crossbar.modes import Programmed
-from crossbar.read import Probe
+from crossbar.probe import Probe
 from crossbar.rules import Job, Load
 from crossbar.streams import Streams
 from crossbar.tape import Entry
@@ -39,7 +39,8 @@ class InSituSGD(Optimizer):
     Args:
         model: the model whose parameters are trained; parameters that belong to no model are
             added with `add_param_group`.
-        lr: learning rate, > 0, in the units of `torch.optim.SGD`; 0 in a scheduler sends no pulse.
+        lr: learning rate, > 0, in the units of `torch.optim.SGD`; 0 in a scheduler sends no pulse
+            and leaves the memory of rules as it is.
         momentum, dampening, weight_decay, nesterov, maximize: as in `torch.optim.SGD`. With
             in-situ weights momentum and weight_decay are refused: cells have nowhere to keep them.
         digital: settings of their own for the digital parameters, which then are a group of their
@@ -162,14 +163,14 @@ class InSituSGD(Optimizer):
         analog: dict[AnalogWeight, tuple[Tensor, float]] = {}
         jobs: dict[int, tuple[Any, list[Job]]] = {}
         for group in self.param_groups:
-            sign = -1.0 if group["maximize"] else 1.0
             for p in group["params"]:
                 if is_analog(p) and p.analog.in_situ:
                     self._keepable(group, p.analog)
                     p.analog.sync(p)
-                    found = self._jobs(p, sign * float(group["lr"]))
-                    if found:
-                        analog[p.analog] = (p, float(group["lr"]))
+                    lr = float(group["lr"])
+                    found = self._jobs(p, lr, group["maximize"])
+                    if found and lr:
+                        analog[p.analog] = (p, lr)
                         rule = p.analog.rule
                         jobs.setdefault(id(rule), (rule, []))[1].extend(found)
         for group in self.param_groups:
@@ -181,9 +182,11 @@ class InSituSGD(Optimizer):
             weight.stepped(p, lr)
         return loss
 
-    def _jobs(self, p: Any, lr: float) -> list[Job]:
+    def _jobs(self, p: Any, lr: float, maximize: bool) -> list[Job]:
         gather = functools.partial(self._gathered, p.analog)
         jobs: list[Job] = p.analog.jobs(p, lr, gather)
+        if maximize:  # of the errors: what rules do beside (decay) keeps its direction
+            jobs = [job._replace(d=-job.d) for job in jobs]
         if self.max_norm is None:
             return jobs
         bounds = []

@@ -13,9 +13,8 @@ from crossbar.chip import Chip
 from crossbar.drawn import Rehearsal
 from crossbar.identity import identity, same_chip
 from crossbar.matrix import Matrix
-from crossbar.modes import HardwareAware, InSitu, Mode, Programmed
+from crossbar.modes import HardwareAware, InSitu, Mode, Programmed, after
 from crossbar.programming import rescaled
-from crossbar.pulses import ExactBits
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import Streams, derive
@@ -125,6 +124,8 @@ class Placed(nn.Module):
                 parameter.data.copy_(self.form.weight(meant, self.shape))
         alike = isinstance(mode, InSitu) == isinstance(was, InSitu) and was.written
         moved = chip != self.chip
+        if moved and not mode.written:
+            chip.mapping.check(self.form.matrix(parameter.detach()))
         self.chip, self.mode = chip, mode
         self.tape.clear()
         self._ask_gradient(parameter, was)
@@ -237,17 +238,13 @@ class Placed(nn.Module):
             self._zero()
             self.show(parameter)
             return
+        mapping = self.chip.mapping
         with torch._C.DisableTorchFunctionSubclass():
             w = self._wanted(parameter)
-        scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
-        self.settle(parameter, self._after(), scale=scale, writer=writer)
-
-    def _after(self) -> Mode:
-        """The mode that `program` ends in: in situ where pulses can go on training the cells."""
-        update = self.chip.device.update
-        if update is None or self.chip.mapping.untrainable() or self.computed:
-            return Programmed()
-        return InSitu(ExactBits(bl=31)) if update.whole else InSitu()
+            scale = self.form.alike(mapping.scale(w, self.mode.headroom))
+            if mapping.low > -1:  # weights that training led further were read as the least
+                parameter.data.copy_(self.form.weight(w.clamp(min=mapping.low * scale), self.shape))
+        self.settle(parameter, after(self.chip, self.computed), scale=scale, writer=writer)
 
     def advance(self, dt: float, temperature: float) -> None:
         """Let dt seconds pass at `temperature` [K]."""
@@ -346,6 +343,8 @@ class Placed(nn.Module):
             raise ValueError(
                 f"{self.name}: weight must be finite to be programmed, got NaN or infinity"
             )
+        if self.mode.written:
+            self.chip.mapping.check(w)
         return w
 
     def follow(self, value: Tensor) -> Tensor:
@@ -360,8 +359,7 @@ class Placed(nn.Module):
 
     def loaded(self, parameter: Tensor) -> None:
         """After a checkpoint: what a plain one holds is written; else the Parameter is shown."""
-        plain, self.plain = self.plain, False
-        self.dirty = True
+        plain, self.plain, self.dirty = self.plain, False, True
         if not self.mode.written:
             return
         self.tape.clear()
@@ -378,6 +376,7 @@ class Placed(nn.Module):
                     cells.w_max.copy_(self._of(matrix, w, scale).expand_as(cells.w_max))
                     matrix.program(w if matrix is self.matrix else torch.zeros_like(w))
                 self._zero()
+                self._start_rule()
         else:
             for _, matrix in self.all():
                 matrix.written.refresh()

@@ -152,23 +152,32 @@ class Port(nn.Module):
                 )
 
     def encode(
-        self, x: Tensor, direction: Direction, streams: Streams | None, stream: int
+        self,
+        x: Tensor,
+        direction: Direction,
+        streams: Streams | None,
+        stream: int,
+        halvings: int = 0,
     ) -> tuple[tuple[Digit, ...], Tensor | None]:
         """Line voltages relative to v_max, and the logical input at v_max (None: 1).
 
-        Without streams their noise is left out.
+        Without streams their noise is left out. Of inputs that are halved so often, each digit is
+        that part of itself.
         """
         dac = self.settings.dac
         if dac is None:
+            x = x / 2**halvings if halvings else x
             return (Digit(x, 1.0, x),), None
         wide = wide_of(x)
         held = self._held(self.dac_scale) if dac.range.held else self.dac_octaves
         scale = dac.range.scale(lambda: direction.peak(wide), held, dac.range.given or 1.0)
         if not isinstance(scale, Tensor):
             scale = wide.new_full((), scale)
-        digits = dac.digits(wide / scale.detach())
-        if scale.requires_grad:  # a learned one: straight through the first digit's rounding
-            share = wide / scale.detach()
+        scale = scale * 2**halvings if halvings else scale
+        learns = scale.requires_grad
+        share = wide / (scale.detach() if learns else scale)
+        digits = dac.digits(share)
+        if learns:  # straight through the first digit's rounding
             slope = torch.where(share.abs() <= 1, -share / scale.detach(), 0) / digits[0].weight
             moved = digits[0].v + slope * (scale - scale.detach())
             digits = (digits[0]._replace(v=moved), *digits[1:])
@@ -176,7 +185,9 @@ class Port(nn.Module):
             digits = tuple(
                 d._replace(v=d.v.add(streams.normal(d.v, stream), alpha=dac.noise)) for d in digits
             )
-        return tuple(d._replace(v=d.v.to(x.dtype)) for d in digits), scale
+        if wide.dtype != x.dtype:
+            digits = tuple(d._replace(v=d.v.to(x.dtype)) for d in digits)
+        return digits, scale
 
     def full_scale(
         self, i: Tensor, tile: int, column: int, reach: Tensor | float, unit: float, channel: int

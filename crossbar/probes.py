@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crossbar.complexes import ComplexMatrix
 from crossbar.converters import DAC, Digit
 from crossbar.matrix import Matrix
-from crossbar.model import inputs_of, placements
+from crossbar.model import fed, inputs_of, placements
 from crossbar.port import Periphery, Port
+from crossbar.probe import Probe
 from crossbar.ranges import Calibrated, PerVector
-from crossbar.read import Probe
 from devices._check import instance
 
 
@@ -27,8 +28,10 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
         with xb.observe(model, probe):
             model(x)
 
+    Contexts nest: each probe is told what happens while its own lasts.
+
     Args:
-        model: a model with analog layers, or a `Matrix`.
+        model: a model with analog layers, or a matrix of `crossbar.matrix`.
         probe: what is told; see `Probe`.
 
     Raises:
@@ -36,22 +39,41 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
     """
     instance("probe", probe, Probe, optional=False)
     found = matrices(model)
-    before = [matrix.probe for matrix in found]
-    for matrix in found:
-        matrix.probe = probe
+    before = {matrix: matrix.probe for matrix in found}
+    for matrix, old in before.items():
+        matrix.probe = probe if old is None else _Several(old, probe)
     try:
         yield probe
     finally:
-        for matrix in matrices(model):  # others too, that a rule or another chip brought
-            matrix.probe = None
-        for matrix, old in zip(found, before, strict=True):
-            matrix.probe = old
+        outer = next(iter(before.values()))
+        for matrix in {**before, **dict.fromkeys(matrices(model))}:
+            matrix.probe = before.get(matrix, outer)  # a rule or another chip brought others
+
+
+class _Several(Probe):
+    """Probes of contexts within one another, each told everything."""
+
+    def __init__(self, *probes: Probe) -> None:
+        self._probes = probes
+        self.currents = any(probe.currents for probe in probes)  # type: ignore[misc]
+
+
+def _to_each(name: str) -> Any:
+    def told(self: _Several, *happened: Any) -> None:
+        for probe in self._probes:
+            getattr(probe, name)(*happened)
+
+    return told
+
+
+for _name in [name for name, verb in vars(Probe).items() if name[0] != "_" and callable(verb)]:
+    setattr(_Several, _name, _to_each(_name))
 
 
 def matrices(model: nn.Module) -> list[Matrix]:
     """Every matrix of a model."""
-    if isinstance(model, Matrix):
-        return [model]
+    if isinstance(model, (Matrix, ComplexMatrix)):
+        return [m for m in model.modules() if isinstance(m, Matrix)]
     return [m for _, _, _, weight in placements(model) for _, m in weight.all()]
 
 
@@ -82,7 +104,10 @@ class _Measured(Probe):
     def _widen(scale: Tensor, policy: Any, values: Tensor, converted: Any) -> None:
         assert isinstance(policy, Calibrated)
         if values.numel():
-            scale.copy_(torch.fmax(scale, policy.measured(values, converted)))
+            found = policy.measured(values, converted)
+            if not bool(found.isfinite()):
+                raise ValueError("batches must give finite inputs and currents to calibrate on")
+            scale.copy_(torch.fmax(scale, found))
 
 
 def _decoded(dac: DAC, v: Tensor, full: Tensor) -> Tensor:
@@ -101,11 +126,12 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     perfect converters.
 
     Args:
-        model: a model with analog layers.
-        batches: inputs, or (inputs, …) tuples as a DataLoader gives; walked twice.
+        model: a model with analog layers, or a `Matrix`.
+        batches: inputs, (inputs, …) tuples as a DataLoader gives, or dictionaries of named ones;
+            of a matrix what `@` takes. Walked twice.
 
     Raises:
-        ValueError: no batch, or no analog layer.
+        ValueError: no batch, inputs that are not finite, or no analog layer.
     """
     found, inputs = matrices(model), inputs_of(batches)
     ports = [matrix.forward_port for matrix in found]
@@ -118,7 +144,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
         try:
             with observe(model, _Measured(stage)):
                 for x in inputs:
-                    model(x)
+                    fed(model, x)
         finally:
             for port in ports:
                 port.settings, port.ready = port.wanted, False

@@ -35,6 +35,11 @@ class Range(ABC):
         """Whether an ADC takes it from what its cells can give."""
         return False
 
+    @property
+    def halvings(self) -> int:
+        """How often inputs are halved at most, and read again, while a current clips."""
+        return 0
+
     @abstractmethod
     def scale(
         self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
@@ -106,7 +111,7 @@ class PerVector(Range):
     ) -> Tensor | float:
         """The peak; 1 of a vector that is all zero."""
         top = peak()
-        return torch.where(top > 0, top, 1)
+        return top.masked_fill(top == 0, 1)
 
 
 @dataclass(frozen=True)
@@ -137,12 +142,14 @@ class Managed(_Started):
         full scale 2^k · start,   the smallest k with max |i| <= 2^k · start, at most `most`
 
     (bound management). Read noise and currents are those of the last reading; the readings before
-    it are counted as conversions (`Probe.repeated`). aihwkit halves the inputs instead, which
-    costs a bit of its DAC each time.
+    it are counted as conversions (`Probe.repeated`).
 
     Args:
         start: full scale of the first reading; see `Fixed`.
         most: doublings at most, 1 to 20.
+        inputs: whether the inputs are halved instead, and the codes doubled, as aihwkit does: the
+            converter keeps its full scale and the DAC, which encodes x/2^k at the same bits, loses
+            one of them each time. Read noise is drawn anew and counts 2^k.
 
     Raises:
         ValueError: start not positive, most out of range.
@@ -153,15 +160,24 @@ class Managed(_Started):
     relative: ClassVar[bool] = True
 
     most: int = 10
+    inputs: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("most", self.most, 1, 20)
+        flag("inputs", self.inputs)
+
+    @property
+    def halvings(self) -> int:
+        """`most` of them, if it is inputs that are halved."""
+        return self.most if self.inputs else 0
 
     def scale(
         self, peak: Callable[[], Tensor], held: Tensor | None, default: Tensor | float
     ) -> Tensor | float:
         """That of the last reading of each vector."""
+        if self.inputs:
+            return default
         top = peak()
         first = torch.as_tensor(default, dtype=top.dtype, device=top.device)
         # a peak that rounding alone lifts over full scale does not clip
@@ -171,6 +187,8 @@ class Managed(_Started):
 
     def repeated(self, full: Tensor | float, default: Tensor | float) -> Tensor | None:
         """The doublings."""
+        if self.inputs:
+            return None
         return torch.log2(torch.as_tensor(full) / default).round()
 
 
@@ -200,7 +218,7 @@ class Learned(_Started):
     ) -> Tensor | float:
         """2^p of the start."""
         assert held is not None
-        return default * torch.exp2(held)
+        return default * torch.exp2(held.double())  # of no dimension: other numbers keep theirs
 
 
 @dataclass(frozen=True)

@@ -2,98 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossbar.converters import Digit
+from crossbar.converters.converter import Normal
+from crossbar.currents import currents, reach_of, root
 from crossbar.directions import Direction
-from crossbar.layout import Column, Layout
+from crossbar.layout import Column
 from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
 from crossbar.regions import EVERYWHERE, WHOLE, Region
-from crossbar.streams import CONVERTER, EVALUATION, READ, WRITE
+from crossbar.spares import physical
+from crossbar.streams import CONVERTER, EVALUATION, READ, WRITE, traced
 from crossbar.windows import Size
-from devices import Pulses
-
-
-class Probe:
-    """What happens on the arrays, told as it happens; each verb is a no-op by default.
-
-    Use it as `with xb.observe(model, probe):`; `matrix` is the `Matrix` it happened to. Tensors are
-    those in use: do not write them.
-    """
-
-    currents: ClassVar[bool] = True
-    """Whether it is told every current before its converter (`converted`), for which reads are
-    taken apart that need not be."""
-
-    def used(self, call: Call, digits: Sequence[Digit], planes: Planes) -> None:
-        """A read begins: its lines are driven with `digits`, `planes` is what it sees."""
-
-    def struck(
-        self,
-        matrix: Any,
-        at: Tensor | None,
-        rounds: Sequence[Pulses],
-        lines: Callable[[], Any] | None,
-        phase: str,
-    ) -> None:
-        """Weights are about to be given rounds of pulses; see `pulses.Parcel`.
-
-        `phase` is "update" or "program".
-        """
-
-    def wrote(self, matrix: Any, written: Any) -> None:
-        """Cells were written, see `programming.Written`."""
-
-    def advanced(self, matrix: Any, dt: float) -> None:
-        """Time passed [s]."""
-
-    def worked(self, matrix: Any, work: Any) -> None:
-        """Digital logic worked for a step of the rule, see `rules.Work`."""
-
-    def encoded(
-        self, matrix: Any, port: Port, x: Tensor, scale: Tensor | None, digits: Sequence[Digit]
-    ) -> None:
-        """An input x was encoded; `scale` is the logical input at v_max (None: 1)."""
-
-    def converted(
-        self,
-        matrix: Any,
-        port: Port,
-        tile: int,
-        column: int,
-        i: Tensor,
-        full: Tensor | float | None,
-    ) -> None:
-        """Currents i of one tile and layout column reached their converters.
-
-        In units of v_max · ΔG, as is their full scale; None: there is no converter.
-        """
-
-    def repeated(self, matrix: Any, port: Port, n: Tensor) -> None:
-        """A managed range made n conversions, in all of one tile and column, once more."""
-
-    def finished(self, matrix: Any, op: Any, x: Tensor, y: Tensor) -> None:
-        """A use of the matrix, x to y by the operation, ended; compensation included."""
-
-    def pulsed(self, matrix: Any, given: tuple[Pulses | None, ...]) -> None:
-        """Each device of every weight was given pulses (None: none)."""
-
-    def programmed(self, matrix: Any, target: Tensor) -> None:
-        """Cells were written to target conductances (K, ..., rows, cols) [S]."""
-
-    def driven(self, matrix: Any, v: Tensor, dt: float) -> None:
-        """Voltages [V] lay across the cells for dt [s]."""
-
-    def stepped(self, matrix: Any, lr: float) -> None:
-        """An optimiser's step updated the matrix."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +83,14 @@ class Call:
     def back(self, x: Tensor) -> Call:
         """The call that gives x's gradient."""
         return replace(self, flipped=not self.flipped, size=self.op.sized(x))
+
+    def crossed(self, tile: int) -> int:
+        """Driven lines of a tile, those that are not in use and spare ones too."""
+        chip = self.matrix.chip
+        a, b = chip.tiles(self.matrix.lines, self.transposed)[tile]
+        if chip.spares is None:
+            return b - a
+        return physical(b - a, chip.spares.columns if self.transposed else chip.spares.rows)
 
     def turned(self, m: Tensor) -> Tensor:
         """(C, ..., rows, cols) of the whole matrix as what is driven and sensed."""
@@ -232,12 +167,18 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     )
     m = planes.matrix
     total: Tensor | None = None
-    for v, weight, code in digits:
+    for n, (v, weight, code) in enumerate(digits):
+
+        def drive(k: int, n: int = n) -> Tensor:
+            if k == 0:
+                return digits[n].v
+            return port.encode(x, direction, streams, call.stream(CONVERTER), k)[0][n].v
+
         for c, column in enumerate(layout.columns):
             if not apart:
                 found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
             else:
-                found = _column(v, planes, c, column, call, gauge, unit)
+                found = _column(drive, planes, c, column, call, gauge, unit)
             factor = weight * column.weight
             found = found if factor == 1 else found * factor
             total = found if total is None else total + found
@@ -251,7 +192,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
 
 
 def _column(
-    v: Tensor,
+    drive: Callable[[int], Tensor],
     planes: Planes,
     c: int,
     column: Column,
@@ -259,123 +200,91 @@ def _column(
     gauge: Tensor | None,
     unit: Tensor | None,
 ) -> Tensor:
-    """Digital sum over the tiles of one layout column, each with its noise and through its ADC."""
+    """Digital sum over the tiles of one layout column, each with its noise and through its ADC.
+
+    `drive` gives the voltages of inputs that are halved so often.
+    """
     matrix, port, direction = call.matrix, call.port, call.direction
-    adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
-    ampere = volts * matrix.span  # v_max ΔG [A]
-    m, streams = planes.matrix, matrix.streams
-    noise, normal = call.stream(READ), partial(streams.normal, stream=call.stream(CONVERTER))
-    sensed = m.shape[-1]
+    adc, normal = port.settings.adc, partial(matrix.streams.normal, stream=call.stream(CONVERTER))
     total: Tensor | None = None
-    for tile, a, b in call.tiles:
-        i, power = _currents(v, planes, c, a, b, call, volts)
-        if port.dac_offset is not None:
-            own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
-            if per and gauge is not None:
-                own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
-            elif per:
-                own = own - per
-            lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
-            lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
-            i = i + direction.entry((lines * own).sum(-2))
-        if column.shared is not None:
-            common = direction.total(wide_of(v), a, b, sensed) * column.reference(floor)
-            i = i - (common if unit is None else common * unit)
-        if power is not None:
-            spread = power.sqrt() if unit is None else power.sqrt() * unit
-            i = torch.addcmul(i, streams.normal(i, noise), spread.to(i.dtype))
-        full: Tensor | float | None = None
-        if adc is not None:
-            reach = _reach(v, planes, c, (tile, a, b), call, gauge) if adc.range.reached else 1.0
-            # a range taken from what is converted is taken of currents, not of their logical sums
-            own = i / unit if unit is not None and adc.range.relative else i
-            full = port.full_scale(own, tile, c, reach, ampere, direction.channel)
+    for tile in call.tiles:
+        number = tile[0]
+
+        def seen(k: int, tile: tuple[int, int, int] = tile) -> tuple[Tensor, Any]:
+            return _seen(drive(k), planes, c, column, tile, call, gauge, unit, normal)
+
+        i, full = seen(0)
+        found = (
+            i if full is None else port.convert(i, full, number, c, call.sensed, direction, normal)
+        )
+        for k in range(1, 0 if adc is None else adc.range.halvings + 1):
+            # currents that rounding alone lifts over full scale do not clip
+            beyond = i.detach().abs() > full * (1 + 8 * torch.finfo(i.dtype).eps)
+            again = beyond.any(direction.channel, keepdim=True)
+            if not traced(i) and not bool(again.any()):
+                break
+            more, scale = seen(k)
+            code = port.convert(more, scale, number, c, call.sensed, direction, normal)
+            found = torch.where(again, code * 2.0**k, found)
+            i, full = torch.where(again, more, i), torch.where(again, scale, full)
             if matrix.probe is not None:
-                port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
-            full = full if unit is None else full * unit
-            if adc.noise:
-                i = i + normal(i) * (adc.noise * full)
-            if adc.capacitor is not None:
-                thermal = normal(i) * adc.thermal(b - a, volts)
-                i = i + (thermal if unit is None else thermal * unit)
+                matrix.probe.repeated(matrix, port, again.sum() * i.shape[direction.channel])
         if matrix.probe is not None:
             told = i if unit is None else i / unit
             scale = full if unit is None or full is None else full / unit
-            matrix.probe.converted(matrix, port, tile, c, told, scale)
-        if full is not None:
-            i = port.convert(i, full, tile, c, call.sensed, direction, normal)
-        if (gain := call.gain(tile)) is not None:
-            i = i * gain.to(i.dtype)
-        total = i if total is None else total + i
+            matrix.probe.converted(matrix, port, number, c, told, scale)
+        if (gain := call.gain(number)) is not None:
+            found = found * gain.to(found.dtype)
+        total = found if total is None else total + found
     assert total is not None
     return total
 
 
-def _reach(
+def _seen(
     v: Tensor,
     planes: Planes,
     c: int,
+    column: Column,
     tile: tuple[int, int, int],
     call: Call,
     gauge: Tensor | None,
-) -> Tensor:
-    """Default full scale of the converters of a tile and column, in units of v_max ΔG."""
-    layout: Layout = call.matrix.layout
-    floor, direction, (k, a, b) = call.matrix.floor, call.direction, tile
-    bounded = not layout.columns[c].balanced or direction.lone
-
-    def of_cells() -> Tensor:
-        m, unit = planes.matrix[c].detach()[..., a:b, :], gauge
-        if unit is not None and (unit.dim() or layout.columns[c].reference(floor)):
-            m, unit = m / (unit.unsqueeze(-2) if unit.dim() else unit), None
-        found = layout.reach(c, m, floor) if bounded else layout.level(c, m, floor)
-        return found if unit is None else found / unit
-
-    if planes.reach is not None:
-        found = planes.reach[int(call.transposed), k, c]
-        found = found if bounded else found[0]
-    elif gauge is not None and call.keeper is not None and call.region.whole:
-        found = call.keeper.kept((call.transposed, k, c, bounded), of_cells)
-    else:
-        found = of_cells()
-    if bounded:
-        level, total, spread, top = found.unbind()
-        v, sensed = wide_of(v), planes.matrix.shape[-1]
-        mean = direction.total(v, a, b, sensed) / max(b - a, 1)
-        power = direction.total(v.square(), a, b, sensed) - mean.square() * (b - a)
-        size = direction.total(v.abs(), a, b, sensed)
-        found = mean.abs() * total + power.clamp(min=0).sqrt() * spread
-        found = torch.minimum(found, size * top).clamp(max=level)
-    return torch.where(found > 0, found, 1.0)
-
-
-def _currents(
-    v: Tensor, planes: Planes, c: int, a: int, b: int, call: Call, volts: float
-) -> tuple[Tensor, Tensor | None]:
-    """Currents of one tile and column, and the variance of their read noise."""
-    direction, m, variance = call.direction, planes.matrix[c], planes.variance
-    if planes.tiles is not None:
-        return _cell_currents(v, planes.tiles, c, a, b, call, volts)
-    i = wide_of(direction.product(v, m.to(v.dtype), a, b))
-    if variance is None:
+    unit: Tensor | None,
+    normal: Normal,
+) -> tuple[Tensor, Tensor | float | None]:
+    """What the converters of a tile and layout column are given, and their full scale."""
+    matrix, port, direction = call.matrix, call.port, call.direction
+    adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
+    ampere = volts * matrix.span  # v_max ΔG [A]
+    m, (number, a, b) = planes.matrix, tile
+    i, power = currents(v, planes, c, a, b, call, volts)
+    if port.dac_offset is not None:
+        own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
+        if per and gauge is not None:
+            own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
+        elif per:
+            own = own - per
+        lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
+        lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
+        i = i + direction.entry((lines * own).sum(-2))
+    if column.shared is not None:
+        common = direction.total(wide_of(v), a, b, m.shape[-1]) * column.reference(floor)
+        i = i - (common if unit is None else common * unit)
+    if power is not None:
+        spread = root(power) if unit is None else root(power) * unit
+        drawn = matrix.streams.normal(i, call.stream(READ))
+        i = torch.addcmul(i, drawn, spread.to(i.dtype))
+    if adc is None:
         return i, None
-    dac = call.port.settings.dac
-    energy = wide_of(v).square() if dac is None else dac.energy(wide_of(v))
-    own = variance if variance.dim() == 0 else variance[c]
-    if own.numel() == 1:
-        return i, direction.total(energy, a, b, m.shape[-1]) * own.reshape(())
-    return i, direction.product(energy, own.to(energy.dtype), a, b)
-
-
-def _cell_currents(
-    v: Tensor, tiles: Any, c: int, a: int, b: int, call: Call, volts: float
-) -> tuple[Tensor, Tensor | None]:
-    """The same where every input vector is a circuit of its own."""
-    direction = call.direction
-    ampere = volts * call.matrix.span
-    lines = direction.lines(wide_of(v)) * volts
-    solve: Callable[..., Tensor] = tiles.mv_t if call.transposed else tiles.mv
-    spread = tiles.variance_t if call.transposed else tiles.variance
-    i = direction.entries(solve(lines, a)[c], v) / ampere
-    power = spread(lines, a, b)
-    return i, None if power is None else direction.entries(power[c], v) / ampere**2
+    reach = reach_of(v, planes, c, tile, call, gauge) if adc.range.reached else 1.0
+    # a range taken from what is converted is taken of currents, not of their logical sums
+    own = i / unit if unit is not None and adc.range.relative else i
+    full = port.full_scale(own, number, c, reach, ampere, direction.channel)
+    if matrix.probe is not None:
+        port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
+    full = full if unit is None else full * unit
+    if adc.noise:
+        i = i + normal(i) * (adc.noise * full)
+    if adc.capacitor is not None:
+        thermal = normal(i) * adc.thermal(call.crossed(number) * column.cells, volts)
+        i = i + (thermal if unit is None else thermal * unit)
+    return i, full

@@ -13,11 +13,12 @@ from crossbar.chip import Chip
 from crossbar.operations import Lookup, Matmul, Operation
 from crossbar.planes import Order
 from crossbar.port import Port
-from crossbar.read import Call, Probe
+from crossbar.probe import Probe
+from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.solve import Solution, solve
 from crossbar.streams import Streams
-from crossbar.transposed import Transposed, columns_of, real, rows_of
+from crossbar.transposed import Part, columns_of, part_of, real, rows_of
 from crossbar.uses import physical
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
@@ -52,6 +53,10 @@ class Readable(nn.Module):
         self.forward_port = Port(chip.forward, down, columns, ends[1], ends[0], f"{name}/0")
         self.backward_port = Port(chip.backwards, across, columns, *ends, f"{name}/1")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are watched by nobody: who watches the one did not ask for the other."""
+        return {**self.__dict__, "probe": None}
+
     @property
     def order(self) -> Order | None:
         """Where the logical rows and columns lie; None: in their own order."""
@@ -67,9 +72,17 @@ class Readable(nn.Module):
         return self.lines[-1], self.lines[-2]
 
     @property
-    def T(self) -> Transposed:  # noqa: N802 - numpy's name
+    def T(self) -> Part:  # noqa: N802 - numpy's name
         """The transpose: the same cells read the other way."""
-        return Transposed(self)
+        return Part(self, Region(transposed=True))
+
+    def __getitem__(self, key: Any) -> Part:
+        """Some rows and columns of A, by slices: `A[2:5, ::2] @ x` drives and senses these alone.
+
+        Raises:
+            TypeError: no slices. ValueError: nothing, or backwards.
+        """
+        return part_of(self, EVERYWHERE, self.shape, key)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """A @ x for x of shape (n,) or (n, k).
@@ -98,16 +111,19 @@ class Readable(nn.Module):
         exact = self.exact if exact is None else exact
         if exact is None:
             raise ValueError("solve needs exact=: the cells have moved since they were written")
-        return solve(self, real(b), exact, **options)
+        return solve(self, real(b), real(exact), **options)
 
     def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
         """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""
-        return self._physical(x, Call(self, op or Matmul(), quiet=self.quiet))
+        return self.mv_of(x, EVERYWHERE, op)
 
     def mv_t(self, d: Tensor, op: Operation | None = None) -> Tensor:
         """The transposed read of d (..., cols); differentiable in d."""
-        call = Call(self, op or Matmul(), Region(transposed=True), quiet=self.quiet)
-        return self._physical(d, call)
+        return self.mv_of(d, Region(transposed=True), op)
+
+    def mv_of(self, v: Tensor, region: Region, op: Operation | None = None) -> Tensor:
+        """The read of a part of the matrix; differentiable in v."""
+        return self._physical(v, Call(self, op or Matmul(), region, quiet=self.quiet))
 
     def read_column(self, j: Tensor | int) -> Tensor:
         """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows)."""

@@ -40,7 +40,7 @@ class Solution(NamedTuple):
 
 
 def solve(
-    matrix: Any,  # of `matrix.Matrix`
+    matrix: Any,  # has shape, weight and @ of `matrix.Matrix`
     b: Tensor,
     exact: Tensor,
     *,
@@ -62,12 +62,17 @@ def solve(
     positive("rtol", rtol)
     whole("most", most, 1)
     exact, b = exact.detach().double(), b.detach().double()
+    if not bool(exact.isfinite().all()):
+        raise ValueError("exact must be finite")
     corrected = correction(matrix, terms)
     with torch.no_grad():
-        if not float(b.norm()):
+        size = b.abs().amax() if n else b.sum()
+        if not float(size):
             return Solution(torch.zeros_like(b), 0.0, [0.0], "converged")
         walk = _refined if method == "refinement" else _flexible
-        return walk(exact, b, corrected, rtol, most)
+        # of size one: squares of very small or large numbers would leave what floats can hold
+        found = walk(exact, b / size, corrected, rtol, most)
+        return found._replace(x=found.x * size)
 
 
 def correction(matrix: Any, terms: int | None) -> Correction:
@@ -82,12 +87,11 @@ def correction(matrix: Any, terms: int | None) -> Correction:
 
         return run
 
-    dtype = matrix.written.g.dtype
     if terms is None:
-        held = matrix.written.weight.mT.double()
+        held = matrix.weight.mT.double()
         factors = torch.linalg.lu_factor(held)
         return lambda r: torch.linalg.lu_solve(*factors, r.unsqueeze(-1)).squeeze(-1)
-    read = scaled(lambda v: (matrix @ v.to(dtype)).double())
+    read = scaled(lambda v: (matrix @ v).double())
 
     def run(r: Tensor) -> Tensor:
         z = r  # the first product of all: Σ_{k<m} (I − Ã)^k r

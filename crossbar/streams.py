@@ -22,6 +22,14 @@ often one looks at a model has no influence on how it is trained.
 """
 
 
+def traced(t: Tensor) -> bool:
+    """Whether no decision may hang on numbers: they are traced, transformed or nowhere."""
+    if torch.compiler.is_compiling() or t.is_meta:
+        return True
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(t)
+    return wrapped
+
+
 class Streams:
     """Seed and counters of one matrix.
 

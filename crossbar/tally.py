@@ -13,7 +13,7 @@ from crossbar.converters import Digit
 from crossbar.matrix import Matrix
 from crossbar.model import placements
 from crossbar.port import Port
-from crossbar.read import Probe
+from crossbar.probe import Probe
 from devices import Pulses
 
 

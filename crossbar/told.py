@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from crossbar.probe import Probe
 from crossbar.programming import Written
 from crossbar.pulses.lines import spread
 from crossbar.pulses.scheme import Lines
-from crossbar.read import Probe
 from crossbar.readable import Readable
 from crossbar.regions import EVERYWHERE, Region
 from crossbar.wires import Fired

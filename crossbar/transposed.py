@@ -1,4 +1,4 @@
-"""A matrix from its columns, and the vectors that `@` multiplies."""
+"""Parts of a matrix, from its rows or its columns, and the vectors that `@` multiplies."""
 
 from __future__ import annotations
 
@@ -7,24 +7,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crossbar.regions import EVERYWHERE, WHOLE, Region
 
-class Transposed:
-    """A matrix read from its columns."""
 
-    def __init__(self, matrix: Any) -> None:
-        self.T = matrix
-        self.shape = matrix.shape[::-1]
+class Part:
+    """Some rows and columns of a matrix, read along or across: `A[2:5, ::2]`, `A.T`, `A.T[:3]`."""
 
-    def __matmul__(self, y: Tensor) -> Tensor:
-        """A.T @ y for y of shape (m,) or (m, k)."""
-        return columns_of(y, self, self.T.mv_t)
+    def __init__(self, matrix: Any, region: Region) -> None:
+        self.matrix, self.region = matrix, region
+        rows, cols = (
+            len(range(*part.indices(n)))
+            for part, n in zip((region.rows, region.cols), matrix.lines[-2:], strict=True)
+        )
+        self.shape = (rows, cols) if region.transposed else (cols, rows)
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - numpy's name
+        """The transpose: the same cells read the other way."""
+        turned = self.region._replace(transposed=not self.region.transposed)
+        return self.matrix if turned == EVERYWHERE else Part(self.matrix, turned)
+
+    def __getitem__(self, key: Any) -> Part:
+        """Some of its rows and columns, by slices."""
+        return part_of(self.matrix, self.region, self.shape, key)
+
+    def __matmul__(self, x: Any) -> Tensor:
+        """A @ x for x of shape (n,) or (n, k)."""
+        return columns_of(x, self, self._read)
 
     def __rmatmul__(self, x: Any) -> Tensor:
-        """x @ A.T for x of shape (n,) or (k, n)."""
-        return rows_of(x, self.T, self.T.mv)
+        """x @ A for x of shape (m,) or (k, m)."""
+        other = self.T
+        return rows_of(x, other, other.mv if other is self.matrix else other._read)
+
+    def _read(self, x: Tensor) -> Tensor:
+        found: Tensor = self.matrix.mv_of(x, self.region)
+        return found
 
     def __repr__(self) -> str:
-        return f"{self.T!r}, transposed"
+        kind = ", transposed" if self.region.transposed else ""
+        return f"{self.shape} of {self.matrix!r}{kind}"
+
+
+def part_of(matrix: Any, region: Region, shape: tuple[int, int], key: Any) -> Part:
+    """The part `key` of a matrix, or of a part, of `shape`.
+
+    Raises:
+        TypeError: no slices. ValueError: nothing, or backwards.
+    """
+    key = key if isinstance(key, tuple) else (key,)
+    if len(key) > 2 or not all(isinstance(k, slice) for k in key):
+        raise TypeError(
+            f"A[...] takes slices of rows and columns, as A[2:3] or A[:, ::2], got {key!r}; "
+            "read_column and read_row read single lines"
+        )
+    old = (region.rows, region.cols) if region.transposed else (region.cols, region.rows)
+    lines = matrix.lines[-2:] if region.transposed else matrix.lines[:-3:-1]
+    new = []
+    for part, k, n in zip(old, (*key, WHOLE)[:2], lines, strict=True):
+        found = range(*part.indices(n))[k]
+        if not len(found) or found.step < 1:
+            raise ValueError(f"A[...] takes lines in their order, and at least one, got {key!r}")
+        some = slice(found.start, found.stop, found.step)
+        new.append(WHOLE if found == range(n) else some)
+    first, second = new
+    rows, cols = (first, second) if region.transposed else (second, first)
+    return Part(matrix, region._replace(rows=rows, cols=cols))
 
 
 def real(x: Any) -> Tensor:
@@ -33,14 +81,20 @@ def real(x: Any) -> Tensor:
     Raises:
         TypeError: complex numbers, or no numbers.
     """
-    if not isinstance(x, Tensor):
-        try:
-            x = torch.as_tensor(x)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"x must be numbers, got {type(x).__name__}: {error}") from error
+    x = numbers(x)
     if x.is_complex():
         raise TypeError("x must be real: read x.real and x.imag one after the other")
     return x
+
+
+def numbers(x: Any) -> Tensor:
+    """The same, complex ones too."""
+    if isinstance(x, Tensor):
+        return x
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"x must be numbers, got {type(x).__name__}: {error}") from error
 
 
 def rows_of(x: Any, matrix: Any, product: Any) -> Tensor:

@@ -37,6 +37,9 @@ def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
 def physical(x: Tensor, w: Tensor | None, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
     """A read of cells whose input gradient is a read the other way."""
     transforms = torch._C._functorch.peek_interpreter_stack() is not None
+    if not transforms and not torch.is_grad_enabled():
+        with torch._C.DisableTorchFunctionSubclass():
+            return _forward(x, planes, w_max, call)
     function = PhysicalT if transforms and not torch.compiler.is_compiling() else Physical
     out: Tensor = function.apply(x, w, *planes, w_max, call)  # type: ignore[no-untyped-call]
     return out

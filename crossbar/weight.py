@@ -304,12 +304,15 @@ class AnalogWeight(Placed):
             m = self.form.matrix(numbers).to(self.matrix.written.g.dtype)
             found.append(Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype))
         jobs = []
-        for entry in found:
-            if not bool(entry.d.isfinite().all()):
+        for op, x, d, region, *_ in found:
+            if not x.numel() or not d.numel():  # an empty batch
+                continue
+            ends = torch.stack([*x.aminmax(), *d.aminmax()])
+            if not bool(ends.isfinite().all()):
                 raise ValueError(
-                    f"the error δ reaching {self.name} must be finite, got NaN or infinity"
+                    f"the error δ reaching {self.name}, and the input it is multiplied by, must be "
+                    "finite, got NaN or infinity"
                 )
-            op, x, d, region, *_ = entry
             matrices = [matrix for _, matrix in self.all()]
             jobs.append(Job(matrices, self.leaf, op, x, d, lr, region))
         return jobs

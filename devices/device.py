@@ -242,9 +242,15 @@ class Device:
             target: wanted conductances [S].
             mask: the cells that are written; None: all.
             generator: source of the write error.
+
+        Raises:
+            ValueError: a target that is no number, of a cell that is written.
         """
         draw = Draw.like(state.g, generator)
         target = target.to(state.g.dtype).expand_as(state.g)
+        unknown = target.isnan() if mask is None else target.isnan() & mask
+        if bool(unknown.any()):
+            raise ValueError("target must be a number for every cell that is written, got NaN")
         g = target
         if self.write is not None:
             g = self.write.program(self.window, target, draw)

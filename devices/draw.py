@@ -70,7 +70,6 @@ def seeded(name: str, device: torch.device) -> torch.Generator:
     if device.type != "cpu":
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
         return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
-    generator.manual_seed(0)
     state = generator.get_state()
     words = np.frombuffer(hashlib.shake_128(name.encode()).digest(4 * 624), np.uint32)
     state.numpy()[WORDS].view(np.uint64)[:] = words

@@ -56,14 +56,23 @@ class Pulses(NamedTuple):
     z: Tensor | None = None  # (..., rows, cols)
 
     def to(self, dtype: torch.dtype) -> Pulses:
-        """The same pulses in the cells' dtype, both variances or none, at most `MOST` of them."""
+        """The same pulses in the cells' dtype, both variances or none, at most `MOST` of them.
+
+        Raises:
+            ValueError: counts that are negative or no numbers.
+        """
         up_var, down_var = self.up_var, self.down_var
         if (up_var is None) != (down_var is None):
             up_var = torch.zeros_like(self.up) if up_var is None else up_var
             down_var = torch.zeros_like(self.down) if down_var is None else down_var
         given = [self.up, self.down, up_var, down_var]
-        if any(t is not None and t.numel() and float(t.amax()) > MOST for t in given):
-            given = [None if t is None else t.clamp(max=MOST) for t in given]
+        ends = [torch.stack(t.aminmax()) for t in given if t is not None and t.numel()]
+        if ends:
+            low, high = zip(*torch.stack(ends).tolist(), strict=True)  # one sync
+            if not all(count >= 0 for count in low):
+                raise ValueError("pulse counts and their variances must be >= 0, got NaN or less")
+            if max(high) > MOST:
+                given = [None if t is None else t.clamp(max=MOST) for t in given]
         given.append(self.z)
         return Pulses(*(None if t is None else t.to(dtype) for t in given))  # type: ignore[arg-type]
 

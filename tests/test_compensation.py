@@ -21,14 +21,18 @@ def error(model: nn.Module, wanted: nn.Module, x: torch.Tensor) -> float:
         return float((model(x) - wanted(x)).norm() / wanted(x).norm())
 
 
-def network(wires: xb.Wires | None, tile: tuple[int, int] = (16, 12)) -> nn.Module:
+def network(
+    wires: xb.Wires | None,
+    tile: tuple[int, int] = (16, 12),
+    mapping: xb.Mapping = xb.Differential(),  # noqa: B008 - frozen
+) -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(150, 30), nn.ReLU(),
         nn.Linear(30, 5),
     ).double()  # fmt: skip
     device = Device(1e-6, 100e-6, update=SoftBounds(0.1e-6))
-    chip = xb.Chip(device, forward=PERFECT, wires=wires, tile=tile)
+    chip = xb.Chip(device, mapping, forward=PERFECT, wires=wires, tile=tile)
     # the far cells of a line need room above the largest weight
     return xb.program(xb.convert(net, chip, mode=xb.HardwareAware(headroom=4.0), seed=0))
 
@@ -66,8 +70,9 @@ def test_reordered_cells_lie_where_they_are_said_to() -> None:
     assert torch.allclose(grad, torch.autograd.functional.jacobian(model, x.detach()).sum(0))
 
 
-def test_predistorted_cells_have_the_wanted_circuit() -> None:
-    model, ideal = network(WIRES), network(None)
+@pytest.mark.parametrize("mapping", [xb.Differential(), xb.OffsetColumn()], ids=str)
+def test_predistorted_cells_have_the_wanted_circuit(mapping: xb.Mapping) -> None:
+    model, ideal = network(WIRES, mapping=mapping), network(None)
     x = inputs(1)
     raw = error(model, ideal, x)
     held = cells_of(model[0]).g.clone()  # type: ignore[index]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from devices import presets
+from devices import Device, SoftBounds, presets
 
 ALIKE = {
     "SAR": xb.SAR,
@@ -287,6 +287,44 @@ def test_managed_range_doubles_until_nothing_clips():
         cut(x)
     (counted,) = tally.values()
     assert counted.clipped > 0.2 and counted.conversions == 25 + 5 * int(k.clamp(max=1).sum())
+
+
+@pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.Programmed()], ids=str)
+@pytest.mark.parametrize("most", [2, 10])
+def test_halved_inputs_lose_bits_of_the_dac(mode, most):
+    """Vector by vector and tile by tile, written apart; readings made again are counted."""
+    torch.manual_seed(0)
+    net = nn.Linear(40, 9, bias=False).double()
+    x = torch.randn(30, 40, dtype=torch.float64) * torch.logspace(-3, 3, 30).double().unsqueeze(1)
+    x[4] = 0
+    cell = Device(2e-6, 50e-6, update=SoftBounds(1e-8))
+    adc = xb.ADC(8, range=xb.Managed(0.5 * 0.2 * cell.window.span, most, inputs=True))
+    chip = xb.Chip(cell, forward=xb.Periphery(xb.DAC(6), adc), tile=(16, 9))
+    model = xb.convert(net, chip, mode=mode, seed=0)
+    with xb.observe(model, xb.Tally(model)) as tally, torch.no_grad():
+        got = model(x)
+    w, want, again = net.weight.detach().numpy(), np.zeros((30, 9)), 0
+    w_max = np.abs(w).max()
+    for row, v in zip(want, x.numpy(), strict=True):
+        top = np.abs(v).max() or 1.0
+        for a, b in ((0, 13), (13, 26), (26, 40)):
+            for k in range(most + 1):
+                i = np.round(v[a:b] / top / 2**k * 31) / 31 @ w[:, a:b].T / w_max
+                if np.abs(i).max() <= 0.5:
+                    break
+                again += 9 if k < most else 0
+            row += np.clip(np.round(i / 0.5 * 127), -127, 127) / 127 * 0.5 * 2**k * top * w_max
+    size = np.abs(want).max(1, keepdims=True) + 1e-300
+    np.testing.assert_allclose(got.numpy() / size, want / size, atol=1e-9)
+    assert again > 100 and tally["weight"].conversions == 30 * 9 * 3 + again
+    assert (tally["weight"].clipped > 0) == (most == 2)
+    for mapping, dac, why in (
+        (xb.SingleCell(), xb.DAC(6), "digitally"),
+        (xb.Differential(), xb.SerialDAC(6), "digit by digit"),
+        (xb.Differential(), xb.DAC(6, range=xb.Learned(1.0)), "gradient"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            xb.Chip(cell, mapping, forward=xb.Periphery(dac, adc))
 
 
 @pytest.mark.parametrize("mode", [xb.HardwareAware(), xb.Programmed(), xb.InSitu()], ids=str)

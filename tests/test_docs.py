@@ -30,6 +30,7 @@ def test_the_documented_law_is_a_script_that_passes_the_contract(tmp_path):
     assert len([line for line in law.splitlines() if line.strip()]) <= 20
 
 
+@pytest.mark.slow
 def test_the_contract_decides_about_the_documented_law(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     wrong = code.replace("lambda g: -up(g)", "lambda g: up(g)")

@@ -44,6 +44,27 @@ def test_uniform_drift_is_undone(kind):
     assert torch.allclose(again(x), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mapping", [xb.SingleCell(), xb.Unipolar(), xb.OffsetColumn()], ids=str)
+def test_drift_is_undone_where_a_digital_sum_does_not_age(mapping):
+    """One cell a weight: what converters give ages, the multiple of Σv that is added does not."""
+    cell = Device(1e-6, 50e-6, retention=PowerLawDrift(nu=0.05))
+    net = nn.Sequential(nn.Linear(10, 7), nn.Linear(7, 2))
+    if isinstance(mapping, xb.Unipolar):
+        for layer in net:
+            layer.weight.data.abs_()
+    for kind in KINDS[:2]:
+        model, x = programmed(xb.Chip(cell, mapping, tile=(4, 3)), net), inputs()
+        wanted, keep = model(x), kind()
+        keep.refer(model)
+        xb.advance(model, 86_400.0)
+        assert deviation(model, x, wanted) > 0.05
+        keep.apply(model)
+        assert torch.allclose(model(x), wanted, rtol=1e-3, atol=1e-4)
+    if isinstance(mapping, xb.SingleCell) and not isinstance(mapping, xb.OffsetColumn):
+        with pytest.raises(TypeError, match="digitally"):
+            xb.ColumnCompensation().refer(model)
+
+
 def scaled(model, shape):
     """Multiply conductances by factors of their own for each tile, or each column."""
     for weight in xb.analog_weights(model).values():

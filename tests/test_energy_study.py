@@ -5,9 +5,15 @@ import torch
 
 import crossbar as xb
 from experiments.lab.command import parser
+from experiments.lab.plots import data
+from experiments.lab.report import Picture
+from experiments.lab.store import Store
 from experiments.lab.study import studies
+from experiments.lab.tradeoffs import Offer, breakdown, front
 from experiments.studies.energy import runs
 from experiments.tasks.data import Digits
+from experiments.tasks.energy import COSTS
+from experiments.tasks.training import watched
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +81,52 @@ def test_the_report_is_made_of_stored_runs():
     report = study.report(options, rows)
     assert len(report.table.rows) == len(runs.WAYS)
     assert all(row[1].endswith("%") for row in report.table.rows)  # never joules alone
+
+
+def test_the_report_is_made_of_real_runs_of_one_epoch(tmp_path):
+    """Every way, spikes and drift among them; figures of trade-offs and of parts."""
+    study = studies()["energy"]
+    options = parser({study.name: study}).parse_args([study.name, "--epochs", "1", "--seeds", "1"])
+    with Store(tmp_path) as store:
+        for run in study.runs(options):
+            store.put("energy", run, run.execute(store), 1.0)
+        report = study.report(options, store)
+        week = store[runs.Trained(runs.REFRESHED, 1)].metrics
+        spikes = store[runs.Trained(runs.SPIKING, 1)].metrics
+    assert [row[0] for row in report.table.rows] == list(runs.WAYS)
+    names = {item.name for section in report.sections for item in section.items
+             if isinstance(item, Picture)}  # fmt: skip
+    assert {"pareto-inference", "pareto-training", "parts-inference", "parts-training"} <= names
+    # a week of the two arrays' standing power; seven writes of every cell
+    assert week["standing by"] == pytest.approx(2 * 105.65e-6 / 2 * 7 * 86400.0, rel=1e-9)
+    assert 0 < week["refresh"] < 1e-9 and spikes["event digital_mac"] > 0
+    assert spikes["macs"] > 8 * (64 * 64 + 64 * 10)
+
+
+def test_the_front_is_what_nothing_betters():
+    points = {"a": (3, 90), "b": (1, 50), "c": (2, 49), "d": (2, 80), "e": (4, 90), "f": (3, 85)}
+    offers = [Offer(name, *point) for name, point in points.items()]
+    assert [offer.name for offer in front(offers)] == ["b", "d", "a"]
+    drawn = data(breakdown({"p": {"x": 3.0, "y": 1.0}, "q": {"y": 2.0}}, "share"))
+    assert drawn.splitlines()[1:] == ['"panel 1","x",75,0', '"panel 1","x",0,1',
+                                      '"panel 1","y",25,0', '"panel 1","y",100,1']  # fmt: skip
+
+
+def test_runs_have_the_joules_and_seconds_of_an_image():
+    """ADC of 8 bits: 64 → 10, one tile, priced apart from the ledger's own sums."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False))
+    chip = xb.Chip(forward=xb.Periphery(xb.DAC(8), xb.ADC(8)))
+    model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+    images = Digits().load()
+    *_, found = watched(model, images.x_test, images.y_test)
+    costs = COSTS.energy
+    lit = float((images.x_test != 0).sum()) / 32  # rows that are driven, of an image
+    wanted = 64 * costs["dac[8]"].value + 10 * costs["adc[8]"].value
+    wanted += 8 * (64 * costs["load"].value + 10 * costs["store"].value)
+    wanted += lit * costs["row_drive"].value + lit * 20 * costs["line_charge"].value
+    wanted += 10 * costs["integrate"].value
+    assert wanted == pytest.approx(found["energy"], rel=0.02)  # the cells' own, small
+    assert wanted < found["energy"] < found["energy high"] and found["energy low"] < wanted
+    # 32 images one after another, read and convert: in step with the slower one, and one to fill
+    assert found["latency"] == pytest.approx(33 / 32 * COSTS.time["adc"].value, rel=1e-9)
+    assert found["clipped 1.weight"] >= 0

@@ -159,9 +159,12 @@ def test_what_files_hold_is_part_of_the_key(tmp_path: Path) -> None:
     assert key(run) != first
 
 
-def test_data_set_by_name() -> None:
+def test_data_set_by_name(tmp_path: Path) -> None:
     assert data_set("digits", None) == Digits()
-    assert data_set("fashion", "somewhere", 100) == FashionMnist("somewhere", 100)
+    with pytest.raises(FileNotFoundError, match="MISSING"):  # before anything runs
+        data_set("fashion", str(tmp_path), 100)
+    write_mnist(tmp_path)
+    assert data_set("fashion", str(tmp_path), 100) == FashionMnist(str(tmp_path), 100)
     with pytest.raises(ValueError, match="digits, mnist, fashion, cifar10; got 'svhn'"):
         data_set("svhn", None)
     with pytest.raises(ValueError, match="--data mnist needs --data-dir"):

@@ -39,7 +39,7 @@ TINY = Budget(
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
-    short = [replace(sweep, levels=sweep.levels[::3]) for sweep in SWEEPS]
+    short = [replace(sweep, levels=sweep.levels[::3]) for sweep in SWEEPS[::2]]
     plan = Plan(Digits(), TINY, seeds=2, sweeps=short)
     store = Store(tmp_path_factory.mktemp("tiny"))
     execute("robustness", plan.all(), store, workers=2)

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import graphlib
 import importlib
 import inspect
@@ -45,6 +46,7 @@ ROOMS = {
         "wires",
         *("pulses", "spares", "chip"),
         *("planes", "states", "curves", "held", "placing", "programming", "cells"),
+        *("probe", "currents"),
         *("read", "uses"),  # uses: the autograd function
         *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
@@ -92,6 +94,7 @@ def imports(tree: ast.AST, path: Path) -> set[str]:
     return names
 
 
+@functools.cache
 def imported_by(path: Path) -> set[str]:
     return imports(ast.parse(path.read_text()), path)
 
@@ -254,3 +257,27 @@ def test_the_wheel_ships_every_file_of_the_packages(tmp_path: Path) -> None:
     assert set(tracked.stdout.split()) <= shipped
     assert {f"{floor}/py.typed" for floor in FLOORS} <= shipped
     assert not {name for name in shipped if name.startswith(("tests", "benchmarks"))}
+
+
+LONGEST = 40
+"""Lines of a rule, signatures and docstrings apart: what it is read for fits on a page."""
+
+
+def test_a_rule_is_read_in_one_look() -> None:
+    declared = {"__post_init__", "slots", "reads", "work", "fabricate", "check", "gains", "cost"}
+    found = {}
+    for path in (ROOT / "crossbar" / "rules").glob("*.py"):
+        for rule in ast.parse(path.read_text()).body:
+            if not isinstance(rule, ast.ClassDef) or not rule.bases or rule.name == "Rule":
+                continue
+            verbs = [f for f in rule.body if isinstance(f, ast.FunctionDef)]
+            lines = [
+                n
+                for verb in verbs
+                if verb.name not in declared
+                for part in verb.body[ast.get_docstring(verb) is not None :]
+                for n in range(part.lineno, (part.end_lineno or part.lineno) + 1)
+            ]
+            found[rule.name] = len(lines)
+    assert {"TikiTaka", "AGAD", "MixedPrecision", "Residual"} <= set(found)
+    assert not {name: n for name, n in found.items() if n > LONGEST}

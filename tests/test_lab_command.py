@@ -6,14 +6,19 @@ import sqlite3
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from rich.console import Console
 
 from devices import Device
 from experiments.lab import kept, paths
 from experiments.lab.command import main
-from experiments.lab.run import Outcome
+from experiments.lab.report import show
+from experiments.lab.run import Outcome, key
 from experiments.lab.statistics import bands, decided, estimate, spreads
 from experiments.lab.store import Store
+from experiments.lab.study import listed
 from experiments.tasks.runs import Response
 
 EXAMPLE = Path(__file__).parents[1] / "experiments" / "examples" / "my_study.py"
@@ -207,3 +212,31 @@ def test_a_study_that_cannot_be_read_is_one_sentence(
     assert main([str(path)]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_what_a_run_found_are_numbers_or_a_sentence() -> None:
+    found = Outcome({"a": torch.tensor(1.5), "b": np.float32(2), "c": True}, {"d": torch.ones(2)})
+    assert found.metrics == {"a": 1.5, "b": 2.0, "c": 1.0} and found.curves == {"d": [1.0, 1.0]}
+    assert {type(v) for v in found.metrics.values()} == {float}
+    for metrics, curves in (({"a": "1"}, {}), ({"a": torch.ones(2)}, {}), ({}, {"a": 3.0})):
+        with pytest.raises(TypeError, match="'a' must be"):
+            Outcome(metrics, curves)
+
+
+def test_words_of_ones_own_are_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A label, a metric, an error with square brackets; a failed run is shown with its error."""
+    run, broken = (Response(Device(1e-6, 5e-5), 1, seed=seed) for seed in range(2))
+    with Store(tmp_path) as store:
+        store.put("test", run, Outcome({"x [/dim] y": 1.0}, {"z[/b]": [2.0]}), 1.0)
+        store.put_failure("test", broken, "Traceback\nValueError: no [/red] paint", 1.0)
+        keys = [key(run), key(broken)]
+        report = listed("t [/i]", [run, broken], store)
+    show(report, Console())
+    assert main(["show", keys[0], "--out", str(tmp_path)]) == 0
+    assert "x [/dim] y" in capsys.readouterr().out
+    assert main(["show", keys[1], "--out", str(tmp_path)]) == 0
+    assert "no [/red] paint" in capsys.readouterr().out
+    assert main(["compare", *keys, "--out", str(tmp_path)]) == 2
+    assert "no run that was done begins" in capsys.readouterr().err

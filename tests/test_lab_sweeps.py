@@ -19,6 +19,7 @@ from experiments.lab.study import studies
 from experiments.studies.ablations.study import KEYS, Ablations
 from experiments.studies.sweep.declared import declared
 from experiments.tasks.runs import Evaluate
+from experiments.tasks.swept import specification
 from experiments.tasks.training import Best
 
 
@@ -56,6 +57,7 @@ def test_the_interval_of_a_yield_is_clopper_and_pearsons(hits: int, count: int) 
     assert clopper_pearson(hits, count) == pytest.approx((wanted.low, wanted.high))
 
 
+RANDOM = "random = {from = 1.0, to = 100.0, count = 2, seed = 3, log = true}"
 GOOD = """
 name = "Two fields"
 network = "MLP"
@@ -74,8 +76,8 @@ values = [["None", "PushPull()"], ["GaussianRead(0.1)", "Reference()"]]
 
 [[axes]]
 field = "after"
-random = {from = 1.0, to = 100.0, count = 2, seed = 3, log = true}
-"""
+RANDOM
+""".replace("RANDOM", RANDOM)
 
 
 def test_a_file_declares_grids_ranges_pairs_and_draws(tmp_path: Path) -> None:
@@ -110,6 +112,33 @@ def test_a_file_declares_grids_ranges_pairs_and_draws(tmp_path: Path) -> None:
         ('field = "after"', 'feild = "after"', 18, "feild: no such key; did you mean 'field'"),
         ("[[axes]]", "[[axess]]", None, "axess: no such key; did you mean 'axes'"),
         ("epochs = 1", "epochs = = 1", None, "no TOML"),
+        ('name = "Two fields"', "name = 3", 2, "name: must be text, got 3"),
+        ("lr = [0.1, 0.3]", "lr = []", 6, "needs at least one"),
+        ("lr = [0.1, 0.3]", "lr = 0", 6, "must be > 0"),
+        ("seeds = 2", "seeds = 2\nchip = 3", 8, "must be text, a name or"),
+        ("seeds = 2", 'seeds = 2\ndata = "mnist"\ndata_dir = "no"', 8, "MISSING"),
+        (
+            "seeds = 2",
+            'seeds = 2\nchip = "Device(1e-6, 5e-5)"\nmode = "InSitu()"',
+            12,
+            "needs a device with an update",
+        ),
+        ("forward.adc.bits", "after", 9, "after would overwrite what after set before it"),
+        ("random = {from = 1.0, to", "random = {from = true, to", 19, "needs numbers from, to"),
+        (
+            RANDOM,
+            "values = [nan]",
+            18,
+            "after must be a time >= 0 s, got nan",
+        ),
+        (
+            RANDOM,
+            "values = [2, 2]",
+            19,
+            "the value 2 stands there twice",
+        ),
+        ("count = 2", "count = 99999999999", 19, "10000 >= count"),
+        ('fields = ["device.read", "mapping.route"]', "fields = [1, 2]", 14, "must be text, got 1"),
     ],
 )
 def test_a_wrong_file_is_said_with_its_line(
@@ -128,6 +157,26 @@ def test_a_wrong_file_is_said_with_its_line(
     if line is not None:
         assert f"s.toml, line {line}:" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bits", [(8, 6, 4, 2), (2, 4, 6, 8)])
+def test_a_specification_is_looked_for_from_the_harmless_end(
+    bits: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Loss .25, .5, 1.5, 4 points at 8, 6, 4, 2 bits: a point is lost at 5, named up or down."""
+    lost = {8: 0.25, 6: 0.5, 4: 1.5, 2: 4.0}
+    path = tmp_path / "s.toml"
+    path.write_text(f'[[axes]]\nfield = "forward.adc.bits"\nvalues = {list(bits)}')
+    sweep = declared(path)
+    with Store(tmp_path / "out") as store:
+        for seed in range(3):
+            digital = sweep.digital(seed)
+            store.put("x", digital, Outcome({"accuracy": 97.0 + seed}, {}), 1.0)
+            for point, n in zip(sweep.points(), bits, strict=True):
+                found = Outcome({"accuracy": 97.0 + seed - lost[n]}, {})
+                store.put("x", sweep.read(point, seed), found, 1.0)
+        found = specification(sweep, store)
+    assert found is not None and found.value == pytest.approx(5.0)
 
 
 def test_shipped_ablations_are_all_possible_and_reported(tmp_path: Path) -> None:

@@ -362,12 +362,12 @@ def test_repeated_conversions_are_counted():
 
 
 def test_what_cannot_be_counted_is_refused_by_name():
-    charge = xb.ADC(bits=6, capacitor=1e-15)
-    with pytest.raises(TypeError, match="capacitor"):
-        counted(
-            layer(xb.Chip(CELL, forward=xb.Periphery(xb.DAC(), charge)), 4, 3),
-            torch.ones(1, 4).double(),
-        )
+    for adc, why in (
+        (xb.ADC(bits=6, capacitor=1e-15), "capacitor"),
+        (xb.ADC(bits=6, range=xb.Managed(inputs=True)), "half their voltages"),
+    ):
+        with pytest.raises(TypeError, match=why):
+            counted(layer(xb.Chip(CELL, forward=xb.Periphery(xb.DAC(), adc)), 4, 3), ONE)
     wires = xb.Wires(1.0, 1.0)
     width = xb.Chip(CELL, forward=xb.Periphery(xb.PulseWidth(), xb.ADC()), wires=wires)
     with pytest.raises(TypeError, match="PulseWidth"):

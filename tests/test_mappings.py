@@ -201,6 +201,32 @@ def test_a_quantile_clips_what_lies_beyond(mode, per_column):
     np.testing.assert_allclose(model(x).detach().numpy(), want, atol=1e-12)
 
 
+@pytest.mark.parametrize("write", [None, GaussianWrite(1e-4)], ids=["direct", "drawn"])
+def test_weights_that_training_leads_below_zero_are_read_and_written_as_zero(write):
+    """Of cells of one sign; numbers of the other that are given are refused, not cut."""
+    torch.manual_seed(0)
+    net = nn.Linear(6, 4)
+    net.weight.data.abs_().mul_(0.1)
+    chip = xb.Chip(Device(2e-6, 50e-6, update=ConstantStep(1e-9), write=write), xb.Unipolar())
+    x = torch.rand(32, 6)
+    model = xb.convert(net, chip, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    held = model.weight.detach().clone()
+    assert float(held.min()) < -0.05
+    want = nn.functional.linear(x, held.clamp(min=0), model.bias.detach())
+    close = {"rtol": 1e-4, "atol": 1e-6 if write is None else 1e-3}
+    assert torch.allclose(model.eval()(x), want, **close)
+    assert torch.allclose(xb.program(model)(x), want, **close)
+    with pytest.raises(ValueError, match="weights of 0 and more"):
+        model.load_state_dict(net.state_dict() | {"weight": -net.weight.detach()})
+    with pytest.raises(ValueError, match="weights of 0 and more"):
+        xb.convert(xb.convert(nn.Linear(6, 4), xb.Chip(), seed=0), chip)
+
+
 def test_scales_of_blocks_are_powers_of_two():
     torch.manual_seed(0)
     w = torch.randn(6, 20, dtype=F64) * torch.logspace(-3, 3, 6, dtype=F64).unsqueeze(1)

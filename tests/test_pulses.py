@@ -190,8 +190,10 @@ def test_aggregated_equals_sequential(count):
     [
         (xb.Aggregated(31), xb.Reference()),
         (xb.Aggregated(31), xb.PushPull()),
-        (xb.Sequential(xb.Aggregated(31)), xb.Reference()),
-        pytest.param(xb.Sequential(xb.Aggregated(31)), xb.PushPull(), marks=pytest.mark.slow),
+        *(
+            pytest.param(xb.Sequential(xb.Aggregated(31)), route, marks=pytest.mark.slow)
+            for route in (xb.Reference(), xb.PushPull())
+        ),
     ],
     ids=lambda part: type(part).__name__,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from devices import ConstantStep, Device, GaussianRead, GaussianWrite, presets
+from devices import ConstantStep, Device, GaussianRead, GaussianWrite, StuckAt, presets
 
 F64 = torch.float64
 CELL = Device(2e-6, 50e-6, update=ConstantStep(1e-9))
@@ -244,15 +244,68 @@ def test_charge_domain_columns_have_the_noise_of_their_capacitors(mode):
     net = linear(rows, 3)
     adc = xb.ADC(None, range=xb.Fixed(1.0), capacitor=capacitor)
     port = xb.Periphery(xb.DAC(None, v_max=v_max, range=xb.Fixed(1.0)), adc)
-    for tile in (None, (20, 3)):
-        chip = xb.Chip(presets.ideal(), forward=port, tile=tile)
+    faulty = Device(0.0, 1e-4, faults=StuckAt(p_off=0.1))
+    # capacitors a converter sees of a weight, what their full window counts; columns on two lines
+    for mapping, columns, place in (
+        (xb.Differential(), 2, {}),
+        (xb.Differential(), 2, {"tile": (20, 3)}),
+        (xb.Differential(), 2, {"device": faulty, "spares": xb.Spares(rows=0.25)}),
+        (xb.Devices(count=3), 6 / 3**2, {}),
+        (xb.OffsetColumn(), 2 * 2**2, {}),
+        (xb.SingleCell(), 1 * 2**2, {}),
+        (xb.Significance(factor=3.0), (9 + 9 + 1 + 1) / 4**2, {}),
+        (xb.Slices((1, 2)), 2 * (4 / 7) ** 2 + 2 * (3 / 7) ** 2, {}),
+    ):
+        chip = xb.Chip(**({"device": presets.ideal()} | place), mapping=mapping, forward=port)
         layer = xb.convert(net, chip, mode=mode, seed=0)
+        if isinstance(mode, xb.HardwareAware) and chip.spares:
+            continue  # its cells are drawn anew: the rest is alike
         with torch.no_grad():
             got = layer(torch.zeros(20_000, rows, dtype=F64))
         # volts of a column of N capacitors, back in units of W: N/v_max each
-        volts = math.sqrt(1.380649e-23 * 300 / (rows * capacitor))
-        want = volts * rows / v_max * float(net.weight.detach().abs().amax())
+        n = 50 if chip.spares else rows
+        volts = math.sqrt(1.380649e-23 * 300 / (n * capacitor))
+        want = volts * n / v_max * float(net.weight.detach().abs().amax()) * math.sqrt(columns)
         assert float(got.std(0).mean() / want) == pytest.approx(1, abs=4 / (6 * 20_000) ** 0.5)
+
+
+def test_a_silent_vector_leaves_the_gradients_of_learned_ranges_finite():
+    """No noise, no bound: slopes of √0 are not asked for."""
+    cell = Device(2e-6, 50e-6, update=ConstantStep(1e-9), read=GaussianRead(0.01))
+    for mapping in (xb.Differential(), xb.SingleCell()):
+        port = xb.Periphery(xb.DAC(4, range=xb.Learned(1.0)), xb.ADC(5, range=xb.Learned()))
+        layer = xb.convert(linear(), xb.Chip(cell, mapping, forward=port), seed=0)
+        x = torch.randn(3, 30, dtype=F64)
+        x[1] = 0
+        layer(x).square().sum().backward()
+        for name, p in layer.named_parameters():
+            assert bool(p.grad.isfinite().all()), (mapping, name)
+
+
+def test_calibration_takes_what_a_model_or_a_matrix_takes():
+    """Arguments by name as loaders of transformers give them; products of a matrix."""
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = linear()
+
+        def forward(self, *, ids, mask=1.0):
+            return self.inner(ids * mask)
+
+    ranges = xb.Calibrated()
+    port = xb.Periphery(xb.DAC(8, range=ranges), xb.ADC(8, range=ranges))
+    x, chip = torch.randn(7, 30, dtype=F64), xb.Chip(CELL, forward=port)
+    plain = xb.calibrate(xb.convert(linear(), chip, mode=xb.Programmed(), seed=0), [x])
+    named = xb.convert(Named(), chip, mode=xb.Programmed(), seed=0)
+    xb.calibrate(named, [{"ids": x, "mask": 2.0}])
+    array = xb.calibrate(xb.matrix(linear().weight, chip, seed=0), [x.mT])
+    want = plain.analog["weight"].matrix.forward_port
+    assert torch.equal(array.forward_port.adc_scale, want.adc_scale)
+    held = named.inner.analog["weight"].matrix.forward_port
+    assert torch.equal(held.dac_scale, 2 * want.dac_scale)
+    with pytest.raises(ValueError, match="finite"):
+        xb.calibrate(plain, [x / 0.0])
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from _rules import F64, FAST, SLOW, given, layer, reference
 
 import crossbar as xb
 from crossbar.operations import Matmul
+from crossbar.rules.lines import running
 from crossbar.rules.rule import signed
-from crossbar.rules.tiki_taka import running
 from devices import ConstantStep, Device, GaussianRead, SoftBounds
 
 TRAIN = xb.Sequential(xb.ExactBits(2))

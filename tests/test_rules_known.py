@@ -172,8 +172,8 @@ class FilterRests(xb.AGAD):
 
 @dataclass(frozen=True)
 class FlipsEarly(xb.AGAD):
-    def _flips(self, line, sweep, a, count):
-        return super()._flips(line, sweep + 1, a, count)
+    def _flips(self, turns, seed):
+        return super()._flips(turns._replace(sweep=turns.sweep + 1), seed)
 
 
 @dataclass(frozen=True)

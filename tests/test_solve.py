@@ -190,6 +190,73 @@ def test_weights_read_back_are_those_that_cells_hold():
     assert len(levels) <= 15 and float((xb.read_back(coarse) - w).abs().max()) < 0.2 * w.abs().max()
 
 
+def test_parts_of_a_matrix_are_read_by_themselves():
+    """Every slice both ways against torch, through tiles, a digital shift and a reference."""
+    torch.manual_seed(0)
+    w = torch.randn(7, 9, dtype=torch.float64)
+    cell = Device(2e-6, 50e-6, update=SoftBounds(1e-7))
+    x, y = torch.randn(9, 2, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
+    keys = [(slice(2, 5), slice(None)), (slice(0, 7, 3), slice(1, 9, 2)), (slice(-1, None),) * 2]
+    for mapping in (xb.Differential(per_column=True), xb.SingleCell(), xb.OffsetColumn()):
+        matrix = xb.matrix(w, xb.Chip(cell, mapping, tile=(4, 3)), seed=0)
+        for rows, cols in keys:
+            part, want = matrix[rows, cols], w[rows, cols]
+            assert part.shape == tuple(want.shape) and part.T.T.shape == part.shape
+            for got, exact in (
+                (part @ x[cols], want @ x[cols]),
+                (part.T @ y[rows], want.mT @ y[rows]),
+                (y[rows] @ part, y[rows] @ want),
+                (matrix.T[cols, rows][:1] @ y[rows], want.mT[:1] @ y[rows]),
+            ):
+                assert torch.allclose(got, exact, atol=1e-12)
+    for key, kind in ((0, TypeError), ([0, 1], TypeError), (slice(None, None, -1), ValueError)):
+        with pytest.raises(kind, match=r"A\[...\]"):
+            matrix[key]
+
+
+def test_numbers_of_any_size_are_solved_and_judged():
+    a, b = system(8)
+    matrix = array(a)
+    for size in (1e-200, 1e200):
+        found = matrix.solve((b * size).numpy(), exact=a.numpy())
+        assert found.verdict == "converged"
+        np.testing.assert_allclose(a @ found.x / size, b, rtol=1e-9)
+        assert xb.figures(b.numpy() * size, b * size * 1.01).relative_error == pytest.approx(
+            0.01 / 1.01, rel=1e-9
+        )
+
+
+def test_a_matrix_that_was_loaded_does_not_know_what_it_holds():
+    a, b = system(8)
+    other = array(torch.eye(8, dtype=torch.float64))
+    other.load_state_dict(array(a).state_dict())
+    with pytest.raises(ValueError, match="solve needs exact="):
+        other.solve(b)
+
+
+def test_complex_numbers_meet_every_door():
+    """solve, SciPy, parts, read back, figures: against torch's complex numbers."""
+    torch.manual_seed(0)
+    w = 0.05 * torch.randn(6, 6, dtype=torch.complex128) + torch.eye(6)
+    x = torch.randn(6, dtype=torch.complex128)
+    matrix = xb.complex_matrix(w, seed=0)
+    for got, want in (
+        (matrix[1:3, ::2] @ x[::2], w[1:3, ::2] @ x[::2]),
+        (matrix.H[:2].T @ x[:2], w.conj()[:, :2] @ x[:2]),
+        (x @ matrix, x @ w),
+        (x.expand(2, 6) @ matrix, x.expand(2, 6) @ w),
+        (xb.read_back(matrix), w),
+        (torch.as_tensor(xb.linear_operator(matrix).H @ x.numpy()), w.mH @ x),
+        (torch.as_tensor(xb.linear_operator(matrix.real) @ x.numpy()), w.real.to(w.dtype) @ x),
+    ):
+        assert torch.allclose(got, want, atol=1e-12)
+    coarse = xb.complex_matrix(w, xb.Chip(forward=xb.Periphery(xb.DAC(8), xb.ADC(6))), seed=0)
+    for terms in (8, None):
+        found = coarse.solve(x, terms=terms)
+        assert found.verdict == "converged" and float((w @ found.x - x).norm()) < 1e-8
+    assert xb.figures(w, w * (1 + 0.01j)).relative_error == pytest.approx(0.01, rel=1e-3)
+
+
 def test_complex_matrices_are_two_arrays():
     """Against torch's complex products; one scale for both parts; each part its own chip."""
     torch.manual_seed(0)

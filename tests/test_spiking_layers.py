@@ -1,5 +1,6 @@
 """Spiking layers on arrays: time steps folded into one read, drift between, columns that fire."""
 
+import io
 import math
 
 import numpy as np
@@ -194,6 +195,34 @@ def test_a_sequence_in_parts_is_the_whole_and_detached_states_cut_the_graph() ->
         net(x)
     assert len(kept["1"]) == 40 and kept["1"][0].v.shape == (3, 12)
     assert net[1].trace is None  # only the last membrane is kept unless asked
+
+
+def test_a_sequence_is_saved_in_its_midst_with_the_time_that_is_owed() -> None:
+    """Cells and neurons go on from a file as if there had been none, drift of 10 s a step too."""
+    device = Device(1e-6, 50e-6, update=SoftBounds(0.05e-6), retention=PowerLawDrift(nu=NU, t0=T0))
+    chip, x = xb.Chip(device, forward=SPIKES), trains(20, 3, 10)
+
+    def made() -> sp.Sequential:
+        net = sp.Sequential(linear(10, 4), sp.LIF(threshold=0.2), dt=10.0, block=5)
+        return xb.convert(net, chip, mode=xb.InSitu(), seed=4)
+
+    net = made()
+    _, states = net(x[:10])  # records a graph: its 100 s are still to pass
+    file = io.BytesIO()
+    torch.save((net.state_dict(), sp.detach(states)), file)
+    wanted, _ = net(x[10:], sp.detach(states))
+    file.seek(0)
+    other, (kept, states) = made(), torch.load(file)
+    other.load_state_dict(kept)
+    assert other.owed == pytest.approx(100.0)
+    assert torch.equal(other(x[10:], states)[0], wanted)
+    fresh = made()
+    other.load_state_dict(fresh.state_dict())  # owes nothing
+    assert other.owed == 0
+    with pytest.raises(ValueError, match="another batch begins without a state"):
+        net(x[:, :1], states)
+    with pytest.raises(ValueError, match=r"must be \(T, B, ...\)"):
+        net(x[:, 0])
 
 
 class Foreign(nn.Module):

@@ -41,8 +41,9 @@ class Converter(ABC):
             [0, 1/3]: its third harmonic is β/4 at full scale.
         capacitor: of charge-domain columns, where the cell at the full window is a capacitor of so
             many farads that is charged to its line's voltage and shares its charge with the column:
-            each read has the noise kT/C of all N cells of its tile at 300 K,
-            σ = √(N kT/C)/v_max in units of one cell at full input; None: none.
+            each read has the noise kT/C at 300 K of all N cells that it sees, of every line of
+            the tile all that count for a weight (s² where one counts s) and those of a reference
+            column, σ = √(N kT/C)/v_max in units of one cell at full input; None: none.
 
     Raises:
         TypeError, ValueError: a field out of range.
@@ -70,7 +71,7 @@ class Converter(ABC):
         """Whether currents below zero are cut."""
         return False
 
-    def thermal(self, cells: int, v_max: float) -> float:
+    def thermal(self, cells: float, v_max: float) -> float:
         """Standard deviation of kT/C noise of so many cells a column, of one cell at v_max."""
         if self.capacitor is None:
             return 0.0

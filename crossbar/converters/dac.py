@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +41,9 @@ class DAC:
     Raises:
         TypeError, ValueError: a field out of range; two readings of inputs that have one sign.
     """
+
+    at_once: ClassVar[bool] = True
+    """Whether one voltage stands for the whole input, so that inputs may be halved."""
 
     bits: int | None = 8
     v_max: float = 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class SerialDAC(DAC):
 
     Source: Shafiee et al., ISCA 2016, doi:10.1109/ISCA.2016.12 (ISAAC, one bit a digit).
     """
+
+    at_once: ClassVar[bool] = False
 
     width: int = 1
 

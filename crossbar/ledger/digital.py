@@ -1,13 +1,13 @@
 """Events of what digital logic computes: functions of torch's modules, and optimisers.
 
 Backward passes count as their forward, products twice: once for the input and once for the weight,
-each where somebody asks for its gradient.
+each where somebody asks for its gradient, and products of two activations ("inner") for both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -26,10 +26,17 @@ def _each(event: str) -> Count:
     return lambda module, inputs, output: {event: float(_sizes(output))}
 
 
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All in tuples and lists, packed sequences among them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+
+
 def _sizes(t: Any) -> int:
-    if isinstance(t, Tensor):
-        return t.numel()
-    return sum(map(_sizes, t)) if isinstance(t, (tuple, list)) else 0
+    return sum(part.numel() for part in tensors(t))
 
 
 def _inputs(event: str) -> Count:
@@ -72,7 +79,8 @@ def _biased(module: Any, output: Any, found: Found) -> Found:
 def _recurrent(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
     """Gates of every layer, direction and step, their products, those of weights if digital."""
     cell = not isinstance(module, nn.RNNBase)
-    steps = inputs[0].numel() // inputs[0].shape[-1]
+    x = next(tensors(inputs))  # of a packed sequence its data
+    steps = x.numel() // x.shape[-1]
     layers = 1 if cell else module.num_layers * (2 if module.bidirectional else 1)
     hidden = steps * layers * module.hidden_size
     gates, products = {"LSTM": (4, 3), "GRU": (3, 3), "RNN": (1, 0)}[_family(module)]
@@ -83,7 +91,8 @@ def _recurrent(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
     return {
         "activation": float(hidden * (gates + outer)),
         "add": float(hidden * gates * (3 if module.bias else 1)),
-        "digital_mac": hidden * products + own,
+        "digital_mac": own,
+        "inner": float(hidden * products),
     }
 
 
@@ -106,11 +115,26 @@ def _attention(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
     if not _on_array(module):
         own = float(batch * (length + other) * 2 * module.embed_dim**2)
     found = {
-        "digital_mac": 2.0 * shares * module.embed_dim + own,
+        "digital_mac": own,
+        "inner": 2.0 * shares * module.embed_dim,
         "activation": float(shares * module.num_heads),
     }
     bias = module.in_proj_bias is not None
-    return {**found, "add": float(4 * query.numel())} if bias else found
+    added = 2.0 * batch * (length + other) * module.embed_dim
+    return {**found, "add": added} if bias else found
+
+
+def _between(adds: int) -> Count:
+    """What a layer of a transformer does between its modules: its activation, and residuals."""
+
+    def count(module: Any, inputs: tuple[Any, ...], output: Any) -> Found:
+        found = {"add": float(adds * output.numel())}
+        if not isinstance(module.activation, nn.Module):  # one is counted as such
+            wide = module.linear1.out_features
+            found["activation"] = float(output.numel() // output.shape[-1] * wide)
+        return found
+
+    return count
 
 
 _ELEMENTWISE = (
@@ -154,16 +178,24 @@ COUNTS: dict[type, Count] = {
     **_table(("Embedding", "EmbeddingBag"), _looked_up),
     nn.Linear: _linear,
     nn.MultiheadAttention: _attention,
+    nn.TransformerEncoderLayer: _between(2),
+    nn.TransformerDecoderLayer: _between(3),
 }
 """Of torch's modules; what is not here, and computes, is refused by name."""
 
 
 def count_of(module: nn.Module, own: dict[type, Count]) -> Count | None:
-    """How a module's digital work is counted; None: nobody says."""
+    """How a module's digital work is counted; None: nobody says.
+
+    A class may say it itself: `events(inputs, output)`.
+    """
     for base in type(module).__mro__:
-        found = own.get(base) or COUNTS.get(base)
-        if found is not None:
-            return found
+        if base in own:
+            return own[base]
+        if "events" in vars(base):
+            return lambda module, inputs, output: module.events(inputs, output)
+        if base in COUNTS:
+            return COUNTS[base]
     return None
 
 

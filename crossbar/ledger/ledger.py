@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -32,9 +33,10 @@ from crossbar.ledger.performance import (
 from crossbar.matrix import Matrix
 from crossbar.model import placements
 from crossbar.planes import Planes
+from crossbar.probe import Probe
 from crossbar.probes import observe
 from crossbar.pulses.scheme import Lines
-from crossbar.read import Call, Probe
+from crossbar.read import Call
 from devices import Pulses, WritePulse
 
 
@@ -184,16 +186,24 @@ class Ledger(Probe):
         self._sums.add(Key(name, self._phase or "forward", 0, "digital_mac"), macs)
         self._later(name, {"digital_mac": macs * passes}, y)
 
-    def _later(self, name: str, found: Mapping[str, float], y: Any) -> None:
-        """What the backward pass through an output does, if it comes."""
-        if not (isinstance(y, Tensor) and y.requires_grad) or not any(found.values()):
+    def _later(self, name: str, found: Mapping[str, float], outputs: Any) -> None:
+        """What the backward pass through outputs does, if it comes, through any of them."""
+        followed = [y for y in digital.tensors(outputs) if y.requires_grad]
+        if not any(found.values()):
             return
+        passes: set[int] = set()
 
         def counted(_: Tensor) -> None:
+            now = torch._C._current_graph_task_id()
+            if now in passes and len(followed) > 1:
+                return
+            passes.add(now)
             for event, n in found.items():
-                self._sums.add(Key(name, "backward", 0, event), n)
+                if n:
+                    self._sums.add(Key(name, "backward", 0, event), n)
 
-        y.register_hook(counted)
+        for y in followed:
+            y.register_hook(counted)
 
     def struck(
         self,
@@ -259,24 +269,29 @@ class Ledger(Probe):
                         f"the ledger cannot count {path or 'the model'} "
                         f"({type(module).__name__}): give ledger(model, count={{"
                         f"{type(module).__name__}: f}}), f(module, inputs, output) -> "
-                        "{event: number}, or its path in left_out"
+                        "{event: number}, the class a method events(inputs, output), or its path "
+                        "in left_out"
                     )
                 continue
-            hook = self._hook(path, count)
-            stack.callback(module.register_forward_hook(hook, always_call=False).remove)
+            hook = self._hook(path, module, count)
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
 
-    def _hook(self, path: str, count: Count) -> Any:
-        def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            found = count(module, inputs, output)
-            for event, n in found.items():
-                self._sums.add(Key(path, self._phase or "forward", 0, event), n)
-            first = inputs[0] if inputs else None
-            asks = isinstance(first, Tensor) and first.requires_grad
-            trains = [p for p in module.parameters(recurse=False) if p.requires_grad]
-            twice = float(asks) + float(any(p.dim() > 1 for p in trains))
-            later = {e: n * (twice if e == "digital_mac" else 1) for e, n in found.items()}
-            y = output[0] if isinstance(output, (tuple, list)) else output
-            self._later(path, later, y)
+    def _hook(self, path: str, watched: nn.Module, count: Count) -> Any:
+        def hook(module: Any, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            if module is not watched:  # a copy, made while this lasts
+                return
+            inputs = signature(module.forward).bind(*args, **named).args if named else args
+            found = dict(count(module, inputs, output))
+            inner = found.pop("inner", 0.0)
+            asks = any(x.requires_grad for x in digital.tensors(inputs))
+            trains = any(p.requires_grad and p.dim() > 1 for p in module.parameters(recurse=False))
+            product = found.pop("digital_mac", 0.0)
+            backward = product * (float(asks) + float(trains)) + 2 * inner
+            now = {**found, "digital_mac": product + inner}
+            for event, n in now.items():
+                if n:
+                    self._sums.add(Key(path, self._phase or "forward", 0, event), n)
+            self._later(path, {**found, "digital_mac": backward}, output)
 
         return hook
 
@@ -339,7 +354,8 @@ def ledger(
     Outputs, gradients and cells are, bit for bit, those without it. Reads of cells, pulses, writes
     and waveforms are counted where they happen, in tiles; float weights (`HardwareAware`) and
     digital modules as digital products. Functions that a module's own forward calls between its
-    children, and products of activations there, are not seen.
+    children, and products of activations there, are not seen. Copies of the model are not watched:
+    of `xb.over_time` count within its score.
 
     Args:
         model: a model with analog layers, or a `Matrix`.

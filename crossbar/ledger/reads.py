@@ -80,6 +80,11 @@ class Plan:
                 "charge-domain columns (adc.capacitor) dissipate C V², not V² G t: their array is "
                 "not counted"
             )
+        if adc is not None and adc.range.halvings:
+            raise TypeError(
+                "Managed(inputs=True) drives some vectors again, at half their voltages, "
+                "which is not counted: Managed() converts held currents again"
+            )
         driven, sensed = (np.array(n, dtype=np.float64) for n in use.lines())
         self.transposed, self.lone = call.transposed, call.direction.lone
         self.on = (sensed > 0).astype(np.float64)  # tiles outside the region rest

@@ -79,10 +79,21 @@ class Mapping(ABC):
         """What each of the K devices is given of a weight's pulses; None: nothing."""
         raise TypeError(self.untrainable())
 
+    low: ClassVar[float] = -1.0
+    """Least W/w_max that cells can hold."""
+
+    def check(self, weight: Tensor) -> None:
+        """Refuse weights that an array cannot be made for; most are made for all.
+
+        Raises:
+            ValueError: a weight of the wrong sign.
+        """
+        return
+
     @property
     def clips(self) -> bool:
-        """Whether weights may lie beyond w_max."""
-        return self.w_max is not None or self.quantile < 1
+        """Whether weights may lie beyond what cells can hold."""
+        return self.w_max is not None or self.quantile < 1 or self.low > -1
 
     def turns(self, device: Device) -> tuple[int, ...]:
         """Devices that are written again, in order, see `corrections`."""
@@ -111,7 +122,7 @@ class Mapping(ABC):
             "train with HardwareAware() and program() it"
         )
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """Whether `worn` is to be asked after so many updates."""
         return False
 

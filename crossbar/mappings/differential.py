@@ -35,7 +35,7 @@ class Route(ABC):
     def __call__(self, pulses: Pulses) -> tuple[Pulses | None, Pulses | None]:
         """What the positive and the negative device are given; None: nothing."""
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """Whether pairs may have to be rewritten after so many updates."""
         return False
 
@@ -125,7 +125,7 @@ class OneSided(Route):
         plus = Pulses(pulses.up, none, pulses.up_var, still)
         return plus, Pulses(pulses.down, none, pulses.down_var, still)
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """Every `refresh_every`."""
         return self.refresh_every is not None and updates % self.refresh_every == 0
 
@@ -189,7 +189,7 @@ class Differential(Mapping):
         """See `Route`."""
         return self.route.shared
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """See `OneSided`."""
         return self.route.due(updates)
 

@@ -65,7 +65,7 @@ class Significance(Differential):
         """The fine pair takes all of them."""
         return None, None, *self.route(pulses)
 
-    def due(self, updates: int) -> bool:
+    def due(self, updates: Tensor) -> Tensor | bool:
         """Every `transfer_every`."""
         if self.transfer_every is None:
             return self.route.due(updates)

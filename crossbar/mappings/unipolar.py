@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,8 +17,9 @@ class Unipolar(Mapping):
     """One cell, g = g_min + ΔG W/w_max, of an excitatory synapse: W in 0 … w_max.
 
     What the floor g_min of all cells of a column lets through, Σ v g_min, is taken off digitally.
-    Weights below zero are refused when the array is made; later ones are written as zero, as
-    those beyond w_max are as w_max.
+    Weights below zero are refused when the array is made and when numbers are written into it;
+    those that training leads there are read and programmed as zero, as those beyond w_max are as
+    w_max.
     """
 
     def layout(self, device: Device) -> Layout:
@@ -28,18 +30,15 @@ class Unipolar(Mapping):
         """(1, ..., rows, cols)."""
         return w.clamp(min=0).unsqueeze(0)
 
-    def scale(self, weight: Tensor, headroom: float = 1.0) -> Tensor:
-        """See `Mapping.scale`.
+    low: ClassVar[float] = 0.0
 
-        Raises:
-            ValueError: a weight below zero.
-        """
+    def check(self, weight: Tensor) -> None:
+        """See `Mapping.check`."""
         if weight.numel() and not weight.is_meta and bool((weight < 0).any()):
             raise ValueError(
                 f"Unipolar holds weights of 0 and more, got {float(weight.min()):g}: use "
                 "Differential() or SingleCell() for signed ones"
             )
-        return super().scale(weight, headroom)
 
     def given(self, pulses: Pulses) -> tuple[Pulses | None, ...]:
         """The cell takes all of them."""

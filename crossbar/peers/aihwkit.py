@@ -210,7 +210,10 @@ def _chip(config: Given, array: Array) -> tuple[Chip, float]:
     mapping = array.mapping
     if omega:
         mapping = replace(mapping, w_max=None, per_column=bool(by_column))
-    ports = [periphery(config.part(way), array.per_weight) for way in ("forward", "backward")]
+    ports = [
+        periphery(config.part(way), array.per_weight, back=way == "backward")
+        for way in ("forward", "backward")
+    ]
     chip = Chip(array.device, mapping, ports[0], ports[1], tile=_tile(scaling))
     return chip, max(array.top / omega, 1.0) if omega else 1.0
 

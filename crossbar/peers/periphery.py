@@ -32,8 +32,21 @@ def _bits(io: Given, name: str) -> int | None:
     return max(round(bits), 1)
 
 
-def periphery(io: Given, per_weight: float) -> Periphery:
-    """Converters, of cells that a weight of 1 moves by `per_weight` [S]."""
+def _halvings(io: Given) -> int:
+    """How often aihwkit halves inputs at most: past max_bm_factor, or max_bm_res of its levels."""
+    limit, res = float(io("max_bm_factor", 1000)), float(io("inp_res"))
+    part = float(io("max_bm_res", 0.25))
+    if res > 0:
+        steps = res if res > 1 else 1 / res  # of a range of two bounds
+        limit = min(limit, part * steps / (2 * float(io("inp_bound"))))
+    return min(math.floor(math.log2(limit)) + 1, 20) if limit >= 1 else 0
+
+
+def periphery(io: Given, per_weight: float, *, back: bool = False) -> Periphery:
+    """Converters, of cells that a weight of 1 moves by `per_weight` [S].
+
+    `back`: of backward reads, whose bounds aihwkit does not manage.
+    """
     if io("is_perfect"):
         return Periphery()
     bits, scale = _bits(io, "inp_res"), io("noise_management")
@@ -52,9 +65,12 @@ def periphery(io: Given, per_weight: float) -> Periphery:
     dac = DAC(bits, range=spread, noise=float(io("inp_noise")), passes=signs)
     limit, managed = float(io("out_bound")), io("bound_management")
     full = limit * dac.v_max / inputs * per_weight if limit > 0 else None
-    if managed not in ("NONE", "ITERATIVE"):
+    if managed not in ("NONE", "ITERATIVE") and not back:
         io.say("bound_management", ", ITERATIVE is taken")
-    across: Range = Fixed(full) if managed == "NONE" or full is None else Managed(full)
+    halvings = 0 if managed == "NONE" or back else _halvings(io)
+    across: Range = Fixed(full)
+    if full is not None and halvings:
+        across = Managed(full, halvings, inputs=True)
     noise = float(io("out_noise")) / limit if limit > 0 else 0.0
     adc = ADC(_bits(io, "out_res"), range=across, noise=noise)
     if float(io("w_noise")) and io("w_noise_type") != "NONE":

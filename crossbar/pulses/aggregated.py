@@ -12,7 +12,7 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.exact import bits_parcels, few_bits, parted_bits
 from crossbar.pulses.lines import fired, phases
-from crossbar.pulses.scheme import Cut, Parcel, halves, nowhere
+from crossbar.pulses.scheme import Cut, Parcel, all_positive, halves, nowhere
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
@@ -77,9 +77,10 @@ class Aggregated(Trains):
     @staticmethod
     def _moments(drive: Drive, rate: float) -> Pulses:
         op, x, d = drive.op, drive.x, drive.d
-        up, down = halves(op, x, d * rate)
+        positive = all_positive(x)
+        up, down = halves(op, x, d * rate, positive)
         shared = op.weighed(x * x.abs(), d * d.abs(), rate * rate / drive.length)
-        shared_up, shared_down = halves(op, *shared)
+        shared_up, shared_down = halves(op, *shared, positive)
         # rounding may leave the difference of two nearly equal sums just below zero
         return Pulses(
             up,

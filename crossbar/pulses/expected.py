@@ -9,7 +9,7 @@ from torch import Tensor
 
 from crossbar.operations import Operation
 from crossbar.pulses.lines import fired, phases
-from crossbar.pulses.scheme import Scheme, halves
+from crossbar.pulses.scheme import Scheme, all_positive, halves
 from crossbar.wires.disturb import Fired
 from devices import Pulses
 
@@ -28,7 +28,7 @@ class Expected(Scheme):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """See the class."""
-        up, down = halves(op, x, d * rate)
+        up, down = halves(op, x, d * rate, all_positive(x))
         return Pulses(up, down)
 
     def driven(

@@ -129,10 +129,15 @@ def counted_once(parcels: Iterable[Parcel], lines: Lines) -> Iterator[Parcel]:
         lines = None if lines is None else nowhere
 
 
-def halves(op: Operation, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def all_positive(x: Tensor) -> bool:
+    """Whether inputs are, as after a ReLU or sigmoid: `halves` then are half the products."""
+    return not x.numel() or bool(x.amin() >= 0)
+
+
+def halves(op: Operation, x: Tensor, d: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
     """Σ max(−x δ, 0) and Σ max(x δ, 0) over vectors, in the matrix's shape."""
     fall, rise = d.clamp(min=0), (-d).clamp(min=0)
-    if bool((x >= 0).all()):  # after a ReLU or sigmoid: half the products
+    if positive:
         return op.outer(x, rise), op.outer(x, fall)
     plus, minus = x.clamp(min=0), (-x).clamp(min=0)
     up = op.outer(plus, rise) + op.outer(minus, fall)

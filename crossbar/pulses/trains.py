@@ -12,6 +12,7 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.scheme import Scheme
 from devices._check import flag, whole
+from devices.part import MOST
 
 
 class Drive(NamedTuple):
@@ -83,7 +84,7 @@ class Trains(Scheme):
         """The trains of vectors as `op` takes them."""
         top_x, top_d = op.peaks(x, d)
         mass_x, mass_d = op.sums(x, d)
-        needed = top_x * top_d * rate
+        needed = (top_x * top_d * rate).clamp_(max=MOST)  # infinite, a line would never fire
         one = (-1, *(1,) * (top_x.dim() - 1))
         if self.bl_management:
             own = top_x.dim() == 2 or op == Vectors()
@@ -103,6 +104,8 @@ class Trains(Scheme):
             likely = torch.maximum(top_x, top_d) * by_x
         slots = length.flatten(1).amax(1).sum()
         asked = torch.stack([(mass_x * mass_d).sum(), slots, likely.amax()]).tolist()
+        if any(number != number for number in asked):
+            raise ValueError("x, δ and their rate must be finite to become pulses, got NaN")
         extent = op.extent(x, d)
         if asked[2] > 1 + 1e-6:
             (x, d), op = op.vectors(x, d), Vectors()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crossbar.matrix import Matrix
-from crossbar.rules.rule import of_lines, put_lines
+from crossbar.rules.lines import Turns, each_line, of_lines, put_lines
 from crossbar.rules.tiki_taka import Filter, TikiTaka
 from devices._check import positive
 
@@ -63,18 +63,17 @@ class AGAD(TikiTaka):
         flipped = torch.zeros(shape[-2], dtype=torch.bool, device=start.h.device)
         return Referenced(*start, start.h.clone(), start.h.clone(), flipped)
 
-    def _flips(self, line: Tensor, sweep: Tensor, a: Matrix, count: int) -> Tensor:
-        flip = sweep % self.period == self.period - 1
-        return flip if self.regular else flip | super()._flips(line, sweep, a, count)
+    def _flips(self, turns: Turns, seed: str) -> Tensor:
+        flip = turns.sweep % self.period == self.period - 1
+        return flip if self.regular else flip | super()._flips(turns, seed)
 
     def _signal(self, v: Tensor, leaf: Any, line: Tensor, flip: Tensor) -> Tensor:
         rho, mu = of_lines(leaf.rho, line), of_lines(leaf.mu, line)
-        begun = leaf.flipped[line].view(-1, *(1,) * (v.dim() - 1))
-        rho = torch.where(begun, mu, rho)
+        rho = torch.where(each_line(leaf.flipped[line], v), mu, rho)
         put_lines(leaf.rho, line, rho)
         put_lines(leaf.mu, line, mu + min(self.tail / self.period, 1.0) * (v - mu))
         leaf.flipped[line] = flip
         return v - rho
 
     def _opened(self, sweep: Tensor, v: Tensor) -> Tensor | float:
-        return (sweep > self.period).to(v.dtype).view(-1, *(1,) * (v.dim() - 1))
+        return each_line(sweep > self.period, v).to(v.dtype)

@@ -221,16 +221,6 @@ def clock(matrix: Matrix) -> Tensor:
     return torch.zeros((), dtype=torch.int64, device=matrix.written.g.device)
 
 
-def of_lines(t: Tensor, lines: Tensor) -> Tensor:
-    """Input lines (q, ..., cols) of (..., rows, cols)."""
-    return t.movedim(-2, 0).index_select(0, lines)
-
-
-def put_lines(t: Tensor, lines: Tensor, value: Tensor) -> None:
-    """Write them."""
-    t.movedim(-2, 0).index_copy_(0, lines, value)
-
-
 def of_columns(scale: Tensor) -> Tensor:
     """A scale () or (..., 1, cols) as () or (..., cols)."""
     return scale if scale.dim() == 0 else scale.squeeze(-2)

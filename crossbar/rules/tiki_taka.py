@@ -14,23 +14,10 @@ from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.operations import Vectors
 from crossbar.pulses import ExactBits, Scheme
-from crossbar.rules.rule import (
-    Job,
-    Load,
-    Rule,
-    Slot,
-    Work,
-    clock,
-    like,
-    of_columns,
-    of_lines,
-    put_lines,
-    signed,
-    train,
-)
+from crossbar.rules.lines import Turns, blocks, each_line, of_lines, peaks, put_lines
+from crossbar.rules.rule import Job, Load, Rule, Slot, Work, clock, like, of_columns, signed, train
 from crossbar.streams import Streams
 from devices._check import at_least, between, flag, instance, positive, whole
-from devices.draw import seeded
 
 
 class Filter(NamedTuple):
@@ -153,74 +140,52 @@ class TikiTaka(Rule):
         for job in jobs:
             self.whole(job)
             x, d = job.lines()
-            rate = self._rate(job, x, d)
-            block = self.every * x.shape[-1]
-            for start in range(0, len(x), block):
-                part = slice(start, start + block)
-                own = rate[part] if isinstance(rate, Tensor) else rate
-                self._block(job, x[part], d[part], own)
+            for part in blocks(self.every * x.shape[-1], x, d, self._rate(job, x, d)):
+                self._block(job, *part)
 
     def _rate(self, job: Job, x: Tensor, d: Tensor) -> Tensor | float:
         """The rate of A, of each vector where these differ."""
-        rate, tops = self.fast_lr * (job.lr if self.scale_fast_lr else 1.0), job.leaf.tops
+        rate = self.fast_lr * (job.lr if self.scale_fast_lr else 1.0)
         if not self.auto_scale:
             return rate
-        largest = torch.stack([t.abs().amax(-1).movedim(0, -1) for t in (x, d)]).to(tops)
-        mean = running(largest, tops, 1 - 0.01 / len(x)).movedim(-1, 1)  # (2, n, ...)
-        tops.copy_(mean[:, -1])
         one = job.matrices[0].granularity.amax()  # of columns with scales of their own
-        product = mean[0] * mean[1]
-        return rate * self.scheme.bl * one / torch.where(product > 0, product, 1)  # type: ignore[attr-defined]
+        return rate * self.scheme.bl * one / peaks(x, d, job.leaf.tops)  # type: ignore[attr-defined]
 
     def _block(self, job: Job, x: Tensor, d: Tensor, rate: Tensor | float) -> None:
-        (a, c), leaf, every, n = job.matrices, job.leaf, self.every, x.shape[-1]
-        count = int(leaf.clock)
-        at = torch.arange(len(x), device=x.device)[-(count + 1) % every :: every]
-        q = (count + at + 1) // every - 1
-        line, sweep = q % n, q // n
-        flip = self._flips(line, sweep, a, count)
-        later = flip & (torch.arange(len(x), device=x.device).unsqueeze(-1) > at)
-        chopper = leaf.chopper.repeat(len(x), 1)
-        chopper[:, line] = torch.where(later, -chopper[:, line], chopper[:, line])
-        x = x.to(chopper.dtype) * chopper.view(len(x), *(1,) * (x.dim() - 2), n)
-        between, reads = (a.granularity + c.granularity) / 2, (at, line) if len(at) else None
-        v = a.update(x, d, rate, self.scheme, op=Vectors(), g=between, reads=reads)
+        (a, c), leaf, count = job.matrices, job.leaf, int(job.leaf.clock)
+        turns = Turns.among(len(x), count, self.every, x)
+        flip = self._flips(turns, f"{a.streams.seed}/choppers/{count}")
+        x, between = turns.chop(x, leaf.chopper, flip), (a.granularity + c.granularity) / 2
+        v = a.update(x, d, rate, self.scheme, op=Vectors(), g=between, reads=turns.reads)
         leaf.clock.add_(len(x))
         if v is not None:
-            self._transfer(job, v, line, sweep, flip)
+            self._transfer(job, v, turns, flip)
 
-    def _transfer(self, job: Job, v: Tensor, line: Tensor, sweep: Tensor, flip: Tensor) -> None:
-        (a, c), leaf = job.matrices, job.leaf
-        own = leaf.chopper[line]
-        signal = self._signal(v, leaf, line, flip) * own.view(-1, *(1,) * (v.dim() - 1))
-        h = of_lines(leaf.h, line) + signal * (self.transfer_lr * job.lr / self._one(a))
+    def _transfer(self, job: Job, v: Tensor, turns: Turns, flip: Tensor) -> None:
+        (a, c), leaf, line = job.matrices, job.leaf, turns.line
+        own, b = leaf.chopper[line], of_columns(a.granularity) * self.buffer
+        if self.auto_granularity is not None:
+            b = b * (self.auto_granularity / (a.lines[-2] * self.every))
+        signal = each_line(own, v) * self._signal(v, leaf, line, flip)
+        h = of_lines(leaf.h, line) + signal * (self.transfer_lr * job.lr / b)
         counts = h.trunc().clamp(-self.transfer_bl, self.transfer_bl)
         kept = h * self.momentum if self.forget else h - (1 - self.momentum) * counts
         put_lines(leaf.h, line, torch.where(counts != 0, kept, h))
         if self.transfer_bl > 1:
             counts = train(counts, self.transfer_bl, -1, c)
-        c.pulse(signed(counts * self._opened(sweep, v)), line)
+        c.pulse(signed(counts * self._opened(turns.sweep, v)), line)
         leaf.chopper[line] = torch.where(flip, -own, own)
-
-    def _one(self, a: Matrix) -> Tensor:
-        """b, of which H counts pulses."""
-        b = of_columns(a.granularity) * self.buffer
-        if self.auto_granularity is None:
-            return b
-        return b * (self.auto_granularity / (a.lines[-2] * self.every))
 
     @property
     def period(self) -> int:
         """Sweeps between two regular flips of a line."""
         return max(math.ceil(1 / self.chop), 2) if self.chop else 2**62
 
-    def _flips(self, line: Tensor, sweep: Tensor, a: Matrix, count: int) -> Tensor:
+    def _flips(self, turns: Turns, seed: str) -> Tensor:
         """Which lines flip at their read."""
         if self.regular or not self.chop:
-            return sweep % self.period == self.period - 1
-        # choppers have draws of their own, which no pulse shifts
-        generator = seeded(f"{a.streams.seed}/choppers/{count}", line.device)
-        return torch.rand(line.shape, generator=generator, device=line.device) < self.chop
+            return turns.sweep % self.period == self.period - 1
+        return turns.drawn(self.chop, seed)
 
     def _signal(self, v: Tensor, leaf: Any, line: Tensor, flip: Tensor) -> Tensor:
         """What of a read is filtered."""
@@ -246,15 +211,3 @@ class ChoppedTikiTaka(TikiTaka):
     fast_lr: float = 0.1
     auto_scale: bool = True
     chop: float = 0.1
-
-
-def running(values: Tensor, start: Tensor, keep: float) -> Tensor:
-    """m ← keep · m + (1 − keep) v along the last dimension; 0 is skipped, the first v starts it.
-
-    In closed form: m_n keepⁿ sums, which `keep` near one keeps in range.
-    """
-    some = (values > 0).to(values.dtype)
-    n = some.cumsum(-1)
-    first = some * (n == 1) * (start.unsqueeze(-1) == 0)
-    gain, scale = some * (1 - keep) + first * keep, keep**n
-    return scale * (start.unsqueeze(-1) + (gain * values / scale).cumsum(-1))

@@ -13,6 +13,7 @@ from crossbar.chip import Chip
 from crossbar.matrix import Matrix
 from crossbar.operations import Vectors
 from crossbar.pulses import ExactBits, Scheme
+from crossbar.rules.lines import Turns, blocks
 from crossbar.rules.rule import Job, Load, Rule, Slot, Work, clock
 from crossbar.streams import Streams
 from devices._check import at_least, flag, instance, positive, whole
@@ -88,24 +89,18 @@ class TikiTakaV1(Rule):
         for job in jobs:
             self.whole(job)
             x, d = job.lines()
-            block = len(x) if self.batches else self.every * x.shape[-1]
-            for start in range(0, len(x), block):
-                self._block(job, x[start : start + block], d[start : start + block])
+            size = len(x) if self.batches else self.every * x.shape[-1]
+            for part in blocks(size, x, d):
+                self._block(job, *part)
 
     def _block(self, job: Job, x: Tensor, d: Tensor) -> None:
-        (a, c), count, every, n = job.matrices, int(job.leaf.clock), self.every, x.shape[-1]
-        if self.batches:
-            at = torch.arange(len(x))[-1 if (count + 1) % every == 0 else len(x) :]
-            q, passed = (count + 1 + 0 * at) // every - 1, 1
-        else:
-            at = torch.arange(len(x))[-(count + 1) % every :: every]
-            q, passed = (count + at + 1) // every - 1, len(x)
-        at, line = at.to(x.device), (q % n).to(x.device)
-        between, reads = (a.granularity + c.granularity) / 2, (at, line) if len(at) else None
-        rate, op = self.fast_lr * job.lr, Vectors()
-        v = a.update(x, d, rate, self.scheme, op=op, g=between, reads=reads)
+        (a, c), passed, op = job.matrices, 1 if self.batches else len(x), Vectors()
+        turns = Turns.among(passed, int(job.leaf.clock), self.every, x)
+        turns = turns._replace(at=turns.at + len(x) - passed)  # after the last of a mini-batch
+        between, rate = (a.granularity + c.granularity) / 2, self.fast_lr * job.lr
+        v = a.update(x, d, rate, self.scheme, op=op, g=between, reads=turns.reads)
         job.leaf.clock.add_(passed)
         if v is not None:
-            hot = torch.nn.functional.one_hot(line, n).to(v)
-            hot = hot.view(len(v), *(1,) * (v.dim() - 2), n).expand(*v.shape[:-1], n)
+            hot = torch.nn.functional.one_hot(turns.line, x.shape[-1]).to(v)
+            hot = hot.view(len(v), *(1,) * (v.dim() - 2), -1).expand(*v.shape[:-1], -1)
             c.update(hot, -v, self.transfer_lr * job.lr, self.transfer, op=op)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from crossbar.matrix import Matrix
-from crossbar.rules.rule import of_lines, put_lines
+from crossbar.rules.lines import of_lines, put_lines
 from crossbar.rules.tiki_taka import ChoppedTikiTaka, Filter
 from devices._check import between
 

@@ -17,11 +17,8 @@ from crossbar.spiking.membranes import Current as Current
 from crossbar.spiking.membranes import Exact as Exact
 from crossbar.spiking.membranes import Membrane as Membrane
 from crossbar.spiking.membranes import Norse as Norse
-from crossbar.spiking.membranes import Reset as Reset
 from crossbar.spiking.membranes import SnnTorch as SnnTorch
 from crossbar.spiking.membranes import SpikingJelly as SpikingJelly
-from crossbar.spiking.membranes import Subtract as Subtract
-from crossbar.spiking.membranes import To as To
 from crossbar.spiking.metrics import Metrics as Metrics
 from crossbar.spiking.metrics import metrics as metrics
 from crossbar.spiking.neurons import LIF as LIF
@@ -42,6 +39,9 @@ from crossbar.spiking.reservoir import EchoState as EchoState
 from crossbar.spiking.reservoir import Readout as Readout
 from crossbar.spiking.reservoir import VolatileReservoir as VolatileReservoir
 from crossbar.spiking.reservoir import tap_error as tap_error
+from crossbar.spiking.resets import Reset as Reset
+from crossbar.spiking.resets import Subtract as Subtract
+from crossbar.spiking.resets import To as To
 from crossbar.spiking.sequence import Carried as Carried
 from crossbar.spiking.sequence import Sequential as Sequential
 from crossbar.spiking.sequence import Stepped as Stepped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,15 @@ THERMAL = 1.380649e-23 / 1.602176634e-19
 """k/q [V/K]."""
 
 
-class Comparator(nn.Module):
+class Circuit(nn.Module):
+    """An activation that a circuit computes."""
+
+    def events(self, inputs: tuple[Any, ...], output: Tensor) -> dict[str, float]:
+        """One value each, for `xb.ledger`."""
+        return {"activation": float(output.numel())}
+
+
+class Comparator(Circuit):
     """1 where x·unit exceeds a comparator's threshold and its offset, else 0.
 
     Args:
@@ -51,7 +60,7 @@ class Comparator(nn.Module):
         return fire(x - level / self.unit, True, self.surrogate)
 
 
-class DifferentialPair(nn.Module):
+class DifferentialPair(Circuit):
     """The current of a bipolar or subthreshold differential pair.
 
         (i₁ − i₂)/I_tail = tanh(v/(2 n V_T)),   V_T = kT/q
@@ -84,7 +93,7 @@ class DifferentialPair(nn.Module):
         return (1 + y) / 2 if self.one_sided else y
 
 
-class DiodeRectifier(nn.Module):
+class DiodeRectifier(Circuit):
     """The voltage behind a diode on a load resistor, in units of `unit`: a soft ReLU.
 
         v_in = v + n V_T ln(1 + v/(R I_s)),   v = n V_T W(a e^(a + v_in/(n V_T))) − R I_s,

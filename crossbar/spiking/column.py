@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from crossbar.model import only
-from crossbar.spiking.membranes import Membrane, Reset, SpikingJelly, Subtract, To
+from crossbar.spiking.membranes import Membrane, SpikingJelly
 from crossbar.spiking.neurons import LIF
+from crossbar.spiking.resets import Reset, Subtract, To
 from crossbar.spiking.surrogates import ATan, Surrogate
 from crossbar.streams import derive
 from devices._check import at_least, instance, positive

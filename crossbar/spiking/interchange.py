@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.model import to_digital
-from crossbar.spiking.membranes import Exact, Membrane, Norse, SnnTorch, SpikingJelly, To
+from crossbar.spiking.membranes import Exact, Membrane, Norse, SnnTorch, SpikingJelly
 from crossbar.spiking.neurons import LIF, Integrator
+from crossbar.spiking.resets import To
 from crossbar.spiking.sequence import Sequential
 from devices._check import instance, positive
 

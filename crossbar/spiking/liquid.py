@@ -7,8 +7,9 @@ import math
 import torch
 from torch import nn
 
-from crossbar.spiking.membranes import Current, SnnTorch, To
+from crossbar.spiking.membranes import Current, SnnTorch
 from crossbar.spiking.neurons import LIF, Integrator, Recurrent
+from crossbar.spiking.resets import To
 from crossbar.spiking.sequence import Sequential
 from devices._check import between, positive, whole
 from devices.draw import seeded

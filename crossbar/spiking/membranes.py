@@ -11,65 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from crossbar.spiking.resets import Reset, Subtract, To
 from crossbar.spiking.surrogates import above
 from devices._check import at_least, between, finite, flag, instance, positive
 
 Fire = Callable[[Tensor, bool], Tensor]
 """Spikes of u = v − θ, strictly above threshold or not."""
-
-
-class Reset(ABC):
-    """What a spike does to the membrane."""
-
-    @abstractmethod
-    def after(self, v: Tensor, s: Tensor, theta: Tensor | float) -> Tensor:
-        """The membrane after the spikes s of this step."""
-
-    @abstractmethod
-    def later(
-        self, charge: Callable[[Tensor], Tensor], v: Tensor, r: Tensor, theta: Tensor | float
-    ) -> Tensor:
-        """The charged membrane where the spikes r of the step before reset it only now."""
-
-
-@dataclass(frozen=True)
-class Subtract(Reset):
-    """Soft reset: v ← v − θ, what is above threshold stays."""
-
-    def after(self, v: Tensor, s: Tensor, theta: Tensor | float) -> Tensor:
-        """See the class."""
-        return v - s * theta
-
-    def later(
-        self, charge: Callable[[Tensor], Tensor], v: Tensor, r: Tensor, theta: Tensor | float
-    ) -> Tensor:
-        """From the old membrane, which then decays as a whole: β v + x − r θ."""
-        return charge(v) - r * theta
-
-
-@dataclass(frozen=True)
-class To(Reset):
-    """Hard reset: v ← `value`.
-
-    Args:
-        value: the membrane after a spike.
-    """
-
-    value: float = 0.0
-
-    def __post_init__(self) -> None:
-        finite("value", self.value)
-
-    def after(self, v: Tensor, s: Tensor, theta: Tensor | float) -> Tensor:
-        """See the class."""
-        kept = (1 - s) * v
-        return kept + s * self.value if self.value else kept
-
-    def later(
-        self, charge: Callable[[Tensor], Tensor], v: Tensor, r: Tensor, theta: Tensor | float
-    ) -> Tensor:
-        """Before the leak: β (1 − r) v + x, not (1 − r)(β v + x)."""
-        return charge(self.after(v, r, theta))
 
 
 class Membrane(ABC):
@@ -81,7 +28,15 @@ class Membrane(ABC):
     strict: ClassVar[bool] = True
     """Whether it fires at v > θ; else at v >= θ."""
 
+    functions: ClassVar[int] = 0
+    """Exponentials and divisions of a step and neuron."""
+
     decay: float
+
+    @property
+    def products(self) -> int:
+        """Multiplications of a step and neuron."""
+        return 1
 
     @abstractmethod
     def charge(self, v: Tensor, x: Tensor, decay: Tensor | float) -> Tensor:
@@ -200,6 +155,11 @@ class SpikingJelly(Membrane):
         elif self.decay_input:
             raise ValueError("decay=inf with decay_input=True takes no input: decay_input=False")
 
+    @property
+    def products(self) -> int:
+        """None where nothing leaks."""
+        return int(self.decay != math.inf)
+
     def charge(self, v: Tensor, x: Tensor, decay: Tensor | float) -> Tensor:
         """See the class."""
         if self.decay_input:
@@ -268,6 +228,11 @@ class Exact(Membrane):
         """e^(−dt/τ)."""
         return math.exp(-self.dt / self.tau)
 
+    @property
+    def products(self) -> int:
+        """The leak and the gain of the input."""
+        return 2
+
     def charge(self, v: Tensor, x: Tensor, decay: Tensor | float) -> Tensor:
         """See the class."""
         return decay * v + (1 - decay) * (self.r * x)
@@ -297,6 +262,11 @@ class Current(Membrane):
     def decay(self) -> float:  # type: ignore[override]
         """The membrane's."""
         return self.membrane.decay
+
+    @property
+    def products(self) -> int:
+        """The decay of the synapses, and the membrane's."""
+        return 1 + self.membrane.products
 
     def current(self, x: Tensor, i: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See the class."""
@@ -346,6 +316,8 @@ class Conductance(Membrane):
         leak: v_leak.
     """
 
+    functions: ClassVar[int] = 2
+
     tau: float = 20e-3
     dt: float = 1e-3
     tau_syn: float = 5e-3
@@ -363,6 +335,11 @@ class Conductance(Membrane):
     def decay(self) -> float:  # type: ignore[override]
         """dt/τ."""
         return self.dt / self.tau
+
+    @property
+    def products(self) -> int:
+        """Of both conductances the decay and the reversal potential; the two of v_∞."""
+        return 6
 
     def within(self, decay: Tensor) -> Tensor:
         """Not negative."""

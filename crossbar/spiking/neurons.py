@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from crossbar.spiking.membranes import Membrane, Reset, SnnTorch, Subtract
+from crossbar.spiking.membranes import Membrane, SnnTorch
+from crossbar.spiking.resets import Reset, Subtract
 from crossbar.spiking.surrogates import ATan, Surrogate, fire
 from devices._check import at_least, between, finite, flag, instance, positive, whole
 
@@ -32,6 +33,14 @@ class Temporal(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step of x (B, ...): its output and the new state."""
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """What digital logic does in one step, for `xb.ledger`; a class that computes says it.
+
+        Raises:
+            TypeError: the class does not say it.
+        """
+        raise TypeError(f"{type(self).__name__} does not say its events")
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """All time steps of x (T, B, ...): outputs (T, B, ...) and the last state."""
@@ -51,6 +60,9 @@ class State(NamedTuple):
     i: Tensor | None = None  # synapses, see `Membrane.current`
     a: Tensor | None = None  # adaptation of the threshold
     wait: Tensor | None = None  # steps left of the refractory time
+
+
+torch.serialization.add_safe_globals([State])  # saved in the midst of a sequence
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,11 @@ class LIF(Temporal):
         if state is None:
             rest = self.membrane.rest(x)
             state = State(rest if self.start is None else torch.full_like(x, self.start))
+        elif state.v.shape != x.shape:
+            raise ValueError(
+                f"the state is of neurons {tuple(state.v.shape)}, and the input of "
+                f"{tuple(x.shape)}: another batch begins without a state"
+            )
         decay: Tensor | float = self.membrane.decay
         if self.decay is not None:
             decay = self.membrane.within(self.decay)
@@ -162,6 +179,21 @@ class LIF(Temporal):
         if self.trace is not None:
             self.trace.append(State(*(None if t is None else t.detach() for t in state)))  # type: ignore[arg-type]
         return s, state
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """Of clocked logic: every neuron in every step, whether it spikes or not.
+
+        Products of the membrane and the adaptation; a comparison, functions of the membrane; an
+        addition for a reset, two for the adaptation (of the jump, of the threshold), one for the
+        refractory counter. The addition of the input is part of the first product.
+        """
+        n, adapts = output[0].numel(), self.adaptation is not None
+        adds = (self.reset is not None) + 2 * adapts + (self.refractory > 0)
+        return {
+            "digital_mac": float(n * (self.membrane.products + adapts)),
+            "activation": float(n * (1 + self.membrane.functions)),
+            "add": float(n * (adds + (self.membrane.products == 0))),
+        }
 
     def extra_repr(self) -> str:
         """Its parts."""
@@ -189,6 +221,15 @@ class Integrator(Temporal):
         if self.trace is not None:
             self.trace.append(State(*(None if t is None else t.detach() for t in state)))  # type: ignore[arg-type]
         return v, state
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """Products and functions of the membrane."""
+        n, membrane = output[0].numel(), self.membrane
+        return {
+            "digital_mac": float(n * membrane.products),
+            "activation": float(n * membrane.functions),
+            "add": float(n * (membrane.products == 0)),
+        }
 
 
 class Delay(Temporal):
@@ -224,6 +265,10 @@ class Delay(Temporal):
         at = steps.view(1, *(1,) * (x.dim() - 1), -1).expand(1, *x.shape)
         return state.gather(0, at)[0], state
 
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """Lines that wait compute nothing; the memory they wait in is not counted."""
+        return {}
+
 
 class Recurrent(Temporal):
     """A neuron whose spikes come back through a layer one step later: x_t + layer(S_(t−1)).
@@ -247,6 +292,10 @@ class Recurrent(Temporal):
         before, own = (torch.zeros_like(x), None) if state is None else state
         s, own = self.neuron(x + self.layer(before), own)
         return s, (s, own)
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """What comes back is added; neuron and layer count their own."""
+        return {"add": float(output[0].numel())}
 
 
 def detach(state: Any) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor
 from crossbar.matrix import Matrix
 from crossbar.operations import Numbers, Vectors
 from crossbar.pulses import Aggregated, Scheme
+from crossbar.rules.rule import Work
 from devices._check import at_least, flag, instance, positive
 
 
@@ -280,12 +281,19 @@ class Learner:
         g = self.matrix.written.g
         pre, post = pre.to(g), post.to(g)
         self._catch_up()
+        if self.matrix.probe is not None:
+            self.matrix.probe.worked(self.matrix, self.work())
         if rows:
             self.state, ask = self.rule.rows(self.state, pre)
             self._give(ask)
         if cols:
             self.state, ask = self.rule.columns(self.state, post)
             self._give(ask)
+
+    def work(self) -> Work:
+        """What digital logic does in a step with spikes: each trace decays and may grow."""
+        traces = sum(t.numel() for t in self.state if isinstance(t, Tensor))
+        return Work(optimiser_op=2.0 * traces, optimiser_byte=8.0 * traces)
 
     def run(self, pre: Tensor, post: Tensor) -> None:
         """Steps of spikes (T, ..., rows) and (T, ..., cols)."""
@@ -337,6 +345,11 @@ class RewardLearner(Learner):
         d = -(eta * r) * self.eligible
         ones = torch.ones_like(d[..., :1])
         self.matrix.update(ones, d, 1.0, self.scheme, op=Numbers())
+
+    def work(self) -> Work:
+        """The traces, and the eligibility of every weight."""
+        n = float(self.eligible.numel())
+        return super().work() + Work(n, 2.0 * n, 8.0 * n)
 
     def _catch_up(self) -> None:
         self.eligible = self.eligible * math.exp(-self.waited * self.dt / self.tau)

@@ -164,12 +164,20 @@ class Readout:
         target: (T,).
         error: e >= 0, relative to the largest weight.
         ridge: least λ, relative to tr(SᵀS)/N.
+
+    Raises:
+        ValueError: other shapes, a value out of range.
     """
 
     def __init__(
         self, states: Tensor, target: Tensor, *, error: float = 0.0, ridge: float = 1e-8
     ) -> None:
         at_least("error", error, 0), at_least("ridge", ridge, 0)
+        if states.dim() != 2 or target.shape != states.shape[:1]:
+            raise ValueError(
+                f"states must be (T, N) and target (T,), got {tuple(states.shape)} and "
+                f"{tuple(target.shape)}"
+            )
         s, y = states.double(), target.double()
         self.mean, self.offset = s.mean(0), y.mean()
         s, y = s - self.mean, y - self.offset

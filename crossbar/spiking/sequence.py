@@ -42,6 +42,10 @@ class Stepped(Temporal):
         """One step; the state is the module's own."""
         return self.module(x), None
 
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """The module counts its own."""
+        return {}
+
 
 class Carried(Temporal):
     """A module that takes and gives its state: (y, state) = module(x, state).
@@ -61,6 +65,10 @@ class Carried(Temporal):
         """One step."""
         y, state = self.module(x, state)
         return y, state
+
+    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
+        """The module counts its own."""
+        return {}
 
 
 class Sequential(nn.Sequential):
@@ -114,6 +122,8 @@ class Sequential(nn.Sequential):
                     y, states[k] = module.run(y, states[k])
                 elif getattr(module, "step_mode", None) == "m":  # SpikingJelly's word for (T, B)
                     y = module(y)
+                elif y.dim() < 3 and y.is_floating_point():
+                    raise ValueError(f"a sequence must be (T, B, ...), got {tuple(x.shape)}")
                 else:
                     y = module(y.flatten(0, 1)).unflatten(0, (steps, -1))
             self.owed += 0.0 if self.dt is None else steps * self.dt
@@ -122,6 +132,17 @@ class Sequential(nn.Sequential):
                 self.owed = 0.0
             found.append(y)
         return (found[0] if len(found) == 1 else torch.cat(found)), states
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.owed:
+            destination[f"{prefix}owed"] = torch.tensor(self.owed, dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        own, unexpected = f"{prefix}owed", rest[3]
+        self.owed = float(state_dict.get(own, 0.0))
+        unexpected[:] = [key for key in unexpected if key != own]
 
     def extra_repr(self) -> str:
         """Its clock."""

@@ -36,6 +36,7 @@ def stack(weights: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     w = w if w.dtype == torch.float64 else w.float()
     chip = chip or Chip()
     found = Matrix(chip, Form(stack=True), tuple(w.shape), seed)
+    chip.mapping.check(w)
     found.fabricate(chip.mapping.scale(w), w.dtype, w.device, w)
     found.program(w)
     return found

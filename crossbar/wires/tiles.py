@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
 from crossbar.quantise import balanced
@@ -90,7 +91,7 @@ class _Effective(torch.autograd.Function):
         return _Effective.apply(g.movedim(in_dims[0], 1), *settings), (1, None)  # type: ignore[no-untyped-call]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@_disable_dynamo  # which imports the compiler when called
 def effective(
     g: Tensor,  # (K, ..., rows, cols) [S]
     wires: Wires,
@@ -106,7 +107,7 @@ def effective(
     return found
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@_disable_dynamo  # which imports the compiler when called
 @torch.no_grad()
 def effective_back(
     g: Tensor, wires: Wires, solver: Solver | None = None, tile: tuple[int, int] | None = None

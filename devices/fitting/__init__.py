@@ -16,10 +16,10 @@ from devices.fitting.fit import fit as fit
 from devices.fitting.lookup import lookup_device as lookup_device
 from devices.fitting.parts import PartFit as PartFit
 from devices.fitting.parts import fit_endurance as fit_endurance
-from devices.fitting.parts import fit_iv as fit_iv
 from devices.fitting.parts import fit_retention as fit_retention
 from devices.fitting.parts import fit_stuck as fit_stuck
 from devices.fitting.read_write import fit_read as fit_read
 from devices.fitting.read_write import fit_write as fit_write
 from devices.fitting.result import Fit as Fit
 from devices.fitting.result import Parameter as Parameter
+from devices.fitting.sweeps import fit_iv as fit_iv

@@ -89,6 +89,7 @@ class PulseData:
         columns: str | None = None,
         across: str | None = None,
         sheet: str | None = None,
+        ramps: tuple[int, int] | None = None,
     ) -> PulseData:
         """Read a file of pulse data, text or .xlsx, in any of the forms of docs/pulse-data.md.
 
@@ -104,13 +105,16 @@ class PulseData:
             columns: names of the columns, separated by commas.
             across: "cells" or "cycles".
             sheet: of an .xlsx.
+            ramps: pulses up and down of every cycle.
 
         Raises:
             ValueError: a column that is missing, a value that cannot be read, with its line, or
                 something that the file leaves open, with the argument that says it.
             FileNotFoundError: no such file.
         """
-        how = Reading(unit, read_voltage, decimal, amplitude, width, window, columns, across, sheet)
+        how = Reading(
+            unit, read_voltage, decimal, amplitude, width, window, columns, across, sheet, ramps
+        )
         return cls.of_reads(*pulses_in(path, down, how))
 
     @classmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,14 +43,26 @@ def signs(sheet: Sheet, column: int, name: str) -> list[int]:
     return out
 
 
-def whole_pulses(sheet: Sheet, column: int, name: str) -> list[int | None]:
+def whole_pulses(
+    sheet: Sheet, column: int, name: str, notes: list[str] | None = None
+) -> list[int | None]:
     """Pulse counts, None where the field is empty.
+
+    With `notes`, counts that were read off a figure are rounded, which is noted: none further
+    than 0.25 from a whole number, no two in a row alike.
 
     Raises:
         ValueError: a count that is no whole number, with its line.
     """
     out: list[int | None] = []
-    for row, value in enumerate(sheet.column(column)):
+    values = sheet.column(column)
+    given = np.array([v for v in values if math.isfinite(v)])
+    off = np.abs(given - np.round(given))
+    drawn = notes is not None and len(given) > 3 and 0 < off.max() <= 0.25
+    if drawn and notes is not None and (np.diff(np.round(given)) != 0).all():
+        notes.append(f"{name}: rounded to whole pulses, at most {off.max():.2g} away")
+        values = [float(np.round(v)) for v in values]
+    for row, value in enumerate(values):
         if math.isnan(value):
             out.append(None)
             continue
@@ -100,8 +114,21 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
     value = next((at[role] for role in READS if role in at), None)
     if value is None:
         value = next(i for i, c in enumerate(columns) if c.kind in READS)
-    sign = _direction(sheet, columns, at, notes)
-    voltage = _voltage(sheet, columns, at, how)
+    cells = [row[at["cell"]] for row in sheet.rows] if "cell" in at else ["0"] * len(sheet.rows)
+    if "cell" in at:
+        cells = [c.strip() or "0" for c in cells]
+    cycles = [0] * len(cells)
+    if "cycle" in at:
+        cycles = [0 if n is None else n for n in whole_pulses(sheet, at["cycle"], "cycle")]
+    pulses: list[int | None] = [None] * len(cells)
+    if "pulse" in at:
+        pulses = whole_pulses(sheet, at["pulse"], columns[at["pulse"]].label, notes)
+    if how.ramps is None:
+        sign = _direction(sheet, columns, at, notes)
+    else:
+        sign = _alternating(list(zip(cells, cycles, strict=True)), pulses, how.ramps, notes)
+    kind = columns[value].role if columns[value].role in READS else columns[value].kind
+    voltage = _voltage(sheet, columns, at, how) if kind in ("", "current") else None
     numbers = np.array(sheet.column(value))
     g = siemens(numbers, columns[value], how, voltage, notes)
     keep = [True] * len(sign)
@@ -115,15 +142,6 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
             drive[:, 0 if role == "amplitude" else 1] = values
         elif wanted is not None:
             raise ValueError(f"{role}={wanted:g} was given, but no column says {role}")
-    cells = [row[at["cell"]] for row in sheet.rows] if "cell" in at else ["0"] * len(sign)
-    if "cell" in at:
-        cells = [c.strip() or "0" for c in cells]
-    cycles = [0] * len(sign)
-    if "cycle" in at:
-        cycles = [0 if n is None else n for n in whole_pulses(sheet, at["cycle"], "cycle")]
-    pulses: list[int | None] = [None] * len(sign)
-    if "pulse" in at:
-        pulses = whole_pulses(sheet, at["pulse"], columns[at["pulse"]].label)
     used = {value, *(at[r] for r in at if r not in ("time", "unused"))}
     others = [c.label for i, c in enumerate(columns) if i not in used and c.label]
     if others:
@@ -132,7 +150,7 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
 
 
 def _direction(
-    sheet: Sheet, columns: list[Column], at: Mapping[str, int], notes: list[str]
+    sheet: Sheet, columns: list[Column], at: dict[str, int], notes: list[str]
 ) -> list[int]:
     if "polarity" in at:
         return signs(sheet, at["polarity"], columns[at["polarity"]].label)
@@ -142,11 +160,45 @@ def _direction(
             if (values > 0).any() and (values < 0).any():
                 notes.append(f"polarity: the sign of {columns[at[role]].label}")
                 return [int(s) for s in np.sign(np.nan_to_num(values))]
+    words = [
+        i
+        for i, c in enumerate(columns)
+        if not c.role and {row[i].strip().lower() for row in sheet.rows} <= UP | DOWN | NONE
+    ]
+    if len(words) == 1 and any(row[words[0]].strip().isalpha() for row in sheet.rows):
+        notes.append(f"polarity: the words of {columns[words[0]].label}")
+        at["polarity"] = words[0]
+        return signs(sheet, words[0], columns[words[0]].label)
     raise ValueError(
         f"no column says the polarity of the pulses (columns: "
-        f"{', '.join(c.label for c in columns)}): add one with up or down, a signed write voltage, "
-        "or give the ramps as columns LTP and LTD"
+        f"{', '.join(c.label for c in columns)}): say how many pulses up and down every cycle has, "
+        "ramps=(100, 100) (--ramps 100 100; 0 of a direction that is not there), add a column with "
+        "up or down or a signed write voltage, or give the ramps as columns LTP and LTD"
     )
+
+
+def _alternating(
+    keys: list[tuple[str, int]],
+    pulses: list[int | None],
+    ramps: tuple[int, int],
+    notes: list[str],
+) -> list[int]:
+    """Directions of so many pulses up, so many down, and so on, in every cell and cycle.
+
+    Without counts every row is a pulse, and so is the first but in a table of one row more than
+    its pulses.
+    """
+    whole = sum(ramps)
+    rows = Counter(keys)
+    own: Counter[tuple[str, int]] = Counter()
+    out = []
+    for key, count in zip(keys, pulses, strict=True):
+        if count is None:
+            count = own[key] + (rows[key] % whole != 1 % whole)
+        own[key] += 1
+        out.append(0 if count < 1 else 1 if (count - 1) % whole < ramps[0] else -1)
+    notes.append(f"polarity: {ramps[0]} pulses up, then {ramps[1]} down, as said")
+    return out
 
 
 def _voltage(
@@ -246,17 +298,21 @@ def side_by_side(
         ramps = [i for i, c in enumerate(columns) if _is_ramp(c)]
         across = _across([columns[i] for i in ramps], how, bool(whole))
         notes.append(_said(columns, ramps, across, whole))
+        times = [c.label for c in columns if c.role.startswith("time ")]
+        notes += [f"{name}: not used, every row is a pulse" for name in times]
         for rank, i in enumerate(ramps):
             column = columns[i]
             way = {"up": 1, "down": -1}.get(column.role, whole)
             label = column.number or column.label or str(rank)
             own = at.get(f"pulse {column.role}:{column.number}")
-            counts = shared_counts if own is None else whole_pulses(sheet, own, "pulse")
+            counts = shared_counts
+            if own is not None:
+                counts = whole_pulses(sheet, own, columns[own].label, notes)
             if not way and shared is None:
                 raise ValueError(
                     f"no column says the polarity of the pulses, and {label} is no ramp up or "
-                    "down: add a column polarity, or give the ramps down as a second file "
-                    "(down=..., --down)"
+                    "down: name it LTP or LTD, add a column polarity, or give the ramps down as a "
+                    "second file (down=..., --down)"
                 )
             cell = (column.number or column.label) if across == "cells" else "0"
             quiet: list[str] = [] if rank else notes
@@ -268,10 +324,13 @@ def side_by_side(
             if way:  # where the ramp begins is its own first read
                 cycle = order[cell] = order.get(cell, -1) + 1
                 last = int(np.nonzero(np.isfinite(g))[0][-1]) + 1
-                for k in range(last):
-                    count = k if counts is None else counts[k]
-                    if count is not None:
-                        out.add(cell, cycle, count, way if k else 0, float(g[k]))
+                ramp = [(k if counts is None else counts[k], float(g[k])) for k in range(last)]
+                points = [(n, value) for n, value in ramp if n is not None]
+                if len(points) > 2 and all(a[0] > b[0] for a, b in pairwise(points)):
+                    points.reverse()
+                    notes.append(f"{label}: pulses count down, so the ramp is turned round")
+                for k, (n, value) in enumerate(points):
+                    out.add(cell, cycle, n, way if k else 0, value)
                 continue
             cycle = order[cell] = order.get(cell, -1) + 1
             total = -1

@@ -39,6 +39,10 @@ def slopes(traces: Traces, pieces: int) -> tuple[Array, Array, Array, Mask]:
     return slope[good], error[good], my[good], ways[good]
 
 
+def _z(t: Array) -> float:
+    return float(t.sum() / np.sqrt(len(t)))
+
+
 def check(traces: Traces) -> None:
     """Refuse ramps that do not move as their polarity says, by a z-value over all of them.
 
@@ -56,11 +60,20 @@ def check(traces: Traces) -> None:
     sure = np.isfinite(error) & (error > 0)
     if sure.any():
         t = np.clip(sign[sure] * slope[sure] / error[sure], -30, 30)
-        z = float(t.sum() / np.sqrt(len(t)))
+        z = _z(t)
     else:  # ramps of two reads: the moves themselves
         move = sign * slope
         z = float(move.mean() / (move.std() / np.sqrt(len(move)) + 1e-12))
     right = int((sign * slope > 0).sum())
+    if sure.any() and up[sure].any() and not up[sure].all():
+        ways = {word: _z(t[up[sure] == way]) for word, way in (("up", True), ("down", False))}
+        with_, against = max(ways, key=ways.__getitem__), min(ways, key=ways.__getitem__)
+        if ways[with_] > 4 and ways[against] < -4:
+            raise ValueError(
+                f"ramps {against} move the conductance as ramps {with_} do (z = "
+                f"{ways[against]:.0f}): are their points listed from the last to the first, as for "
+                "some figures and fitting scripts? Then turn their order round in the file"
+            )
     if z < -4:
         raise ValueError(
             f"up pulses lower the conductance in {len(slope) - right} of {len(slope)} ramps "

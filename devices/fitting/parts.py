@@ -15,8 +15,6 @@ from devices.faults.stuck import StuckAt
 from devices.fitting.result import Parameter
 from devices.fitting.switching import chi_interval
 from devices.fitting.traces import Array, Index
-from devices.iv.cubic import CubicIV
-from devices.iv.sinh import SinhIV
 from devices.part import Part, Update
 from devices.retention.leak import Leak
 from devices.retention.power_law import PowerLawDrift
@@ -200,7 +198,7 @@ def _leak(at: Array, y: Array, window: tuple[float, float]) -> _Fitted:
         for rest in (0.2, 0.8)
     ]
     best = min(trials, key=lambda trial: float(trial.cost))
-    errors = _errors(best.jac, best.fun, len(y))
+    errors = deviations(best.jac, best.fun, len(y))
     reach = float(t.ppf(0.975, max(y.size - 2 - len(y), 1)))
     tau, rest = float(np.exp(best.x[0])), float(best.x[1])
     parameters = {
@@ -217,82 +215,11 @@ def _leak(at: Array, y: Array, window: tuple[float, float]) -> _Fitted:
     return Leak(tau, rest), parameters, (curve(best.x)[0] - y) / y, 3
 
 
-def _errors(jac: Array, fun: Array, more: int = 0) -> list[float]:
+def deviations(jac: Array, fun: Array, more: int = 0) -> list[float]:
     """Standard errors of a least squares with `more` parameters that it solved for inside."""
     freedom = max(len(fun) - jac.shape[1] - more, 1)
     inverse = np.linalg.pinv(jac.T @ jac)
     return [float(e) for e in np.sqrt(np.diag(inverse) * float(fun @ fun) / freedom)]
-
-
-def fit_iv(v: ArrayLike, i: ArrayLike, *, law: str | None = None) -> PartFit:
-    """The shape of current–voltage curves, `SinhIV` or `CubicIV`.
-
-    Every sweep has its own conductance; the shape is common. Currents are weighted alike relative
-    to their sweep's largest.
-
-    Args:
-        v: voltages [V], (points,) or (sweeps, points).
-        i: currents [A] at these voltages, (sweeps, points) or (points,).
-        law: "SinhIV" or "CubicIV"; None: the better one, by n log(error²) + p log n.
-
-    Raises:
-        ValueError: shapes that do not match, fewer than four points, or currents that fall with
-            the voltage so that no law holds them.
-    """
-    y = table("i", i)
-    x = np.broadcast_to(np.asarray(v, dtype=np.float64), y.shape)
-    if y.shape[1] < 4:
-        raise ValueError(f"i must have at least four points a sweep, got {y.shape[1]}")
-    if law not in (None, "SinhIV", "CubicIV"):
-        raise ValueError(f"law must be SinhIV or CubicIV, got {law!r}")
-    unit = np.abs(y).max(1, keepdims=True)
-    if not (unit > 0).all():
-        raise ValueError("i has a sweep of zeros")
-    y = y / unit
-
-    def apart(shape: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        def residual(p: Array) -> Array:
-            own = shape(p)
-            g = (own * y).sum(1) / (own * own).sum(1)
-            return (g[:, None] * own - y).ravel()
-
-        return residual
-
-    top = float(np.abs(x).max())
-    sinh = least_squares(
-        apart(lambda p: np.exp(p[0]) * np.sinh(np.clip(x / np.exp(p[0]), -80, 80))),
-        [np.log(top / 2)],
-        bounds=([np.log(top / 60)], [np.log(top * 100)]),
-    )
-    cubic = least_squares(apart(lambda p: x * (1 + x * (p[0] + p[1] * x))), [0.0, 0.1 / top**2])
-    reach = float(t.ppf(0.975, max(y.size - len(y) - 2, 1)))
-    found: dict[str, tuple[Part, dict[str, Parameter], Array]] = {}
-    v0, error = float(np.exp(sinh.x[0])), _errors(sinh.jac, sinh.fun, len(y))[0]
-    ends = (v0 * float(np.exp(-reach * error)), v0 * float(np.exp(reach * error)))
-    found["SinhIV"] = SinhIV(v0), {"v0": Parameter(v0, *ends, "V")}, sinh.fun
-    a, b = (float(p) for p in cubic.x)
-    errors = _errors(cubic.jac, cubic.fun, len(y))
-    said = []
-    if b > a * a / 3:
-        pair = {
-            name: Parameter(p, p - reach * e, p + reach * e, u)
-            for name, p, e, u in zip("ab", (a, b), errors, ("1/V", "1/V²"), strict=True)
-        }
-        found["CubicIV"] = CubicIV(a, b), pair, cubic.fun
-    else:
-        said.append(f"CubicIV: a={a:.3g}, b={b:.3g} would make the current fall with the voltage")
-    if law is not None and law not in found:
-        raise ValueError(said[0])
-    n = y.size
-    score = {
-        name: n * float(np.log(np.mean(fun**2) + 1e-30)) + len(p) * float(np.log(n))
-        for name, (_, p, fun) in found.items()
-    }
-    best = law or min(score, key=lambda name: score[name])
-    part, parameters, fun = found[best]
-    said += [f"{name}: error {np.sqrt(np.mean(f[2] ** 2)):.2%}" for name, f in found.items()]
-    rms = float(np.sqrt(np.mean(y**2)))
-    return PartFit(part, parameters, float(np.sqrt(np.mean(fun**2))) / rms, tuple(said))
 
 
 def fit_endurance(

@@ -32,6 +32,7 @@ class Reading:
             "pulse,polarity,current,-" ("-" leaves a column out).
         across: what columns side by side are: "cells" or "cycles" of one cell.
         sheet: name of the sheet of an .xlsx; None: the only one with numbers.
+        ramps: pulses up, then down, of every cycle, where no column says the direction: (100, 100).
 
     Raises:
         ValueError: a field out of its range.
@@ -46,6 +47,7 @@ class Reading:
     columns: str | None = None
     across: str | None = None
     sheet: str | None = None
+    ramps: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.unit is not None and unit(self.unit)[0] not in READS:
@@ -58,6 +60,8 @@ class Reading:
             raise ValueError(f"window must be 0 <= low < high <= 1 S, got {self.window!r}")
         if self.across not in (None, "cells", "cycles"):
             raise ValueError(f"across must be 'cells' or 'cycles', got {self.across!r}")
+        if self.ramps is not None and (min(self.ramps) < 0 or max(self.ramps) < 1):
+            raise ValueError(f"ramps must be numbers of pulses up and down, got {self.ramps!r}")
 
 
 READS = ("conductance", "resistance", "current")
@@ -123,6 +127,7 @@ def named(sheet: Sheet, how: Reading) -> list[Column]:
     found = [meaning(name) for name in names]
     if how.columns is not None:
         found = [c._replace(role="unused") if c.label == "-" else c for c in found]
+    found = _beside(found)
     for role in ("cell", "cycle", "pulse", "polarity", *READS, "voltage", "amplitude", "width"):
         same = [c.label for c in found if c.role == role]
         if len(same) > 1:
@@ -131,6 +136,19 @@ def named(sheet: Sheet, how: Reading) -> list[Column]:
                 "columns=... (--columns)"
             )
     return found
+
+
+def _beside(columns: list[Column]) -> list[Column]:
+    """The same, where ramps have counts or times of their own in front of each."""
+    counts = [i for i, c in enumerate(columns) if c.role in ("pulse", "time")]
+    ahead = [columns[i + 1] if i + 1 < len(columns) else None for i in counts]
+    if len(counts) < 2 or any(c is None or c.role not in ("up", "down") for c in ahead):
+        return columns
+    out = list(columns)
+    for i, ramp in zip(counts, ahead, strict=True):
+        if ramp is not None:
+            out[i] = out[i]._replace(role=f"{out[i].role} {ramp.role}", number=ramp.number)
+    return out
 
 
 def siemens(

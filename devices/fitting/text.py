@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, zip_longest
 from pathlib import Path
 
 from devices.fitting.spreadsheet import xlsx_rows
@@ -16,6 +17,11 @@ from devices.fitting.units import UNITS, meaning
 COMMENT = ("#", "%", "//")
 MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "--", "inf", "+inf", "-inf", "#n/a"}
 """What stands for a read that failed."""
+
+AXES = ("x", "y", "")
+
+LONG = 8
+"""Fields above which a row may be a whole ramp."""
 
 NAMED = ("pulse", "polarity", "cycle", "conductance", "resistance", "current")
 
@@ -94,11 +100,7 @@ def read_sheet(path: str | Path, decimal: str | None = None, sheet: str | None =
     if sheet is not None:
         raise ValueError(f"sheet={sheet!r} (--sheet) was given, but the file is no .xlsx")
     text, encoding = decoded(content)
-    numbered = [
-        (i, line)
-        for i, line in enumerate(text.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith(COMMENT)
-    ]
+    numbered = _uncommented(text.splitlines())
     if not numbered:
         raise ValueError(f"{path}: no reads, the file has no rows")
     separator = _separator([line for _, line in numbered])
@@ -115,12 +117,30 @@ def read_sheet(path: str | Path, decimal: str | None = None, sheet: str | None =
     return tidy(rows, [i for i, _ in numbered], sign, notes)
 
 
+def _uncommented(lines: Sequence[str]) -> list[tuple[int, str]]:
+    """Lines that say something, with their numbers from 1; a header behind a sign counts."""
+    given = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    out = [(i, line) for i, line in given if not line.lstrip().startswith(COMMENT)]
+    # as NumPy saves it: the last comment above the numbers has a name for every column
+    above = [(i, line) for i, line in given if out and i < out[0][0]]
+    if above and _is_number(re.split(r"[\s,;]+", out[0][1].strip())[0]):
+        i, line = above[-1]
+        bare = line.lstrip().lstrip("#%/").strip()
+        names, numbers = (re.split(r"[,;\t]", text) for text in (bare, out[0][1]))
+        if len(names) == 1:
+            names, numbers = bare.split(), out[0][1].split()
+        if len(names) == len(numbers) and any(map(_says, names)):
+            return [(i, bare), *out]
+    return out
+
+
 def _separator(lines: Sequence[str]) -> str:
     """The sign that splits most lines into one number of fields."""
     for sign in ("\t", ";", ","):
         counts = Counter(len(next(csv.reader([line], delimiter=sign))) for line in lines[:200])
         width, often = counts.most_common(1)[0]
-        if width > 1 and often > 0.6 * min(len(lines), 200):
+        long = sum(often for fields, often in counts.items() if fields > LONG)
+        if width > 1 and max(often, long) > 0.6 * min(len(lines), 200):
             if sign == "," and _split_decimals(lines):
                 continue
             return sign
@@ -176,6 +196,7 @@ def tidy(
         notes.append(f"{len(kept) - len(full)} empty rows left out")
     if not full:
         raise ValueError("no reads: every row is empty")
+    full = _turned(full, notes)
     numeric = [any(map(_is_number, row)) for _, row in full]
     if len(full) > 1 and any(meaning(f).role in NAMED for f in full[0][1]):
         numeric[0] = False  # a header whose columns of reads are numbered
@@ -189,7 +210,8 @@ def tidy(
     if head:
         notes.extend(f"line {n} above the table not used" for n, _ in full[:title])
         units = head[title + 1] if len(head) > title + 1 else []
-        below = any(units) and all(not f or f.strip("()[]") in UNITS for f in units)
+        axes = any(units) and all(f.lower() in AXES for f in units)
+        below = axes or (any(units) and all(not f or f.strip("()[]") in UNITS for f in units))
         names = _columns(head[title : title + 1 + below], width)
         full = full[title + 1 + below :]
     body = full
@@ -223,11 +245,37 @@ def _says(header: str) -> bool:
 
 
 def _columns(head: list[list[str]], width: int) -> list[str]:
-    """The names of the columns, each with the unit that stands below it."""
+    """The names of the columns, each with the unit or the axis that stands below it."""
     rows = [(row + [""] * width)[:width] for row in head]
     if len(rows) == 1:
         return rows[0]
+    if all(f.lower() in AXES for f in rows[1]):  # of digitised figures: a name over an x and a y
+        names = list(accumulate(rows[0], _filled))
+        return [f"{name} {axis}" for name, axis in zip(names, rows[1], strict=True)]
     return [f"{name} ({u.strip('()[]')})" if u else name for name, u in zip(*rows, strict=True)]
+
+
+def _filled(before: str, name: str) -> str:
+    return name or before
+
+
+def _turned(full: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[int, list[str]]]:
+    """Rows that each are a name and its numbers, as columns under a header."""
+    named = [
+        (n, row)
+        for n, row in full
+        if len(row) > LONG
+        and not _is_number(row[0])
+        and all(f == "" or _is_number(f) for f in row[1:])
+    ]
+    words = [row for _, row in full if len(row) > 1 and not any(map(_is_number, row))]
+    if len(named) < 2 or words or 2 * len(named) < len(full):
+        return full
+    others = [n for n, _ in full if n not in dict(named)]
+    notes.extend(f"line {n} not used" for n in others)
+    notes.append(f"{len(named)} rows of a name and its numbers: taken as columns")
+    columns = [row for _, row in named]
+    return list(enumerate(map(list, zip_longest(*columns, fillvalue="")), 1))
 
 
 def matlab_arrays(text: str) -> dict[str, list[list[float]]]:

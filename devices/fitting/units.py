@@ -27,15 +27,15 @@ ROLES = {
     "cycle": "cycle zyklus cyc sweep run repetition loop trace cyclenumber cycleid",
     "pulse": "pulse pulses puls pulsnummer pulszahl pulsenumber pulseno pulsenum pulsecount "
     "pulseindex n npulse npulses "
-    "numberofpulses pulseid nr no number step steps index count",
+    "numberofpulses ofpulses pulseid nr no number step steps index count",
     "polarity": "polarity polarität polaritaet richtung direction dir pulsetype operation mode op "
     "sign type pulsedirection",
     "conductance": "conductance leitwert g cond gread readconductance conductances",
     "resistance": "resistance widerstand r rread readresistance res",
     "current": "current strom i iread readcurrent id ids iout",
-    "voltage": "voltage spannung v vread readvoltage vr",
+    "voltage": "voltage spannung v vread readvoltage vr vd vds drainvoltage",
     "amplitude": "amplitude amp vpulse pulsevoltage pulseamplitude writevoltage vwrite vw vprog "
-    "programvoltage programmingvoltage vset vg gatevoltage pulseheight",
+    "programvoltage programmingvoltage vset vg vgs gatevoltage pulseheight",
     "width": "width pulsewidth duration tpulse pulseduration tw pulselength",
     "time": "time t timestamp elapsed",
     "up": "ltp potentiation pot set up ltpdata expltpraw increase",
@@ -44,12 +44,14 @@ ROLES = {
 NAMES = {name: role for role, names in ROLES.items() for name in names.split()}
 SERIES = ("cell", "device", "dev", "dut", "cycle", "cyc", "run", "sweep", "ramp", "rmp", "trace")
 """Words that number the columns of a wide table; all but the first four are of one cell."""
+SPREAD = {"std", "stdev", "sd", "sem", "err", "error", "sigma", "deviation", "variance", "var"}
+"""Words of columns that say how far reads scatter."""
 
 
 class Column(NamedTuple):
     """One column's meaning."""
 
-    role: str  # a key of ROLES, "pulse up" or "pulse down" of one ramp, "" if it says nothing
+    role: str  # a key of ROLES, "pulse up" or "time down" of one ramp, "" if it says nothing
     kind: str  # quantity of its unit, or ""
     factor: float  # its unit in SI; 1 where it names none
     unit: str  # as written, or ""
@@ -107,9 +109,15 @@ def _role(text: str) -> tuple[str, str]:
         if word in SERIES and rest in NAMES and NAMES[rest] in ("up", "down"):
             return NAMES[rest], number
     words = re.findall(r"[a-z]+|\d+", text.lower())
+    if SPREAD.intersection(words):
+        return "unused", ""
+    if {"up", "down"} <= {NAMES.get(w) for w in words}:
+        return "polarity", ""
     sides = [NAMES[w] for w in words if NAMES.get(w) in ("up", "down")]
-    if len(sides) == 1 and any(NAMES.get(w) == "pulse" for w in words):
-        return f"pulse {sides[0]}", "".join(w for w in words if w.isdigit())
+    beside = ["pulse" if w == "x" else NAMES.get(w, "") for w in words]
+    beside = [role for role in beside if role in ("pulse", "time")]
+    if len(sides) == 1 and beside:
+        return f"{beside[0]} {sides[0]}", "".join(w for w in words if w.isdigit())
     if len(sides) == 1:
         return sides[0], "".join(w for w in words if w.isdigit())
     values = [NAMES[w] for w in words if NAMES.get(w) in ("conductance", "resistance", "current")]

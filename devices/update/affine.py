@@ -58,8 +58,10 @@ class Affine(NamedTuple):
         """Largest part of the way to the point of no steps that a pulse crosses."""
         if self.b_up is None or self.b_down is None:
             return 0.0
-        size = max(largest(self.b_up), largest(self.b_down))
-        return size if self.k is None else size * largest(self.k)
+        if self.k is None:
+            return max(largest(self.b_up, self.b_down))
+        up, down, size = largest(self.b_up, self.b_down, self.k)
+        return max(up, down) * size
 
     def slopes(self) -> Two | None:
         """b of both directions, multiplied out; None: 0."""

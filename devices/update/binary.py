@@ -98,7 +98,7 @@ class StochasticSwitch(Update):
             g = torch.where(rising & ~on & (u < p.up), p.on, g)
             return torch.where(~rising & on & (u < p.down), p.off, g)
 
-        if max(largest(p.up), largest(p.down)) <= limit(pulses):
+        if max(largest(p.up, p.down)) <= limit(pulses):
             return _at_once(g, p, pulses, draw), p
         return rounds(one, lambda g, given: _at_once(g, p, given, draw), g, pulses, draw), p
 

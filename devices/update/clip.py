@@ -29,6 +29,7 @@ def clip_move(
         ceiling = torch.maximum(before, torch.as_tensor(high).to(before))
         return torch.clamp(after, floor, ceiling, out=out)
     low, high = held(low, before.dtype), held(high, before.dtype)  # as cells hold them
-    if not before.numel() or (float(before.amin()) >= low and float(before.amax()) <= high):
+    least, most = torch.stack(before.aminmax()).tolist() if before.numel() else (low, high)
+    if least >= low and most <= high:
         return torch.clamp(after, low, high, out=out)  # no cell lies outside: one pass, not three
     return torch.clamp(after, before.clamp(max=low), before.clamp(min=high), out=out)

@@ -86,7 +86,7 @@ def moved(
         return _near(g + move, step, None, pulses, draw, cycle, add) if noisy else g + move
     n, rho = _rates(slope, pulses, size)
     bend = (rho[0] * slope[0]).addcmul_(rho[1], slope[1])
-    far = largest(bend)
+    (far,) = largest(bend)
     if far > LARGEST_GROWTH:
         bend = bend.clamp_(max=LARGEST_GROWTH)
     ratio = expm1_ratio(bend, far)

@@ -162,7 +162,7 @@ def _many(law: Law, g: Tensor, pulses: Pulses, draw: Draw, nominal: float) -> Te
     add = None
     if law.noise is not None:
         add = law.noise(inside, up[0]).square(), law.noise(inside, down[0]).square()
-    size = max(largest(up[1]), largest(down[1]))
+    size = max(largest(up[1], down[1]))
     steps, slopes = (up[0], down[0]), (up[1], down[1])
     return moved(g, steps, slopes, pulses, draw, cycle=law.cycle**2, add=add, size=size)
 

@@ -19,6 +19,7 @@ from devices.draw import Draw
 from devices.part import Pulses
 from devices.update import jit
 from devices.update.closed import FINE, NEAR
+from devices.update.moments import largest
 
 if TYPE_CHECKING:
     from devices.update.affine import Affine
@@ -37,8 +38,7 @@ def fits(g: Tensor, pulses: Pulses, size: float) -> bool:
         return False
     if size > FINE or g.requires_grad:
         return False
-    most = float(pulses.up.amax()) + float(pulses.down.amax())
-    return size * most <= NEAR
+    return size * sum(largest(pulses.up, pulses.down)) <= NEAR
 
 
 def near(

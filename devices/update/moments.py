@@ -114,10 +114,10 @@ def carried(start: Tensor, end: Tensor, z: Tensor) -> Tensor:
     return torch.maximum(end, start * torch.exp(z)) * expm1_ratio(-apart.abs())
 
 
-def largest(t: Tensor) -> float:
-    """Largest magnitude, 0 of nothing."""
-    if not t.numel():
-        return 0.0
-    if not t.dim():
-        return abs(float(t))
-    return max(-float(t.amin()), float(t.amax()))  # aminmax takes longer than both
+def largest(*tensors: Tensor) -> list[float]:
+    """Largest magnitude of each, 0 of nothing; the host waits once for all of them."""
+    ends: list[Tensor] = []
+    for t in tensors:
+        ends += t.aminmax() if t.dim() and t.numel() else [t if t.numel() else t.new_zeros(())] * 2
+    numbers = torch.stack(ends).tolist()
+    return [max(-low, high) for low, high in zip(numbers[::2], numbers[1::2], strict=True)]

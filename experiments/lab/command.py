@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,15 @@ def _run(
         except RunsFailed as error:
             status = 1
             print(f"error: {error}\nall other results are kept in {store.file}", file=sys.stderr)
-        report = _report(study, runs, options, store)
+        try:
+            report = _report(study, runs, options, store)
+        except StoreError:
+            raise
+        except Exception:  # of the study's own code: what was computed is shown all the same
+            status = 1
+            print(f"error: the report of {study.name} failed:", file=sys.stderr)
+            traceback.print_exc()
+            report = listed(study.name, runs, store)
         report = replace(report, provenance=provenance(runs, store, command))
         page = write(report, options.page or options.out / study.folder(options))
     show(report, console)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.lab.run import Row
@@ -52,9 +53,13 @@ def _list(options: argparse.Namespace, console: Console) -> int:
 
 def _show(options: argparse.Namespace, console: Console) -> int:
     with Store(options.out, write=False) as store:
+        failed = [f for f in store.failures() if f[0].startswith(options.run)]
+        if len(failed) == 1 and not any(store.rows(prefix=options.run)):
+            name, label, error = failed[0]
+            print(f"{label}  {name}\nFAILED\n\n{error}")
+            return 0
         row = _one(store, options.run)
-    console.print(f"[bold]{row.label}[/bold]  {row.key}\n{row.study}, {row.finished}", end="")
-    console.print(f", {row.seconds:.1f} s\n", highlight=False)
+    print(f"{row.label}  {row.key}\n{row.study}, {row.finished}, {row.seconds:.1f} s\n")
     for title, values in (
         ("Settings", flat(row.settings)),
         ("Metrics", row.metrics),
@@ -62,11 +67,12 @@ def _show(options: argparse.Namespace, console: Console) -> int:
     ):
         table = Table(title, "", box=None, header_style="bold")
         for name, value in values.items():
-            table.add_row(name, str(value))
+            table.add_row(escape(name), escape(str(value)))
         console.print(table)
     for name, values in row.curves.items():
         shown = " ".join(f"{v:.4g}" for v in values[:100])
-        console.print(f"{name} ({len(values)}): {shown}", soft_wrap=True, highlight=False)
+        said = escape(f"{name} ({len(values)}): {shown}")
+        console.print(said, soft_wrap=True, highlight=False)
     return 0
 
 
@@ -82,7 +88,7 @@ def _compare(options: argparse.Namespace, console: Console) -> int:
         for name in dict.fromkeys(itertools.chain(*sides)):
             values = [side.get(name, "—") for side in sides]
             if values[0] != values[1] or title == "Metrics":
-                table.add_row(name, *map(str, values))
+                table.add_row(escape(name), *(escape(str(value)) for value in values))
         console.print(table)
     return 0
 
@@ -129,7 +135,9 @@ COMMANDS = {name: command for name, (command, _) in _ALL.items()}
 def _one(store: Store, prefix: str) -> Row:
     found = list(itertools.islice(store.rows(prefix=prefix), 2))
     if len(found) != 1:
-        many = "more than one run begins" if found else "no run begins"
+        failed = any(name.startswith(prefix) for name, *_ in store.failures())
+        none = "no run that was done begins" if failed else "no run begins"
+        many = "more than one run begins" if found else none
         raise ValueError(f"{many} with {prefix!r} in {store.file}; `list` prints the keys")
     return found[0]
 

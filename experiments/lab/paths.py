@@ -150,10 +150,8 @@ def _constructor(node: ast.expr, text: str) -> Any:
 
 def _look_up(name: str, known: dict[str, Any], what: str, text: str) -> Any:
     if name not in known:
-        raise ValueError(
-            f"unknown {what} {name!r} in {text!r}{_hint(name, known)}; "
-            f"known: {', '.join(sorted(known))}"
-        )
+        hint = _hint(name, known) or f"; known: {', '.join(sorted(known))}"
+        raise ValueError(f"unknown {what} {name!r} in {text!r}{hint}")
     return known[name]
 
 

@@ -334,6 +334,9 @@ def data(figure: Figure) -> str:
             name = _quoted(str(line.get_label()))
             points = zip(line.get_xdata(), line.get_ydata(), strict=True)
             rows += [f"{panel},{name},{_number(x)},{_number(y)}" for x, y in points]
+        for bars in ax.containers:
+            name, sizes = _quoted(str(bars.get_label())), [bar.get_width() for bar in bars]
+            rows += [f"{panel},{name},{_number(x)},{y}" for y, x in enumerate(sizes)]
         for image in ax.get_images():
             for y, row in enumerate(image.get_array().tolist()):
                 rows += [f"{panel},row {y},{x},{_number(v)}" for x, v in enumerate(row)]

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
@@ -29,7 +30,7 @@ class Progress:
             MofNCompleteColumn(),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.fields[now]}"),
+            TextColumn("{task.fields[now]}", style="dim", markup=False),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -57,7 +58,7 @@ class Progress:
 
     def say(self, words: str) -> None:
         """Something that is worth a line of its own."""
-        self._console.print(words, highlight=False, soft_wrap=True)
+        self._console.print(words, highlight=False, markup=False, soft_wrap=True)
 
     def working(self, name: str, run: Run, part: float) -> None:
         """A worker is at the run of that key, a part of which is done."""
@@ -76,7 +77,9 @@ class Progress:
         self._running.pop(name, None)
         self._total -= 1 + len(lost)
         self._cost -= sum(other.cost() for other in lost)
-        self._console.print(f"[red]failed:[/red] {run.label()} ({len(lost)} runs depend on it)")
+        self._console.print(
+            f"[red]failed:[/red] {escape(run.label())} ({len(lost)} runs depend on it)"
+        )
 
     def left(self) -> float:
         """Seconds until all is done, as far as one can tell.

@@ -147,13 +147,15 @@ def _prose(text: str) -> Markup:
 
 def show(report: Report, console: Console) -> None:
     """The summary table and the checks, in the terminal."""
-    table = RichTable(title=report.title, title_justify="left", header_style="bold", box=None)
+    table = RichTable(
+        title=_plain(report.title), title_justify="left", header_style="bold", box=None
+    )
     for index, header in enumerate(report.table.headers):
         left = index == 0 or report.table.prose
-        table.add_column(header, justify="left" if left else "right")
+        table.add_column(_plain(header), justify="left" if left else "right")
     for row in report.table.rows:
-        first, *rest = (cell.replace("`", "") for cell in row)
-        table.add_row(first, *(cell.replace(" ", "\u00a0").replace("[", r"\[") for cell in rest))
+        first, *rest = (_plain(cell) for cell in row)
+        table.add_row(first, *(cell.replace(" ", "\u00a0") for cell in rest))
     console.print(table)
     for check in report.checks:
         mark = {True: "[green]holds[/green]", False: "[red]FAILS[/red]", None: "[dim]open[/dim]"}

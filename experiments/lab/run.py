@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +21,33 @@ from experiments.lab.fingerprint import COUNTED, fingerprint, version
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run found: numbers, lists of numbers, and a trained network where it made one."""
+    """What a run found: numbers, lists of numbers, and a trained network where it made one.
+
+    Numbers of numpy and of tensors with one element are taken as such.
+    """
 
     metrics: dict[str, float]
     curves: dict[str, list[float]]
     network: dict[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        metrics = {name: _number(name, value) for name, value in self.metrics.items()}
+        curves = {}
+        for name, values in self.curves.items():
+            if not isinstance(values, Iterable):
+                raise TypeError(f"{name!r} must be a list of numbers, got {values!r}")
+            curves[name] = [_number(name, value) for value in values]
+        object.__setattr__(self, "metrics", metrics)
+        object.__setattr__(self, "curves", curves)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name!r} must be a number, got {value!r}") from None
 
 
 @dataclass(frozen=True)

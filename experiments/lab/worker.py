@@ -57,6 +57,7 @@ def work(task: Task) -> tuple[bytes | None, float, str | None]:
         import torch
 
         from experiments.lab.bench import Bench
+        from experiments.lab.run import Outcome
 
         torch.set_num_threads(1)
         tell = _tell(task.name)
@@ -65,8 +66,11 @@ def work(task: Task) -> tuple[bytes | None, float, str | None]:
         _check(task.sources)
         begin = time.perf_counter()
         bench = Bench(task.name, pickle.loads(task.needed), _folder(task.folder), tell)
-        found = pickle.dumps(run.execute(bench))
-    except Exception as error:  # the parent reports it
+        outcome = run.execute(bench)
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"execute must return an Outcome, got {outcome!r}")
+        found = pickle.dumps(outcome)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # the parent reports it
         said = str(error) if isinstance(error, SourceChanged) else traceback.format_exc()
         return None, time.perf_counter() - begin, said
     return found, time.perf_counter() - begin, None

@@ -96,6 +96,4 @@ def chosen_budget(options: Namespace) -> tuple[Budget, DataSet, int]:
     samples = budget.samples if options.samples is None else options.samples
     if samples is not None and samples < 100:
         raise ValueError(f"--samples must be >= 100, got {samples}")
-    data = data_set(options.data, options.data_dir, samples)
-    data.load()  # a missing file is said before any work starts
-    return budget, data, seeds
+    return budget, data_set(options.data, options.data_dir, samples), seeds

@@ -154,8 +154,11 @@ SETS: dict[str, type[DataSet]] = {
 def data_set(name: str, folder: str | None, limit: int | None = None) -> DataSet:
     """The data set of that name; every set but the digits needs the folder of its files.
 
+    They are read once, so that what is missing or damaged is said before anything runs.
+
     Raises:
-        ValueError: unknown name, or no folder for a set that is read from files.
+        ValueError: unknown name, no folder for a set that is read from files, damaged files.
+        FileNotFoundError: files that are missing.
     """
     if name not in SETS:
         raise ValueError(f"data must be one of {', '.join(SETS)}; got {name!r}")
@@ -163,7 +166,14 @@ def data_set(name: str, folder: str | None, limit: int | None = None) -> DataSet
         return Digits()
     if folder is None:
         raise ValueError(f"--data {name} needs --data-dir, the folder that holds its files")
-    return SETS[name](folder, limit)  # type: ignore[call-arg]
+    found = SETS[name](folder, limit)  # type: ignore[call-arg]
+    _read_once(found)
+    return found
+
+
+@cache
+def _read_once(data: DataSet) -> None:
+    data.load()
 
 
 # ---------------------------------------------------------------------------- IDX (MNIST)

@@ -7,9 +7,12 @@ differ only where the field does, so that differences are those of the field.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from torch import nn
 
 import crossbar as xb
 from devices import Device
@@ -21,13 +24,16 @@ from experiments.tasks.networks import Network
 from experiments.tasks.runs import Evaluate, Train
 from experiments.tasks.training import Recipe
 
+MOST = 100_000
+"""Points of a sweep."""
+
 
 @dataclass(frozen=True)
 class Axis:
     """One field, or several that change together, and the values that they take.
 
-    `numbers` are what is drawn on an axis and where a specification is looked for, from harmless to
-    harmful; None for values that are no numbers.
+    `numbers` are what is drawn on an axis and where a specification is looked for; None for values
+    that are no numbers.
     """
 
     fields: tuple[str, ...]
@@ -35,6 +41,13 @@ class Axis:
     names: tuple[str, ...]
     title: str
     numbers: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.fields or not all(isinstance(f, str) and f for f in self.fields):
+            raise ValueError(f"fields must be dotted paths, got {list(self.fields)}")
+        for k, value in enumerate(self.values):
+            if any(value == other and type(value) is type(other) for other in self.values[:k]):
+                raise ValueError(f"the value {self.names[k]} stands there twice")
 
 
 def axis(
@@ -44,6 +57,8 @@ def axis(
     if numbers is None and all(isinstance(v, int | float) for v in values):
         numbers = [float(v) for v in values]
     names = tuple(f"{n:g}" for n in numbers) if numbers else tuple(map(paths.short, values))
+    if len(set(names)) < len(names):  # apart by more digits than six
+        names = tuple(map(paths.short, values))
     told = None if numbers is None else tuple(numbers)
     return Axis((field,), tuple((v,) for v in values), names, title or field, told)
 
@@ -76,6 +91,17 @@ class Sweep:
     seeds: int
     after: float = 1.0
 
+    def __post_init__(self) -> None:
+        count = math.prod(len(one.values) for one in self.axes)
+        if count > MOST:
+            raise ValueError(f"the axes combine to {count} points; {MOST} are the most")
+        varied: list[str] = []
+        for field in itertools.chain.from_iterable(one.fields for one in self.axes):
+            for earlier in varied:
+                if f"{earlier}.".startswith(f"{field}."):
+                    raise ValueError(f"{field} would overwrite what {earlier} set before it")
+            varied.append(field)
+
     def points(self) -> list[Point]:
         """Every combination; raises ValueError for a path or value that cannot be."""
         found = []
@@ -84,8 +110,10 @@ class Sweep:
             for one, k in zip(self.axes, combined, strict=True):
                 for field, value in zip(one.fields, one.values[k], strict=True):
                     if field == "after":
-                        after = float(value)
+                        after = _time(value)
                     elif field.startswith("mode."):
+                        if mode is None:
+                            raise ValueError(f"{field}: trained digitally, there is no mode")
                         mode = paths.replace(mode, field.removeprefix("mode."), value)
                     else:
                         made = paths.replace(made, field, value)
@@ -111,8 +139,24 @@ class Sweep:
         return digital + [self.read(point, seed) for point in self.points() for seed in seeds]
 
 
+def _time(value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf:
+        raise ValueError(f"after must be a time >= 0 s, got {value!r}")
+    return float(value)
+
+
+def possible(chip: xb.Chip, mode: xb.Mode) -> None:
+    """Put one small layer onto a chip; raises ValueError or TypeError where that cannot be."""
+    layer = xb.convert(nn.Linear(2, 2), chip, mode=mode, seed=0)
+    if isinstance(mode, xb.HardwareAware):
+        xb.program(layer)
+
+
 def chosen_chip(text: str) -> xb.Chip:
     """The chip of a family or preset, or of a constructor call of a Device or a Chip."""
+    if not isinstance(text, str):
+        raise TypeError(f"must be text, a name or a constructor call, got {text!r}")
     known = families()
     if text in known:
         return known[text].chip
@@ -133,6 +177,8 @@ def chosen_mode(text: str | None, base: xb.Chip) -> xb.Mode:
     """The mode of a text; pulses where the cell has an update law and none is given."""
     if text is None:
         return PULSES if base.device.update is not None else xb.HardwareAware()
+    if not isinstance(text, str):
+        raise TypeError(f"must be text, a constructor call, got {text!r}")
     made = paths.parse(text)
     if not isinstance(made, xb.InSitu | xb.HardwareAware):
         raise ValueError(f"--mode must be InSitu(...) or HardwareAware(), got {text!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from experiments.lab.paths import short
 from experiments.lab.plots import Panel, band, grid, panels
@@ -18,6 +19,8 @@ from experiments.lab.statistics import (
     spreads,
 )
 from experiments.lab.store import Store
+from experiments.lab.tradeoffs import Offer, front, pareto
+from experiments.tasks.energy import COSTS
 from experiments.tasks.sweeps import Sweep
 
 LIMIT = 1.0
@@ -36,12 +39,19 @@ def scores(sweep: Sweep, store: Store) -> tuple[list[float], dict[tuple[str, ...
 
 
 def specification(sweep: Sweep, store: Store) -> Crossing | None:
-    """Where the loss to the digital network exceeds a point; None where that cannot be asked."""
+    """Where the loss to the digital network exceeds a point; None where that cannot be asked.
+
+    It is looked for from the end of the axis where less is lost: bits may be named up or down.
+    """
     numbers = sweep.axes[0].numbers
     if len(sweep.axes) != 1 or numbers is None or sweep.seeds < 2 or len(numbers) < 2:
         return None
+    if list(numbers) not in (sorted(numbers), sorted(numbers, reverse=True)):
+        return None
     digital, found = scores(sweep, store)
     losses = [[d - a for d, a in zip(digital, own, strict=True)] for own in found.values()]
+    if sum(losses[0]) > sum(losses[-1]):
+        numbers, losses = numbers[::-1], losses[::-1]
     return crossing(numbers, losses, LIMIT)
 
 
@@ -50,14 +60,14 @@ def in_words(value: Crossing | None) -> str:
     if value is None:
         return "not decided"
     if math.isnan(value.value):
-        return "lost already at the first value"
+        return "every value tried"
     if math.isinf(value.value):
         return "nowhere within the values tried"
 
     def end(bound: float, open_end: str) -> str:
         return f"{bound:.3g}" if math.isfinite(bound) else open_end
 
-    low, high = end(value.low, "before the first"), end(value.high, "beyond the last")
+    low, high = end(value.low, "before the mildest"), end(value.high, "beyond the worst")
     return f"{value.value:.3g} [{low}, {high}]"
 
 
@@ -70,19 +80,55 @@ def section(sweep: Sweep, store: Store, about: str = "") -> Section:
     if len(sweep.axes) == 1 and sweep.axes[0].numbers is not None:
         title = sweep.axes[0].title
         words.append(f"**More than {LIMIT:g} point is lost at {title}: {in_words(told)}.**")
-    rows = []
+    rows, energy = [], _energies(sweep, store)
     for n, (names, own) in enumerate(found.items()):
         gap = signed(paired(digital, own))
-        rows.append([", ".join(names), percent(estimate(own)), gap, _clipped(sweep, store, n)])
+        shown = ["—" if v is None else f"{1e12 * v:.4g}" for v in (energy[n],)]
+        cells = [", ".join(names), percent(estimate(own)), gap, _clipped(sweep, store, n)]
+        rows.append([*cells, *shown])
     headers = [", ".join(a.title for a in sweep.axes), "accuracy [%]", "to digital [points]"]
-    table = Table([*headers, "clipped [%]"], rows, spreads(sweep.seeds))
-    return Section(sweep.name, words, [_picture(sweep, found, base), table])
+    note = f"{spreads(sweep.seeds)} Energy: of an image, {COSTS.boundary}, {COSTS.name}."
+    table = Table([*headers, "clipped [%]", "energy [pJ]"], rows, note)
+    return Section(sweep.name, words, [*_pictures(sweep, found, base, energy), table])
 
 
 def _clipped(sweep: Sweep, store: Store, index: int) -> str:
     row = store[sweep.read(sweep.points()[index], 0)]
     shares = [value for name, value in row.metrics.items() if name.startswith("clipped ")]
     return f"{max(shares):.2f}" if shares else "—"
+
+
+def _energies(sweep: Sweep, store: Store) -> list[float | None]:
+    """Mean joules of an image at each point; None where it was not priced."""
+    found: list[float | None] = []
+    for point in sweep.points():
+        own = [store[sweep.read(point, seed)].metrics.get("energy") for seed in range(sweep.seeds)]
+        known = [value for value in own if value is not None]
+        found.append(sum(known) / len(known) if known else None)
+    return found
+
+
+def _pictures(
+    sweep: Sweep,
+    found: dict[tuple[str, ...], list[float]],
+    base: float,
+    energy: Sequence[float | None],
+) -> list[Picture]:
+    """Accuracy over the axes; against energy too where that changes."""
+    first = _picture(sweep, found, base)
+    offers = [
+        Offer(", ".join(names), 1e12 * joules, estimate(own).mean)
+        for (names, own), joules in zip(found.items(), energy, strict=True)
+        if joules is not None
+    ]
+    costs = [offer.x for offer in offers]
+    if len(offers) < 2 or max(costs) < 1.02 * min(costs):
+        return [first]
+    best = ", ".join(offer.name for offer in front(offers))
+    figure = pareto(offers, f"pJ an image, {COSTS.boundary}", "test accuracy [%]")
+    seen = "; ".join(f"{o.name}: {o.x:.4g} pJ, {o.y:.1f} %" for o in offers[:40])
+    caption = f"Accuracy against energy; none betters {best}."
+    return [first, Picture(f"{first.name}-energy", figure, caption, f"By value: {seen}.")]
 
 
 def _picture(sweep: Sweep, found: dict[tuple[str, ...], list[float]], base: float) -> Picture:

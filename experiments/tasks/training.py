@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import crossbar as xb
 from experiments.lab.run import Watch
 from experiments.tasks.data import Images
+from experiments.tasks.energy import of_an_image
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,17 @@ def batches(
 
 
 def watched(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, dict[str, float]]:
-    """`score`, and the share of conversions at full scale [%] as "clipped <name of the weight>"."""
+    """`score`, and what the arrays did meanwhile.
+
+    The share of conversions at full scale [%] is "clipped <name of the weight>"; what an image
+    costs, see `energy.METRICS`.
+    """
     if not any(isinstance(module, xb.Matrix) for module in model.modules()):
         return *score(model, x, y), {}
-    with xb.observe(model, xb.Tally(model)) as tally:
+    with xb.observe(model, xb.Tally(model)) as tally, xb.ledger(model) as ledger:
         found = score(model, x, y)
     shares = {f"clipped {name}": 100.0 * n.clipped for name, n in tally.items() if n.conversions}
-    return *found, shares
+    return *found, {**of_an_image(ledger, len(y)), **shares}
 
 
 @torch.no_grad()

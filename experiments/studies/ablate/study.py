@@ -24,7 +24,7 @@ from experiments.lab.store import Store
 from experiments.lab.study import Study
 from experiments.tasks.budget import budget_arguments, chosen_budget, too_small
 from experiments.tasks.runs import Evaluate, Train
-from experiments.tasks.sweeps import chosen_chip, chosen_mode
+from experiments.tasks.sweeps import chosen_chip, chosen_mode, possible
 from experiments.tasks.training import Best, Recipe
 
 TRAINED, MET = "trained here", "moved here"
@@ -88,13 +88,15 @@ class Ablate(Study):
             raise ValueError(f"--after must be a time >= 0 s, got {options.after}")
         base = chosen_chip(options.chip)
         mode = chosen_mode(options.mode, base)
-        varied = []
-        for text in options.values:
-            value = paths.parse(text)
+        varied: list[Setting] = []
+        for text, value in zip(options.values, map(paths.parse, options.values), strict=True):
             if options.field.startswith("mode."):
                 changed = base, paths.replace(mode, options.field.removeprefix("mode."), value)
             else:
                 changed = paths.replace(base, options.field, value), mode
+            if changed in [(v.chip, v.mode) for v in varied]:
+                raise ValueError(f"the value {text} stands there twice")
+            possible(*changed)
             varied.append(Setting(text, *changed))
         return Setting("unchanged", base, mode), varied
 

@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 import devices
 from devices import Device
 from devices.fitting import PartFit
+from devices.fitting.reading import READS, Reading, siemens
 from devices.fitting.text import Sheet, read_sheet
-from devices.fitting.units import Column, meaning
+from devices.fitting.units import SERIES, Column, meaning
 from devices.fitting.units import unit as quantity
 
 Array = NDArray[np.float64]
 
 FILES = {
-    "retention": "conductance against time: a column of times, then one of every cell",
-    "iv": "current against voltage: a column of voltages, then one of every sweep",
+    "retention": "conductance against time: a column time, and one of every cell",
+    "iv": "current against voltage: a column voltage, and one of every sweep",
     "writes": "wanted and reached conductances: columns target and achieved",
-    "reads": "repeated reads: a column of times, then one of every cell",
+    "reads": "repeated reads: a column time, and one of every cell",
     "endurance": "pulses that cells survived: columns pulses and failed (1, or 0 if it lives)",
 }
 """Option → what its file holds."""
@@ -48,9 +49,14 @@ def part_paths(options: Namespace) -> dict[str, tuple[Path, ...]]:
 
 
 def with_parts(
-    device: Device, paths: dict[str, tuple[Path, ...]], unit: str | None = None
+    device: Device,
+    paths: dict[str, tuple[Path, ...]],
+    unit: str | None = None,
+    read_voltage: float | None = None,
 ) -> tuple[Device, dict[str, PartFit]]:
     """A device with the parts that the files tell of, each in place of its own, and their fits.
+
+    `unit` is that of reads whose column names none, `read_voltage` [V] that of currents.
 
     Raises:
         FileNotFoundError: no such file.
@@ -63,7 +69,7 @@ def with_parts(
                 off, on = (_map(path, unit) for path in files)
                 fit = devices.fit_stuck(off, on, window=window)
             else:
-                fit = _fitted(name, files[0], device, unit)
+                fit = _fitted(name, files[0], device, Reading(unit=unit, read_voltage=read_voltage))
         except ValueError as error:
             raise ValueError(f"--{name} {files[0]}: {error}") from None
         found[name] = fit
@@ -72,7 +78,7 @@ def with_parts(
     return device, found
 
 
-def _fitted(name: str, path: Path, device: Device, unit: str | None) -> PartFit:
+def _fitted(name: str, path: Path, device: Device, how: Reading) -> PartFit:
     sheet = read_sheet(path)
     columns = [meaning(label) for label in sheet.names]
     if not columns:
@@ -80,25 +86,57 @@ def _fitted(name: str, path: Path, device: Device, unit: str | None) -> PartFit:
     window = (device.g_min, device.g_max)
     if name == "endurance":
         assert device.update is not None
-        pulses, failed = (_named(sheet, columns, word) for word in ("pulses", "failed"))
+        pulses, failed = (np.array(sheet.column(_place(columns, w))) for w in ("pulses", "failed"))
         return devices.fit_endurance(pulses, failed > 0, law=device.update)
+    notes: list[str] = []
     if name == "writes":
         target, achieved = (
-            _si(sheet, columns, _place(columns, word), unit) for word in ("target", "achieved")
+            _siemens(sheet, columns, _place(columns, word), how, notes)
+            for word in ("target", "achieved")
         )
-        return devices.fit_write(target, achieved, window=window)
-    if len(columns) < 2:
-        raise ValueError(f"one column is too few; wanted is {FILES[name]}")
-    first = _si(sheet, columns, 0, None)
-    cells = np.array([_si(sheet, columns, c, unit) for c in range(1, len(columns))])
-    if name == "iv":
-        return devices.fit_iv(first, cells)
-    if name == "reads":
-        steps = np.diff(first)
-        if not (steps > 0).all() or np.ptp(steps) > 0.1 * np.median(steps):
-            raise ValueError("the first column must be times of reads, evenly apart")
-        return devices.fit_read(cells, window=window, dt=float(np.median(steps)))
-    return devices.fit_retention(first, cells, window=window)
+        fit = devices.fit_write(target, achieved, window=window)
+    elif name == "iv":
+        along, cells = _along(columns, "voltage", ("current",), name, notes)
+        volts = np.array(sheet.column(along)) * columns[along].factor
+        currents = [np.array(sheet.column(c)) * _ampere(columns[c], how) for c in cells]
+        fit = devices.fit_iv(volts, np.array(currents))
+    else:
+        along, cells = _along(columns, "time", READS, name, notes)
+        times = np.array(sheet.column(along)) * columns[along].factor
+        reads = np.array([_siemens(sheet, columns, c, how, notes) for c in cells])
+        if name == "retention":
+            fit = devices.fit_retention(times, reads, window=window)
+        else:
+            steps = np.diff(times)
+            if not (steps > 0).all() or np.ptp(steps) > 0.1 * np.median(steps):
+                raise ValueError("times of reads must be evenly apart")
+            fit = devices.fit_read(reads, window=window, dt=float(np.median(steps)))
+    return replace(fit, sentences=(*notes, *fit.sentences))
+
+
+def _along(
+    columns: list[Column], kind: str, wanted: tuple[str, ...], name: str, notes: list[str]
+) -> tuple[int, list[int]]:
+    """The column of times or voltages, and those measured at them; others are noted."""
+    labels = ", ".join(c.label for c in columns)
+    own = [i for i, c in enumerate(columns) if kind in (c.role, c.kind)]
+    if len(own) != 1:
+        raise ValueError(
+            f"one column must be named {kind}, with its unit; columns are {labels}; wanted is "
+            f"{FILES[name]}"
+        )
+    others = [i for i in range(len(columns)) if i not in own]
+    cells = [i for i in others if columns[i].role in wanted or columns[i].kind in wanted]
+    if not cells:  # names of cells or sweeps
+        cells = [i for i in others if not columns[i].kind and columns[i].role in ("", *SERIES)]
+    if not cells:
+        raise ValueError(
+            f"no column says {' or '.join(wanted)}; columns are {labels}; wanted is {FILES[name]}"
+        )
+    lost = [columns[i].label for i in others if i not in cells]
+    if lost:
+        notes.append(f"columns not used: {', '.join(lost)}")
+    return own[0], cells
 
 
 def _place(columns: list[Column], word: str) -> int:
@@ -109,17 +147,22 @@ def _place(columns: list[Column], word: str) -> int:
     return near[0]
 
 
-def _named(sheet: Sheet, columns: list[Column], word: str) -> Array:
-    return np.array(sheet.column(_place(columns, word)))
-
-
-def _si(sheet: Sheet, columns: list[Column], place: int, unit: str | None) -> Array:
-    """A column in SI units; those without a unit in their name have the one given, if any."""
+def _siemens(
+    sheet: Sheet, columns: list[Column], place: int, how: Reading, notes: list[str]
+) -> Array:
+    """A column of reads [S], of whatever quantity its name says."""
+    volts = None if how.read_voltage is None else np.full(len(sheet.rows), how.read_voltage)
     column = columns[place]
-    factor = column.factor
-    if not column.unit and unit is not None:
-        factor = quantity(unit)[1]
-    return np.array(sheet.column(place)) * factor
+    column = column._replace(role=column.role if column.role in READS else "")
+    return siemens(np.array(sheet.column(place)), column, how, volts, notes)
+
+
+def _ampere(column: Column, how: Reading) -> float:
+    """Unit of a column of currents; one without a unit has the one given, if it is a current's."""
+    if column.unit or how.unit is None:
+        return column.factor
+    kind, factor = quantity(how.unit)
+    return factor if kind == "current" else 1.0
 
 
 def _map(path: Path, unit: str | None) -> Array:

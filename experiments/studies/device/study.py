@@ -49,7 +49,7 @@ from experiments.tasks.training import Best, Recipe
 
 READING = (
     *("unit", "read_voltage", "decimal", "amplitude", "width"),
-    *("window", "columns", "across", "sheet"),
+    *("window", "columns", "across", "sheet", "ramps"),
 )
 """Options of the command line that say what a file leaves open."""
 
@@ -90,6 +90,13 @@ class OwnDevice(Study):
         )
         parser.add_argument(
             "--across", choices=["cells", "cycles"], help="what columns side by side are"
+        )
+        parser.add_argument(
+            "--ramps",
+            type=int,
+            nargs=2,
+            metavar=("UP", "DOWN"),
+            help="pulses up, then down, of every cycle, where no column says the direction",
         )
         parser.add_argument("--sheet", help="name of the sheet of an .xlsx")
         parser.add_argument(
@@ -234,7 +241,7 @@ def _law(name: str) -> type[Update]:
 
 def _whole(device: Device, options: Namespace) -> tuple[Device, dict[str, PartFit]]:
     """A fitted device with the parts of the other files."""
-    return with_parts(device, part_paths(options), options.unit)
+    return with_parts(device, part_paths(options), options.unit, options.read_voltage)
 
 
 def predicted(values: Sequence[float]) -> tuple[float, float]:

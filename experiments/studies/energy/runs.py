@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import crossbar as xb
+from crossbar import spiking as sp
 from crossbar.converters import Digit
-from crossbar.costs import HALF_SELECT, Costs
+from crossbar.costs import Costs
 from crossbar.ledger import Bill
-from devices import presets
+from devices import PowerLawDrift, presets
 from experiments.lab.run import Outcome, Run, Stored
 from experiments.tasks.data import Digits, Images
+from experiments.tasks.energy import COSTS
 
 BITS = (3, 4, 5, 6, 7, 8, 10)
 """Of the output converter, in the sweep of the inference."""
 
-COSTS = xb.costs.neurosim_32nm.having(bias=HALF_SELECT)
-"""32 nm macro; the device says its pulses."""
+STEPS = 8
+"""Time steps of the spiking network."""
+
+DAYS, DAY = 7, 86400.0  # [s]
 
 DIGITAL = "digital, Adam"
 PROGRAMMED = "hardware-aware, programmed"
+REFRESHED = "the same, drifting, rewritten daily"
+SPIKING = f"spiking, {STEPS} steps, programmed"
 WAYS: dict[str, Callable[[], xb.Mode]] = {
     DIGITAL: xb.HardwareAware,
     PROGRAMMED: xb.HardwareAware,
+    REFRESHED: xb.HardwareAware,
+    SPIKING: xb.HardwareAware,
     "in situ, pulsed": lambda: xb.InSitu(xb.ExactBits(bl=31)),
     "in situ, c-TTv2": lambda: xb.InSitu(rule=xb.ChoppedTikiTaka()),
     "in situ, mixed precision": lambda: xb.InSitu(rule=xb.MixedPrecision()),
@@ -38,6 +46,37 @@ def chip(bits: int = 8) -> xb.Chip:
     """Cells of the resistive processing unit behind converters of so many bits."""
     port = xb.Periphery(xb.DAC(bits=8), xb.ADC(bits=bits))
     return xb.Chip(presets.gokmen_vlasov(), forward=port, tile=(128, 128))
+
+
+def chip_of(way: str) -> xb.Chip:
+    """The chip that a way learns on."""
+    made = chip()
+    if way == DIGITAL:
+        return xb.Chip()
+    if way == SPIKING:  # a line is at rest or at v_max
+        return replace(made, forward=replace(made.forward, dac=_SPIKES))
+    if way == REFRESHED:
+        return replace(made, device=replace(made.device, retention=PowerLawDrift(nu=0.05)))
+    return made
+
+
+_SPIKES = xb.DAC(bits=1, range=xb.Fixed(1.0), signed=False)
+
+
+class Spiking(nn.Module):
+    """The small network with spiking neurons, on Poisson spikes; its output is a mean membrane."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = shape
+        first, last = nn.Linear(channels * height * width, 64), nn.Linear(64, 10)
+        self.net = sp.Sequential(first, sp.LIF(sp.SnnTorch(0.9)), last, sp.Integrator())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images."""
+        membranes, _ = self.net(sp.encode.poisson(x.flatten(1), STEPS))
+        found: Tensor = membranes.mean(0)
+        return found
 
 
 def network(shape: tuple[int, int, int], convolutions: bool = False) -> nn.Module:
@@ -97,9 +136,8 @@ class Trained(Run):
     def execute(self, store: Stored) -> Outcome:  # noqa: D102
         data = Digits().load()
         torch.manual_seed(self.seed)
-        net = network(data.shape)
-        own = xb.Chip() if self.way == DIGITAL else chip()
-        model = xb.convert(net, own, mode=WAYS[self.way](), seed=self.seed)
+        net = Spiking(data.shape) if self.way == SPIKING else network(data.shape)
+        model = xb.convert(net, chip_of(self.way), mode=WAYS[self.way](), seed=self.seed)
         in_situ = self.way.startswith("in situ")
         optimiser: Any = (
             xb.InSituSGD(model, self.lr) if in_situ else torch.optim.Adam(model.parameters(), 0.005)
@@ -111,8 +149,9 @@ class Trained(Run):
                 joules.append(ledger.price(COSTS).total)
                 with ledger.paused():
                     reached.append(accuracy(model, data))
-            if self.way == PROGRAMMED:
+            if self.way in (PROGRAMMED, REFRESHED, SPIKING):
                 xb.program(model)
+        aged = self._kept(model, data) if self.way == REFRESHED else {}
         bill, used = ledger.price(COSTS), ledger.counts
         one, macs = inference(model, data)
         digital_macs = used.total("digital_mac")
@@ -123,6 +162,7 @@ class Trained(Run):
             "pulses": used.total("pulse"),
             **_total("training", bill),
             **_total("inference", one),
+            **aged,
             **{f"phase {phase}": value for phase, value in bill.by("phase").items()},
             **{f"event {event}": value for event, value in one.by("event").items()},
         }
@@ -130,6 +170,29 @@ class Trained(Run):
         if self.way == PROGRAMMED:
             curves |= _by_bits(model, data)
         return Outcome(metrics, curves)
+
+    @staticmethod
+    def _kept(model: nn.Module, data: Images) -> dict[str, float]:
+        """A week of drift, rewritten at the end of every day, and how bad it was before."""
+        wanted = {
+            name: parameter.detach().clone()
+            for name, parameter in model.named_parameters()
+            if name in xb.analog_weights(model)
+        }
+        with xb.ledger(model) as ledger:
+            for _ in range(DAYS):
+                xb.advance(model, DAY)
+                with ledger.paused():
+                    before = accuracy(model, data)
+                with torch.no_grad():
+                    for name, value in wanted.items():
+                        model.get_parameter(name).copy_(value)
+        rows = ledger.price(COSTS).by("phase")
+        return {
+            "aged accuracy": before,
+            "refresh": rows["program"],
+            "standing by": rows.get("advance", 0.0),
+        }
 
 
 def _total(name: str, bill: Bill) -> dict[str, float]:

@@ -17,8 +17,17 @@ from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
-from experiments.studies.energy.runs import COSTS, PROGRAMMED, WAYS, Averages, Cancelled, Trained
+from experiments.lab.study import Study
+from experiments.lab.tradeoffs import Offer, breakdown, front, pareto
+from experiments.studies.energy.runs import (
+    PROGRAMMED,
+    REFRESHED,
+    WAYS,
+    Averages,
+    Cancelled,
+    Trained,
+)
+from experiments.tasks.energy import COSTS
 
 BATCHES = (1, 16, 64)
 REACHED = 80
@@ -78,7 +87,9 @@ class Energy(Study):
             f"Joules of training by phase, {title}.",
         )
         sections = [
-            Section("Where the joules go", items=[by_phase]),
+            Section("Accuracy against energy", items=_paretos(own, title)),
+            Section("Where the joules go", items=[*_breakdowns(own, title), by_phase]),
+            Section("A week of drift", [_week(own[REFRESHED])]),
             Section("Other machines", items=[self._machines(own)]),
             Section("Converters", items=[self._bits(own[PROGRAMMED])]),
             Section("What averages would err", items=[self._averages(rows)]),
@@ -91,8 +102,7 @@ class Energy(Study):
             summary=[
                 "64-64-10, batches of 16, cells of the resistive processing unit, converters of 8 "
                 f"bits, one rate for all in-situ ways; costs {COSTS.name}, V/2 writes. Every joule "
-                "is counted in the run whose accuracy stands beside it. Spiking networks and drift "
-                "refresh are not among the ways."
+                "is counted in the run whose accuracy stands beside it."
             ],
             table=table,
             checks=[
@@ -110,7 +120,6 @@ class Energy(Study):
                 ),
             ],
             sections=sections,
-            provenance=provenance(list(rows.values()), options.command),
         )
 
     @staticmethod
@@ -188,6 +197,53 @@ class Energy(Study):
             "Pulses drawn in the first epoch over ⌈|net change|/step⌉ of each weight and step, the "
             "period of the net being one step; below 1 rounding up outweighs cancellation.",
         )
+
+
+def _paretos(own: dict[str, list[Row]], title: str) -> list[Picture]:
+    """Accuracy against the joules of an image, and of training."""
+    found = []
+    for what, of in (("inference", "an image"), ("training", "training")):
+        offers = [Offer(w, _mean(e, what), _mean(e, "accuracy")) for w, e in own.items()]
+        best = ", ".join(offer.name for offer in front(offers))
+        seen = "; ".join(f"{o.name}: {si(o.x, 'J')}, {o.y:.1f} %" for o in offers)
+        figure = pareto(offers, f"J of {of}, {COSTS.boundary}", "accuracy [%]")
+        caption = f"Accuracy against joules {title}, of {of}. None betters: {best}."
+        found.append(Picture(f"pareto-{what}", figure, caption, f"{seen}."))
+    return found
+
+
+def _breakdowns(own: dict[str, list[Row]], title: str) -> list[Picture]:
+    """Shares of events in an image, of phases in training."""
+    found = []
+    for what, prefix, of in (
+        ("inference", "event ", "an image"),
+        ("training", "phase ", "training"),
+    ):
+        parts: dict[str, dict[str, float]] = {}
+        for way, each in own.items():
+            names = {name for row in each for name in row.metrics if name.startswith(prefix)}
+            shares = {n.removeprefix(prefix): _mean(each, n) for n in sorted(names)}
+            parts[f"{way}, {si(_mean(each, what), 'J')}"] = shares
+        seen = "; ".join(
+            f"{way}: {max(p, key=lambda k: p[k])} {100 * max(p.values()) / sum(p.values()):.0f} %"
+            for way, p in parts.items()
+        )
+        figure = breakdown(parts, f"share of the joules of {of} [%]")
+        caption = f"What the joules {title} of {of} are made of."
+        found.append(Picture(f"parts-{what}", figure, caption, f"The largest parts: {seen}."))
+    return found
+
+
+def _week(rows: list[Row]) -> str:
+    """What keeping a drifting network costs."""
+    aged, kept = _mean(rows, "aged accuracy"), _mean(rows, "accuracy")
+    return (
+        f"Rewriting a network whose cells lose t^−0.05 once a day costs "
+        f"**{si(_mean(rows, 'refresh'), 'J')}** a week, and standing by "
+        f"{si(_mean(rows, 'standing by'), 'J')}; before the last rewriting it reads "
+        f"{aged:.1f} % of the test images right, after it {kept:.1f} %. Nothing corrects for drift "
+        "between."
+    )
 
 
 def _mean(rows: list[Row], name: str) -> float:
