@@ -91,6 +91,7 @@ html_title = f"analog-crossbar {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_search_summary = False  # they are fetched, which a folder refuses
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"

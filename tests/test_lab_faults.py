@@ -270,6 +270,18 @@ def test_the_key_follows_modules_of_ones_own(
     assert list((tmp_path / "cache").rglob("sources-*.json"))
 
 
+def test_a_package_that_refuses_to_be_imported_stops_no_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "__init__.py").write_text("assert False, 'another platform'\n")
+    (tmp_path / "own_guarded_law.py").write_text("import elsewhere.part\n")
+    fingerprint.cache_clear(), behind.cache_clear()
+    assert "own_guarded_law" in behind(("own_guarded_law",))
+
+
 def test_a_worker_refuses_code_that_the_parent_did_not_see() -> None:
     module = "experiments.tasks.networks"
     right = {module: worker.digest_of(module)}
