@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import re
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
@@ -110,10 +110,10 @@ def write(report: Report, folder: Path) -> Path:
 class _Image:
     """A saved figure as the page has it."""
 
-    uri: str
+    uri: Markup
     width: int  # [px]
     seen: str
-    data: str
+    data: Markup
 
 
 def _save(picture: Picture, folder: Path) -> _Image:
@@ -127,15 +127,35 @@ def _save(picture: Picture, folder: Path) -> _Image:
     data = plots.data(figure)
     (folder / f"{picture.name}.csv").write_text(data, encoding="utf-8")
     return _Image(
-        _uri("image/svg+xml", buffer.getvalue()),
+        _uri("image/svg+xml", thin(buffer.getvalue().decode())),
         round(96 * figure.get_figwidth()),
         picture.seen or plots.seen(figure),
-        _uri("text/csv", data.encode()),
+        _uri("text/csv", data),
     )
 
 
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def thin(svg: str) -> str:
+    """The same figure in fewer bytes: coordinates to a tenth of a point, no metadata, no layout.
+
+    Its tags have single quotes, which an address need not escape.
+    """
+
+    def shorter(attribute: re.Match[str]) -> str:
+        return re.sub(r"(\d\d\.\d|\b\d\.\d\d)\d+", r"\1", attribute.group())
+
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    svg = re.sub(r'="[^"<>]*"', shorter, svg)
+
+    def single(tag: re.Match[str]) -> str:
+        return tag.group().replace("'", "&#39;").replace('"', "'")
+
+    return re.sub(r"<[^<>]*>", single, svg)
+
+
+def _uri(kind: str, content: str) -> Markup:
+    """Content as an address that may stand in an attribute: no quotes, no <, >, & in it."""
+    return Markup(f"data:{kind};charset=utf-8," + quote(content, safe=" /:;=,.()!*+-_@[]{}|^~`$?'"))
 
 
 def _prose(text: str) -> Markup:
