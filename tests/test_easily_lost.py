@@ -174,5 +174,6 @@ def test_time_passes_in_evaluations():
     chip = xb.Chip(Device(0.0, 50e-6, retention=PowerLawDrift(nu, t0=20.0)))
     outcome = Evaluate(Of(), chip, times).execute(None)
     assert outcome.curves["time"] == list(times)
-    for y, t in zip(seen[1:], times[1:], strict=True):
-        assert float(y / seen[0]) == pytest.approx(((t + 20) / 20) ** -nu, rel=1e-4)
+    scored = seen[::2]  # in between a copy is read for its joules
+    for y, t in zip(scored[1:], times[1:], strict=True):
+        assert float(y / scored[0]) == pytest.approx(((t + 20) / 20) ** -nu, rel=1e-4)

@@ -130,3 +130,14 @@ def test_runs_have_the_joules_and_seconds_of_an_image():
     # 32 images one after another, read and convert: in step with the slower one, and one to fill
     assert found["latency"] == pytest.approx(33 / 32 * COSTS.time["adc"].value, rel=1e-9)
     assert found["clipped 1.weight"] >= 0
+
+
+def test_runs_whose_joules_cannot_be_told_are_runs_all_the_same():
+    """Charge-domain columns are not counted, converters without bits have no price."""
+    images = Digits().load()
+    for adc in (xb.ADC(8, capacitor=1e-15), None):
+        chip = xb.Chip(forward=xb.Periphery(xb.DAC(8), adc))
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+        accuracy, _, found = watched(model, images.x_test, images.y_test)
+        assert 0 <= accuracy <= 100 and "energy" not in found

@@ -239,6 +239,8 @@ def images(k):
 
 
 RATES = {"Manhattan": 0.005, "Momentum": 0.05, "ArrayMomentum": 0.05}
+PATIENT = (xb.ChoppedTikiTaka, xb.TrackedTikiTaka)
+"""Rules that carry a gradient over only after it has been seen with both signs of a chopper."""
 
 
 @pytest.mark.slow
@@ -257,7 +259,7 @@ def test_a_recurrent_and_a_convolutional_network_learn(rule, task):
     recurrent = network is Cell
     rate = RATES.get(type(rule).__name__, 1.0 if recurrent else 0.3)
     optimiser, losses = xb.InSituSGD(model, rate), []
-    for k in range(100 if recurrent else 40):
+    for k in range((100 if recurrent else 40) * (3 if isinstance(rule, PATIENT) else 1)):
         x, y = data(k)
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)

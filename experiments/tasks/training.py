@@ -117,10 +117,10 @@ def watched(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, dict[
     """
     if not any(isinstance(module, xb.Matrix) for module in model.modules()):
         return *score(model, x, y), {}
-    with xb.observe(model, xb.Tally(model)) as tally, xb.ledger(model) as ledger:
+    with xb.observe(model, xb.Tally(model)) as tally:
         found = score(model, x, y)
     shares = {f"clipped {name}": 100.0 * n.clipped for name, n in tally.items() if n.conversions}
-    return *found, {**of_an_image(ledger, len(y)), **shares}
+    return *found, {**of_an_image(model, x), **shares}
 
 
 @torch.no_grad()

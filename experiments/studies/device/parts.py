@@ -88,6 +88,8 @@ def _fitted(name: str, path: Path, device: Device, how: Reading) -> PartFit:
         assert device.update is not None
         pulses, failed = (np.array(sheet.column(_place(columns, w))) for w in ("pulses", "failed"))
         return devices.fit_endurance(pulses, failed > 0, law=device.update)
+    if len(columns) < 2:
+        raise ValueError(f"one column is too few; wanted is {FILES[name]}")
     notes: list[str] = []
     if name == "writes":
         target, achieved = (
