@@ -179,6 +179,7 @@ def test_a_specification_is_looked_for_from_the_harmless_end(
     assert found is not None and found.value == pytest.approx(5.0)
 
 
+@pytest.mark.slow
 def test_shipped_ablations_are_all_possible_and_reported(tmp_path: Path) -> None:
     """Every point can be made; the page says specifications of losses that are put in here."""
     study = Ablations()
