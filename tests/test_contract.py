@@ -90,8 +90,9 @@ def test_every_part_keeps_the_contract(kind):
     checked(example(kind))
 
 
-# the cases without spread stay among the fast tests
-SPREAD = fast(found(), *LONG, "QuerliozStep", "PowStep", "ExpStep", "LinearStep")
+# the cases without spread stay among the fast tests, and one of each kind with it
+QUICK = {"ConstantStep", "SoftBounds", "BinarySwitch", "GaussianWrite", "GaussianRead", "StuckAt"}
+SPREAD = fast(found(), *({kind.__name__ for kind in found()} - QUICK))
 
 
 @pytest.mark.parametrize("kind", SPREAD, ids=lambda kind: kind.__name__)
@@ -101,9 +102,10 @@ def test_every_part_keeps_the_contract_with_all_its_spread(kind):
         checked(part)
 
 
-# coarse steps of much noise: minutes for what `ExpStep` shows too
+# of parts whose own contract is among the fast tests
+SHOWN = {"ecram_li", "pcm", "reram_sb", "taox_hfox", "fefet"}
 PRESETS = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "reram_es" else name
+    name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow)
     for name in named_presets()
 ]
 
@@ -119,7 +121,9 @@ LAWS = [kind for kind in found() if issubclass(kind, Update)]
 COUNT = st.one_of(st.just(0), st.integers(0, 12), st.integers(0, 5_000_000))
 
 
-@pytest.mark.parametrize("kind", fast(LAWS, "JART"), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", fast(LAWS, "JART", "LookupStep", "Yakopcic", "IonDrift"), ids=lambda kind: kind.__name__
+)
 @settings(max_examples=15, deadline=None)
 @given(
     at=st.lists(st.floats(0, 1), min_size=4, max_size=4),

@@ -145,7 +145,7 @@ def test_noise_and_converters_are_met(name):
 
 UNCOMPILED = {"linear_cross_entropy of several"}
 """Compiled, it is refused by the tracer: torch's body is bound anew to each weight."""
-FAST = ("chunks of packed columns", "gathered", "grouped_mm", "linear_cross_entropy")
+FAST = ("gathered", "grouped_mm", "linear_cross_entropy")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,12 @@ class Plain:
 @pytest.mark.parametrize(
     "run",
     [
-        Mlp(Device(1 / 4e6, 1 / 81e3, NeuroSim(64, 64, 0.5, -0.5)), access=15e3, lost_g_min=True),
+        pytest.param(
+            Mlp(
+                Device(1 / 4e6, 1 / 81e3, NeuroSim(64, 64, 0.5, -0.5)), access=15e3, lost_g_min=True
+            ),
+            marks=pytest.mark.slow,
+        ),
         Mlp(Device(1e-7, 5e-6, NeuroSim(100, 120, 0.105, 2.4)), seeds=3),
         Mlp(Device(1e-7, 5e-6, NeuroSim(97, 90, 2.0, -4.0)), rates=(0.8, 0.4), seeds=2),
     ],

@@ -48,8 +48,18 @@ def ohms(*values: float) -> list[Tensor]:
     return [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values]
 
 
-@pytest.mark.parametrize("ends", ENDS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("solver", "ends"),
+    [
+        pytest.param(
+            solver,
+            ends,
+            marks=pytest.mark.slow if solver == "strong_sinh" and ends != "both" else (),
+        )
+        for solver in SOLVERS
+        for ends in ENDS
+    ],
+)
 def test_gradcheck(ends: str, solver: str) -> None:
     """All inputs, all conductances, all four resistances; scaled to numbers near one."""
     method, iv = SOLVERS[solver]
