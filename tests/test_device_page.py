@@ -5,6 +5,7 @@ import pytest
 from experiments.lab.command import main
 
 
+@pytest.mark.slow
 def test_the_page_draws_what_a_preset_does(tmp_path):
     pytest.importorskip("matplotlib")
     chosen = ["--preset", "ecram_li", "--preset", "pcm"]

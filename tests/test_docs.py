@@ -19,6 +19,7 @@ PAGE = (ROOT / "docs" / "devices.md").read_text()
 TRAVEL = ROOT / "docs" / "travel.md"
 
 
+@pytest.mark.slow
 def test_the_documented_law_is_a_script_that_passes_the_contract(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     (tmp_path / "my_cell.py").write_text(code)

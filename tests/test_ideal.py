@@ -65,8 +65,8 @@ def test_layer_equals_torch(dtype, mode, make, tile):
 @pytest.mark.parametrize(
     ("dtype", "activation", "limit"),
     [
-        (torch.float32, nn.Tanh, 1e-5),
-        (torch.float64, nn.Tanh, 1e-8),
+        pytest.param(torch.float32, nn.Tanh, 1e-5, marks=pytest.mark.slow),
+        pytest.param(torch.float64, nn.Tanh, 1e-8, marks=pytest.mark.slow),
         (torch.float64, nn.ReLU, 1e-8),
     ],
 )

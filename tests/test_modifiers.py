@@ -105,6 +105,7 @@ def out(y):
     return y[0] if isinstance(y, tuple) else y
 
 
+@pytest.mark.slow
 def test_training_with_noise_beats_training_without():
     """On a chip whose read noise is what was trained for."""
     torch.manual_seed(0)

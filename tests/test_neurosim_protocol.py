@@ -73,7 +73,10 @@ class Plain:
             ),
             marks=pytest.mark.slow,
         ),
-        Mlp(Device(1e-7, 5e-6, NeuroSim(100, 120, 0.105, 2.4)), seeds=3),
+        pytest.param(
+            Mlp(Device(1e-7, 5e-6, NeuroSim(100, 120, 0.105, 2.4)), seeds=3),
+            marks=pytest.mark.slow,
+        ),
         Mlp(Device(1e-7, 5e-6, NeuroSim(97, 90, 2.0, -4.0)), rates=(0.8, 0.4), seeds=2),
     ],
 )

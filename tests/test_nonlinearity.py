@@ -17,7 +17,9 @@ from experiments.tasks.data import Digits
 from experiments.tasks.networks import MLP
 
 
-@pytest.mark.parametrize("route", [xb.Reference(), xb.PushPull()])
+@pytest.mark.parametrize(
+    "route", [pytest.param(xb.Reference(), marks=pytest.mark.slow), xb.PushPull()]
+)
 def test_batched_networks_do_what_layers_and_optimiser_do(route):
     """Nearest rounding draws nothing, so every cell agrees after 80 images, to rounding."""
     cell = Device(1e-7, 5e-6, update=NeuroSim(100, 100, 1.0, -1.0))
