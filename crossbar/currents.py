@@ -42,8 +42,8 @@ def reach_of(
         return found if bounded else _some(found)
 
     if planes.reach is not None:
-        found = planes.reach[int(call.transposed), k, c]
-        found = found if bounded else _some(found[0])
+        where = (int(call.transposed), k, c)
+        found = planes.reach[where if bounded else (*where, 0)]
     elif gauge is not None and call.keeper is not None and call.region.whole:
         found = call.keeper.kept((call.transposed, k, c, bounded), of_cells)
     else:

@@ -107,6 +107,8 @@ def reach_of(chip: Chip, planes: Planes) -> Tensor:
         for k, (a, b) in enumerate(ends) if not m.is_meta else ():
             for c in range(shape[0]):
                 own[k, c] = layout.reach(c, m[c][..., a:b, :], chip.floor)
+    level = found[..., 0]
+    level.masked_fill_(level == 0, 1)  # where nothing can flow
     return found
 
 
