@@ -21,13 +21,18 @@ def accuracies(
     device: Device, w_max: float, mode: xb.Mode, seed: int, epochs: int = 20
 ) -> list[float]:
     """Test accuracy after every epoch [%]; `w_max` is the weight of half the window."""
+    chip = xb.Chip(device, xb.OffsetColumn(w_max=w_max), converters(device, w_max))
+    return trained(chip, mode, seed, epochs)
+
+
+def trained(chip: xb.Chip, mode: xb.Mode, seed: int, epochs: int, hidden: int = 128) -> list[float]:
+    """The same on any chip, with so many hidden cells."""
     whole = Digits().load()
     x = torch.cat([whole.x_train, whole.x_test]).flatten(1)
     y = torch.cat([whole.y_train, whole.y_test])
     train, test = stratified(y, 0.25, seed)
-    chip = xb.Chip(device, xb.OffsetColumn(w_max=w_max), converters(device, w_max))
     torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
+    net = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10))
     net = xb.convert(net, chip, mode=mode, seed=seed)
     optimiser, found = xb.InSituSGD(net, 0.1), []
     for _ in range(epochs):

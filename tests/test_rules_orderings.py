@@ -5,36 +5,19 @@ from __future__ import annotations
 from statistics import fmean
 
 import pytest
-import torch
-from torch import nn
+from _digits import trained
 
 import crossbar as xb
 from devices import ConstantStep, Device
 from experiments.studies.rules.programming import chip, rules
-from experiments.tasks.data import Digits, stratified
 
 SEEDS = range(3)
 pytestmark = pytest.mark.slow
 
 
 def accuracies(rule: xb.Rule, hardware: xb.Chip, hidden: int, epochs: int, seed: int):
-    """Test accuracy after every epoch [%], 64-hidden-10, tanh, batches of 10, rate 0.1."""
-    whole = Digits().load()
-    x = torch.cat([whole.x_train, whole.x_test]).flatten(1)
-    y = torch.cat([whole.y_train, whole.y_test])
-    train, test = stratified(y, 0.25, seed)
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10))
-    net = xb.convert(net, hardware, mode=xb.InSitu(rule=rule, gradient=False), seed=seed)
-    optimiser, found = xb.InSituSGD(net, 0.1), []
-    for _ in range(epochs):
-        for batch in train[torch.randperm(len(train))].split(10):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
-            optimiser.step()
-        with torch.no_grad():
-            found.append(100 * float((net(x[test]).argmax(1) == y[test]).float().mean()))
-    return found
+    """Test accuracy after every epoch [%]."""
+    return trained(hardware, xb.InSitu(rule=rule, gradient=False), seed, epochs, hidden)
 
 
 def test_twenty_states_need_more_than_pulses():

@@ -56,12 +56,13 @@ def whole_pulses(
     """
     out: list[int | None] = []
     values = sheet.column(column)
-    given = np.array([v for v in values if math.isfinite(v)])
-    off = np.abs(given - np.round(given))
-    drawn = notes is not None and len(given) > 3 and 0 < off.max() <= 0.25
-    if drawn and notes is not None and (np.diff(np.round(given)) != 0).all():
-        notes.append(f"{name}: rounded to whole pulses, at most {off.max():.2g} away")
-        values = [float(np.round(v)) for v in values]
+    if notes is not None:
+        near = np.round(values)
+        given = np.isfinite(near)
+        off = np.abs(near - values)[given].max(initial=0)
+        if given.sum() > 3 and 0 < off <= 0.25 and np.diff(near[given]).all():
+            notes.append(f"{name}: rounded to whole pulses, at most {off:.2g} away")
+            values = near.tolist()
     for row, value in enumerate(values):
         if math.isnan(value):
             out.append(None)
@@ -114,9 +115,9 @@ def long_table(sheet: Sheet, columns: list[Column], how: Reading) -> tuple[Reads
     value = next((at[role] for role in READS if role in at), None)
     if value is None:
         value = next(i for i, c in enumerate(columns) if c.kind in READS)
-    cells = [row[at["cell"]] for row in sheet.rows] if "cell" in at else ["0"] * len(sheet.rows)
+    cells = ["0"] * len(sheet.rows)
     if "cell" in at:
-        cells = [c.strip() or "0" for c in cells]
+        cells = [row[at["cell"]].strip() or "0" for row in sheet.rows]
     cycles = [0] * len(cells)
     if "cycle" in at:
         cycles = [0 if n is None else n for n in whole_pulses(sheet, at["cycle"], "cycle")]

@@ -141,13 +141,13 @@ def named(sheet: Sheet, how: Reading) -> list[Column]:
 def _beside(columns: list[Column]) -> list[Column]:
     """The same, where ramps have counts or times of their own in front of each."""
     counts = [i for i, c in enumerate(columns) if c.role in ("pulse", "time")]
-    ahead = [columns[i + 1] if i + 1 < len(columns) else None for i in counts]
-    if len(counts) < 2 or any(c is None or c.role not in ("up", "down") for c in ahead):
+    ahead = [columns[i + 1] for i in counts if i + 1 < len(columns)]
+    ramps = [c for c in ahead if c.role in ("up", "down")]
+    if len(counts) < 2 or len(ramps) < len(counts):
         return columns
     out = list(columns)
-    for i, ramp in zip(counts, ahead, strict=True):
-        if ramp is not None:
-            out[i] = out[i]._replace(role=f"{out[i].role} {ramp.role}", number=ramp.number)
+    for i, ramp in zip(counts, ramps, strict=True):
+        out[i] = out[i]._replace(role=f"{out[i].role} {ramp.role}", number=ramp.number)
     return out
 
 

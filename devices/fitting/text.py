@@ -268,11 +268,13 @@ def _turned(full: list[tuple[int, list[str]]], notes: list[str]) -> list[tuple[i
         and not _is_number(row[0])
         and all(f == "" or _is_number(f) for f in row[1:])
     ]
-    words = [row for _, row in full if len(row) > 1 and not any(map(_is_number, row))]
-    if len(named) < 2 or words or 2 * len(named) < len(full):
+    if len(named) < 2 or 2 * len(named) < len(full):
         return full
-    others = [n for n, _ in full if n not in dict(named)]
-    notes.extend(f"line {n} not used" for n in others)
+    used = {n for n, _ in named}
+    others = [(n, row) for n, row in full if n not in used]
+    if any(len(row) > 1 and not any(map(_is_number, row)) for _, row in others):  # a header
+        return full
+    notes.extend(f"line {n} not used" for n, _ in others)
     notes.append(f"{len(named)} rows of a name and its numbers: taken as columns")
     columns = [row for _, row in named]
     return list(enumerate(map(list, zip_longest(*columns, fillvalue="")), 1))
