@@ -2,6 +2,8 @@
 # make test        lint, type-check and run the fast tests
 # make test-slow   the long tests
 # make docs        the site, its pages executed: build/docs/html/index.html
+# make site        the same, kept beside other versions: build/site/VERSION
+# make notebooks   the tutorials as Jupyter notebooks: build/notebooks/first.ipynb and others
 # make bench       speed ratios against torch.nn
 # make lint        ruff and mypy only
 # make clean       remove .venv and caches
@@ -24,7 +26,7 @@ PIP_INDEX ?=
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: demo test test-slow docs bench lint clean
+.PHONY: demo test test-slow docs site notebooks bench lint clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -39,6 +41,13 @@ test-slow: $(DOCS)
 docs: $(DOCS)
 	$(BIN)/python -m sphinx -W --keep-going -q -j $(JOBS) -b html -d build/docs/trees docs build/docs/html
 	@echo "build/docs/html/index.html"
+
+site: docs
+	$(BIN)/python docs/versions.py build/docs/html build/site
+
+notebooks: $(DOCS)
+	$(BIN)/python docs/notebooks.py build/notebooks
+	@echo "build/notebooks"
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; \

@@ -45,9 +45,9 @@ class Syncs(TorchDispatchMode):
 class Counted(xb.ExactBits):
     """Notes the coincidences a weight."""
 
-    def drive(self, *args: Any) -> Any:
-        found = super().drive(*args)
-        SEEN.append(found)
+    def drives(self, sought: Any) -> Any:
+        found = super().drives(sought)
+        SEEN.extend(found)
         return found
 
 

@@ -30,6 +30,7 @@ from crossbar.converters import PulseWidth as PulseWidth
 from crossbar.converters import Ramp as Ramp
 from crossbar.converters import SerialDAC as SerialDAC
 from crossbar.curves import best_curve as best_curve
+from crossbar.distillation import Distillation as Distillation
 from crossbar.drift import Aged as Aged
 from crossbar.drift import ColumnCompensation as ColumnCompensation
 from crossbar.drift import Compensation as Compensation

@@ -12,11 +12,11 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from crossbar.chip import Chip
-from crossbar.complexes import ComplexMatrix
+from crossbar.complexes import ComplexMatrix, ComplexPart
 from crossbar.matrix import Matrix
 from crossbar.regions import Form
 from crossbar.streams import derive
-from crossbar.transposed import numbers
+from crossbar.transposed import Part, numbers
 
 
 def matrix(weight: Tensor, chip: Chip | None = None, *, seed: int | None = None) -> Matrix:
@@ -137,19 +137,24 @@ def read_back(matrix: Matrix | ComplexMatrix) -> Tensor:
         return matrix.read_row(torch.arange(matrix.shape[1])).mT
 
 
-def linear_operator(matrix: Matrix | ComplexMatrix) -> LinearOperator:
-    """The array as SciPy takes a matrix, such as `scipy.sparse.linalg.svds(linear_operator(A))`.
+def linear_operator(matrix: Matrix | ComplexMatrix | Part | ComplexPart) -> LinearOperator:
+    """The array, or a part of it, as SciPy takes a matrix: `svds(linear_operator(A))`.
 
     float64 in and out, or complex128; `rmatvec` is the (conjugate) transposed read. Reads are noisy
     and quantised as the chip says: an algorithm that trusts its products to 1e-15 may not end.
+
+    Raises:
+        TypeError: no matrix.
     """
+    if not isinstance(matrix, Matrix | ComplexMatrix | Part | ComplexPart):
+        raise TypeError(f"linear_operator takes a matrix, got {type(matrix).__name__}")
 
     def read(product: object) -> object:
         def run(v: NDArray[Any]) -> NDArray[Any]:
             if np.iscomplexobj(v) and dtype is np.float64:
                 return run(v.real) + 1j * run(v.imag)
             kind = np.complex128 if np.iscomplexobj(v) else np.float64
-            x = torch.as_tensor(np.asarray(v, dtype=kind).reshape(len(v), -1), device=place)
+            x = torch.as_tensor(np.array(v, dtype=kind).reshape(len(v), -1), device=place)
             with torch.no_grad():
                 y = product @ x  # type: ignore[operator]
             found: NDArray[Any] = y.cpu().numpy().astype(dtype).reshape(-1, *v.shape[1:])
@@ -157,10 +162,11 @@ def linear_operator(matrix: Matrix | ComplexMatrix) -> LinearOperator:
 
         return run
 
-    is_complex = isinstance(matrix, ComplexMatrix)
-    place = matrix.weight.device
+    is_complex = isinstance(matrix, ComplexMatrix | ComplexPart)
+    array: Any = matrix.real if is_complex else matrix  # type: ignore[union-attr]
+    place = (array.matrix if isinstance(array, Part) else array).weight.device
     dtype: Any = np.complex128 if is_complex else np.float64
-    forward, back = read(matrix), read(matrix.H if isinstance(matrix, ComplexMatrix) else matrix.T)
+    forward, back = read(matrix), read(matrix.H if is_complex else matrix.T)  # type: ignore[union-attr]
     return LinearOperator(
         matrix.shape, matvec=forward, rmatvec=back, matmat=forward, rmatmat=back, dtype=dtype
     )

@@ -37,6 +37,9 @@ class Cells(Held):
     or float64 under `.half()` and autocast, ages float64 always.
     """
 
+    scaled = False  # whether `matrix` is in units of the weight, not of the window
+    KEPT = "g"  # name of the buffer that every write changes
+
     w_max: Tensor  # () or (..., 1, cols)
     updates: Tensor
     rounds: Tensor | None  # of pulses that were dealt out, see `Mapping.dealt`
@@ -79,7 +82,8 @@ class Cells(Held):
         self.register_buffer("rounds", dealt)
         self.hold(state)
         for part in Planes._fields[:3]:
-            self.register_buffer(part, None, persistent=False)
+            if part not in self._buffers:
+                self.register_buffer(part, None, persistent=False)
         self.line: Cells | None = None  # reference columns, (1, ..., rows, tiles across)
         if chip.line is not None:
             size = (*shape[:-1], len(chip.tiles(shape, True)))
@@ -95,9 +99,9 @@ class Cells(Held):
 
     def refresh(self) -> None:
         """Compute anew what reads see; the verbs do, whoever writes a buffer by hand must."""
-        if self.g.is_meta:
+        if self.w_max.is_meta:
             columns = len(self.chip.layout.columns)
-            planes = Planes(self.g.new_empty(columns, *self.g.shape[1:]))
+            planes = Planes(self.w_max.new_empty(columns, *self.size[1:]))
         else:
             with writing():
                 planes = self.solved()
@@ -115,7 +119,7 @@ class Cells(Held):
         """
         if self._paces:
             with writing():
-                self._put("reach", reach_of(self.chip, self.planes()))
+                self._put("reach", reach_of(self.chip, self.relative()))
 
     def paced(self) -> None:
         """After an update: full scales follow at once at first, then every `PACE` updates."""
@@ -124,8 +128,13 @@ class Cells(Held):
             if n & (n - 1) == 0 or n % PACE == 0:
                 self.sized()
 
+    @property
+    def kept(self) -> Any:
+        """The buffer that every write changes."""
+        return getattr(self, self.KEPT)
+
     def _stamp(self) -> int | None:
-        return None if self.g.is_inference() else self.g._version
+        return None if self.kept.is_inference() else self.kept._version
 
     def _turned(self, t: Tensor) -> Tensor:
         """(..., rows, cols) with the dimensions of torch's weight in their order, or back."""
@@ -133,14 +142,19 @@ class Cells(Held):
 
     def planes(self) -> Planes:
         """What reads see."""
-        if not torch.compiler.is_compiling() and not self.g.is_inference():
-            if not torch._C._functorch.is_functorch_wrapped_tensor(self.g):
-                if self.g._version != self._seen:  # written by hand
+        kept = self.kept
+        if not torch.compiler.is_compiling() and not kept.is_inference():
+            if not torch._C._functorch.is_functorch_wrapped_tensor(kept):
+                if kept._version != self._seen:  # written by hand
                     self.refresh()
         matrix, variance, back = self._turned(self.matrix), self.variance, self.back
         variance = None if variance is None else self._turned(variance)
         back = None if back is None else self._turned(back)
         return Planes(matrix, variance, back, self.tiles, self.reach)
+
+    def relative(self) -> Planes:
+        """What reads see, relative to the window."""
+        return self.planes()
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
@@ -150,7 +164,7 @@ class Cells(Held):
         """Planes of such cells, less what their reference column, if there is one, is off."""
         if self.line is None or planes.tiles is not None:
             return planes
-        tiles = torch.arange(self.line.g.shape[-1], device=self.g.device)
+        tiles = torch.arange(self.line.size[-1], device=self.w_max.device)
         self.line.order = None if self.order is None else (self.order[0], tiles)
         return over_line(self.chip, planes, self.line.solved())
 
@@ -186,8 +200,8 @@ class Cells(Held):
         with writing():
             if not bool(torch.isfinite(weight).all()):
                 raise ValueError("weight must be finite to be programmed, got NaN or infinity")
-            w = weight.to(self.g.dtype) / self.w_max
-            generator = self.streams.generator(WRITE, self.g.device)
+            w = weight.to(self.w_max.dtype) / self.w_max
+            generator = self.streams.generator(WRITE, self.w_max.device)
             line: list[Written] = []
             if self.line is not None and mask is None:
                 line = self.line.program(torch.zeros_like(self.line.g[0]), writer)[1]
@@ -209,7 +223,7 @@ class Cells(Held):
         generator: torch.Generator | None = None,
     ) -> None:
         """Whole arrays (..., rows, cols) of counts; `refresh` is left to the caller."""
-        generator = generator or self.streams.generator(WRITE, self.g.device)
+        generator = generator or self.streams.generator(WRITE, self.w_max.device)
         written: Any = None
         if efficacy is not None:
             # lines reach the devices of a weight as the coincidences do
@@ -222,11 +236,13 @@ class Cells(Held):
                 None if pulses is None else efficacy.of(k).on(pulses, *alone[k])
                 for k, pulses in enumerate(given)
             )
-        shape = self.g.shape[1:]
+        shape = self.size[1:]
         rounds, written = mapped(((given,), written), lambda t: t.expand(shape).flatten())
-        flat = states.flattened(self.state)
+        state = self.state
+        flat = states.flattened(state)
         made = states.pulsed(self.chip.device, flat, rounds, generator, written)
-        states.put_back(self.state, None, made)
+        states.put_back(state, None, made)
+        self.keep(state)
         if self.rounds is not None:
             self.rounds += 1
 
@@ -237,17 +253,16 @@ class Cells(Held):
 
         Returns whether what reads see has followed; else `refresh` is left to the caller.
         """
-        state = self.state
         given = [self.given(pulses, ahead) for ahead, pulses in enumerate(rounds)]
         if at is None:
             for one in given:
                 self.pulse(one, generator=generator)
             return False
-        some = states.taken(state, at)
+        some = self.taken(at)
         if self.rounds is not None:
             self.rounds += len(given)
-        states.put_back(state, at, states.pulsed(self.chip.device, some, given, generator))
-        follows = self.separate and FEW * len(at) <= self.g[0].numel()
+        self.put(at, states.pulsed(self.chip.device, some, given, generator), some)
+        follows = self.separate and FEW * len(at) <= self.matrix[0].numel()
         if follows:
             self.follow(at, some)
         return follows
@@ -267,7 +282,7 @@ class Cells(Held):
     def follow(self, at: Tensor, some: State) -> None:
         """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
         chip = self.chip
-        planes, place = planes_of(chip, some), self.form.place(at, tuple(self.g.shape[1:]))
+        planes, place = planes_of(chip, some), self.form.place(at, self.size[1:])
         self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
         if self.variance is not None and planes.variance is not None and self.variance.dim():
             variance = self.variance.view(len(planes.variance), -1)
@@ -276,17 +291,17 @@ class Cells(Held):
         if self.moved is not None:
             layout, w_max = chip.layout, self.w_max
             if w_max.dim():
-                w_max = w_max.expand(self.g.shape[1:]).reshape(-1)[at]
+                w_max = w_max.expand(self.size[1:]).reshape(-1)[at]
             held = layout.planes(some.g, chip.device.window.span)
             self.moved.append((place, layout.logical(held, chip.floor).mul_(w_max)))
-            if sum(len(w) for _, w in self.moved) > self.g[0].numel():
+            if sum(len(w) for _, w in self.moved) > self.matrix[0].numel():
                 self.moved = None  # nobody shows them
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Voltages v (broadcastable to the cells) [V], wordline minus bitline, held for dt [s]."""
         with writing():
-            generator = self.streams.generator(WRITE, self.g.device)
-            v = v.to(self.g).expand_as(self.g)
+            generator = self.streams.generator(WRITE, self.w_max.device)
+            v = v.to(self.w_max).expand(self.size)
             self.state = self.chip.device.drive(self.state, v, dt, generator=generator)
             self.sized()
 
@@ -295,7 +310,7 @@ class Cells(Held):
         with writing():
             if self.line is not None:
                 self.line.advance(dt, temperature)
-            generator = self.streams.generator(WRITE, self.g.device)
+            generator = self.streams.generator(WRITE, self.w_max.device)
             self.state = self.chip.device.advance(
                 self.state, dt, temperature=temperature, generator=generator
             )
@@ -323,7 +338,7 @@ class Cells(Held):
         """
         mine, theirs = self.chip.device, old.chip.device
         new, state = self.state, old.state
-        if mine.window != theirs.window or self.g.shape != old.g.shape:
+        if mine.window != theirs.window or self.size != old.size:
             return False
         kept = {
             part: getattr(state, part)
@@ -347,7 +362,7 @@ class Cells(Held):
         self, state_dict: dict[str, Any], prefix: str, a: Any, b: Any, missing: Any, *args: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, a, b, missing, *args)
-        self.void &= f"{prefix}g" not in state_dict
+        self.void &= f"{prefix}{self.KEPT}" not in state_dict
         if f"{prefix}reach" in missing:  # of a chip whose converters had ranges of their own
             missing.remove(f"{prefix}reach")
             self.sized()
@@ -359,6 +374,8 @@ class Cells(Held):
             probe = fn(t.new_empty(0))
             if not t.is_floating_point():
                 return fn(t)
+            if t.dtype == torch.bfloat16 and not (t.is_meta or probe.is_meta):  # as it was drawn
+                return t.to(probe.device)
             low = probe.dtype in (torch.float16, torch.bfloat16)
             clock = t is self.age or t is self.reach
             dtype = torch.float64 if clock else torch.float32 if low else probe.dtype
@@ -366,13 +383,13 @@ class Cells(Held):
                 return fn(t)
             return t.to(device=probe.device, dtype=t.dtype if low else dtype)
 
-        blank = self.g.is_meta
+        blank = self.w_max.is_meta
         super()._apply(move, recurse)  # type: ignore[no-untyped-call]
         if self.order is not None:
             self.order = (fn(self.order[0]), fn(self.order[1]))
         self._own = self.matrix
-        self.void |= blank and not self.g.is_meta
-        if not (blank or self.g.is_meta):
+        self.void |= blank and not self.w_max.is_meta
+        if not (blank or self.w_max.is_meta):
             self.refresh()
         self._seen = self._stamp()
         return self

@@ -2,7 +2,7 @@
 
     xb.reorder(model, batches)             # heavy lines where wires are short
     xb.predistort(model)                   # write the conductances whose circuit is the matrix
-    xb.calibrate_columns(model, batches)   # or: a digital factor and offset per output
+    xb.calibrate_columns(other, batches)   # instead: a digital factor and offset per output
 
 All work in place; reordering comes first and goes with either of the others. What they measured
 belongs to the chip: moving to another one forgets it.

@@ -20,6 +20,8 @@ class ComplexPart:
     Every product with a complex vector reads each array twice; of a real one, once.
     """
 
+    __array_ufunc__ = None  # an array on the left leaves the product to `__rmatmul__`
+
     def __init__(self, real: Matrix | Part, imag: Matrix | Part, sign: float = 1.0) -> None:
         self.real, self.imag, self.sign = real, imag, sign
         self.shape: tuple[int, int] = real.shape
@@ -62,6 +64,8 @@ class ComplexMatrix(nn.Module):
 
     Its arrays, `real` and `imag`, have the verbs that write.
     """
+
+    __array_ufunc__ = None  # as that of `ComplexPart`
 
     def __init__(self, real: Matrix, imaginary: Matrix) -> None:
         super().__init__()

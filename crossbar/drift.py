@@ -155,7 +155,7 @@ class ColumnCompensation(DriftCompensation):
         now = self._measured(model)
         for name, matrix in matrices.items():
             ratio, before = _ratio(self._first[name], now[name]), self._before[name]
-            ratio = ratio.to(matrix.written.g.dtype)
+            ratio = ratio.to(matrix.written.w_max.dtype)
             matrix.column_gain = ratio if before is None else before * ratio
 
     def _measured(self, model: nn.Module) -> dict[str, Tensor]:
@@ -251,7 +251,7 @@ def _driven(matrix: Matrix, vectors: int, seed: int) -> Tensor:
             place = torch.rand((vectors, *lead, b - a), generator=generator).argsort(-1)
             signs[..., a:b] = (2 * place - (b - a - 1)).sign()
     signs = signs[:, 0] if len(lead) == 1 and lead[0] == 1 else signs
-    return signs.to(matrix.written.g)
+    return signs.to(matrix.written.w_max)
 
 
 def _outputs(matrix: Matrix, x: Tensor) -> Tensor:

@@ -92,4 +92,4 @@ class DirectFeedback:
         if self.error is None or len(self.error) != len(d):
             raise RuntimeError("DirectFeedback saw no error of the model's output in this backward")
         with torch.no_grad():
-            return array.mv(self.error.to(array.written.g.dtype)).to(d.dtype)
+            return array.mv(self.error.to(array.written.w_max.dtype)).to(d.dtype)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from crossbar import states
 from crossbar.states import copied, writing
 from devices import State
 from devices.device import STATEFUL
@@ -17,14 +18,31 @@ class Held(nn.Module):
 
     g: Tensor  # (K, ..., rows, cols) [S]
     age: Tensor
+    size: tuple[int, ...]  # of g
 
     def hold(self, state: State) -> None:
         """Register what the state is made of."""
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
+        self.size = tuple(state.g.shape)
         self.register_buffer("g", state.g)
         self.register_buffer("age", state.age)
         for part in STATEFUL:
             self._leaves[part] = self._named(part, getattr(state, part))
+
+    def lends(self, parameter: Tensor) -> bool:
+        """Whether a Parameter that shows these cells is their own memory."""
+        return False
+
+    def apart(self, parameter: Tensor) -> None:
+        """Somebody is about to write into the Parameter: cells keep what they hold."""
+
+    def taken(self, at: Tensor) -> State:
+        """The cells (K, n) of the weights at flat indices (n,)."""
+        return states.taken(self.state, at)
+
+    def put(self, at: Tensor, made: State, some: State) -> None:
+        """What `states.pulsed` made of the cells that were `taken`, which are now `some`."""
+        states.put_back(self.state, at, made)
 
     @abstractmethod
     def refresh(self) -> None:
@@ -43,16 +61,26 @@ class Held(nn.Module):
     @property
     def state(self) -> State:
         """The state as one tuple of tensors; assigning it writes the buffers in place."""
+        return self._with(self.g)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.keep(state)
+        self.refresh()
+
+    def _with(self, g: Tensor) -> State:
+        """The state with these conductances."""
 
         def held(names: Any) -> Any:
             if isinstance(names, str):
                 return getattr(self, names)
             return names if names is None else type(names)(*(held(name) for name in names))
 
-        return State(self.g, self.age, **{part: held(x) for part, x in self._leaves.items()})
+        return State(g, self.age, **{part: held(x) for part, x in self._leaves.items()})
 
-    @state.setter
-    def state(self, state: State) -> None:
+    def keep(self, state: State) -> None:
+        """Write a state, whose tensors may be the buffers; `refresh` is left to the caller."""
+
         def hold(names: Any, leaf: Any) -> None:
             if isinstance(names, str):
                 self._put(names, leaf)
@@ -65,7 +93,6 @@ class Held(nn.Module):
             self._put("age", state.age)
             for part, names in self._leaves.items():
                 hold(names, getattr(state, part))
-        self.refresh()
 
     def _put(self, name: str, value: Tensor | None) -> None:
         """Into the buffer that is there: compiled graphs and stacked chips keep seeing it."""

@@ -24,6 +24,8 @@ def identity(chip: Chip, mode: Mode) -> str:
         "rule": repr(mode.rule) if isinstance(mode, InSitu) and mode.slots()[1:] else "",
         "written": mode.written,
     }
+    if mode.compact:
+        parts["compact"] = True
     return json.dumps({"version": VERSION, **parts})
 
 
@@ -38,10 +40,11 @@ def same_chip(text: str, chip: Chip, mode: Mode, name: str) -> None:
         raise ValueError(
             f"{name}: the checkpoint has layout {saved['version']!r}, this version reads {VERSION}"
         )
-    for part, value in mine.items():
-        if saved.get(part) != value:
+    for part in {**mine, **saved}:
+        value = mine.get(part, False)
+        if saved.get(part, False) != value:
             raise ValueError(
-                f"{name}: the checkpoint was saved with another {part}, {saved.get(part)}, than "
-                f"this chip's {value}; load it into a model converted with its own chip, then "
+                f"{name}: the checkpoint was saved with another {part}, {saved.get(part, False)}, "
+                f"than this chip's {value}; load it into a model converted with its own chip, then "
                 "move that with convert(model, chip)"
             )

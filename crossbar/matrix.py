@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from crossbar.cells import FEW, Cells
+from crossbar.compact import CompactCells
 from crossbar.operations import Matmul, Operation, Vectors
 from crossbar.planes import efficacy_of
 from crossbar.programming import Written
 from crossbar.pulses import Cut, Parcel, Scheme
 from crossbar.pulses.bits import places
 from crossbar.readable import COMPENSATION
-from crossbar.regions import EVERYWHERE, Region
+from crossbar.regions import EVERYWHERE, Region, fitting, in_lines, logical, placed
 from crossbar.states import Writer, writing
 from crossbar.streams import WRITE
 from crossbar.told import Told
 from devices import Pulses
-from devices._check import whole
+from devices._check import instance, whole
 
 
 class Matrix(Told):
@@ -40,12 +41,12 @@ class Matrix(Told):
         dtype: torch.dtype,
         device: torch.device,
         wanted: Tensor | None = None,
+        compact: bool = False,
     ) -> None:
         """Make the cells, at the bottom of the window; `wanted` is about to be written."""
-        chip, form, lines, streams = self.chip, self.form, self.lines, self.streams
-        self.cells = Cells(
-            chip, form, lines, w_max, streams, dtype=dtype, device=device, wanted=wanted
-        )
+        kind = CompactCells if compact else Cells
+        own = self.chip, self.form, self.lines, w_max, self.streams
+        self.cells = kind(*own, dtype=dtype, device=device, wanted=wanted)
         self.cells.order = self.order
         self.near(device)
 
@@ -57,7 +58,14 @@ class Matrix(Told):
     def program(
         self, weight: Tensor, writer: Writer | None = None, mask: Tensor | None = None
     ) -> None:
-        """Write logical weights (..., rows, cols), see `Cells.program`."""
+        """Write logical weights (..., rows, cols), see `Cells.program`.
+
+        Raises:
+            ValueError: weights or a mask of another shape; not finite.
+        """
+        logical("weight", weight, self.lines)
+        if mask is not None:
+            logical("mask", mask, self.lines)
         targets, written = self.written.program(weight, writer, mask)
         self.exact = None
         if self.probe is not None:
@@ -81,11 +89,13 @@ class Matrix(Told):
             raise ValueError(f"pulses of this array have the shape {tuple(size)}, got {shape}")
         self.exact = None
         with writing():
-            pulses = pulses.to(self.written.g.dtype)
-            generator, at = self.streams.generator(WRITE, self.written.g.device), None
+            pulses = pulses.checked().to(self.written.w_max.dtype)
+            generator, at = self.streams.generator(WRITE, self.written.w_max.device), None
             if lines is not None:
                 pulses = Pulses(*(None if t is None else t.movedim(0, -2) for t in pulses))  # type: ignore[arg-type]
-                at = self._of_lines(torch.arange(pulses.up.numel(), device=lines.device), lines)
+                at = in_lines(
+                    self.lines, torch.arange(pulses.up.numel(), device=lines.device), lines
+                )
             if pulses.up_var is None:
                 up, down = (t.expand(self.lines if at is None else t.shape) for t in pulses[:2])
                 hit = places((up > 0) | (down > 0))
@@ -93,13 +103,6 @@ class Matrix(Told):
                     at = hit if at is None else at[hit]
                     pulses = Pulses(up.flatten()[hit], down.flatten()[hit])
             self._finish(self._take([Parcel(at, [pulses])], generator), generator)
-
-    def _of_lines(self, at: Tensor, lines: Tensor) -> Tensor:
-        """Flat indices in (..., q, cols) of input lines as those in the whole matrix."""
-        rows, cols = self.lines[-2:]
-        line = at // cols
-        lead = line // len(lines)
-        return (lead * rows + lines[line - lead * len(lines)]) * cols + at % cols
 
     def drive(self, v: Tensor, dt: float) -> None:
         """Lay v [V], broadcastable to (K, ..., rows, cols), across the cells for dt [s]."""
@@ -132,10 +135,10 @@ class Matrix(Told):
         whole("pairs", pairs, 1)
         self.exact = None
         cells, mapping = self.written, self.chip.mapping
-        none = torch.zeros(self.lines, dtype=cells.g.dtype, device=cells.g.device)
+        none = torch.zeros(self.lines, dtype=cells.w_max.dtype, device=cells.w_max.device)
         up = Pulses(none + 1, none)
         idle = [k for k, given in enumerate(mapping.given(up)) if given is None]
-        if reference and (len(idle), len(cells.g)) != (1, 2):
+        if reference and (len(idle), cells.size[0]) != (1, 2):
             raise TypeError(
                 f"{mapping!r} has no reference cell that could take over a symmetry point: use "
                 "Differential(route=Reference())"
@@ -148,7 +151,7 @@ class Matrix(Told):
             if reference:
                 mask = torch.zeros_like(cells.g, dtype=torch.bool)
                 mask[idle[0]] = True
-                generator = self.streams.generator(WRITE, cells.g.device)
+                generator = self.streams.generator(WRITE, cells.w_max.device)
                 cells.state = self.chip.device.program(
                     cells.state, (cells.g + high).flip(0) / 2, mask=mask, generator=generator
                 )
@@ -186,8 +189,13 @@ class Matrix(Told):
             What `reads` saw, (q, ..., cols).
 
         Raises:
-            ValueError: `reads` of vectors that `op` or `region` would first have to take apart.
+            TypeError: no scheme.
+            ValueError: vectors that do not fit the lines, without `op`; `reads` of vectors that
+                `op` or `region` would first have to take apart.
         """
+        instance("scheme", scheme, Scheme, optional=False)
+        if op is None:
+            fitting(x, d, self.lines, region)
         alone = reads is not None or isinstance(rate, Tensor)
         op = op or (Vectors() if alone else Matmul())
         if alone and (op != Vectors() or region != EVERYWHERE):
@@ -195,21 +203,20 @@ class Matrix(Told):
                 "reads and rates of single vectors need vectors taken apart, of the whole matrix: "
                 f"got {op!r} and {region!r}; give op.vectors(x, d)"
             )
-        x, d, rate = self.rated(x, d, rate, op, region, g)
-        cells, seen = self.written, None
+        x, d, ratio = self.rated(x, d, rate, op, region, g)
+        rate = float(ratio)
+        cells, seen, follows = self.written, None, False
         with writing():
-            generator = self.streams.generator(WRITE, cells.g.device)
+            generator = self.streams.generator(WRITE, cells.w_max.device)
             if not (rate and x.numel() and d.numel()):
                 return None if reads is None else self.one_hot(reads[1])
             self.exact = None
-            efficacy = efficacy_of(self.chip, cells.state, self.order)
-            if efficacy is not None:
+            if (efficacy := efficacy_of(self.chip, cells, self.order)) is not None:
                 seen = self._driven(x, d, rate, scheme, op, region, reads, efficacy, generator)
-                follows = False
             elif reads is None:
                 parcels = scheme.parcels(op, x, d, rate, generator=generator)
-                placed = self._placed(parcels, op.extent(x, d), region, generator)
-                follows = self._take(placed, generator)
+                self.send(parcels, op.extent(x, d), region, generator)
+                return None
             else:
                 cut = Cut(*reads)
                 first, rest = scheme.parted(x, d, rate, cut, generator=generator)
@@ -220,6 +227,12 @@ class Matrix(Told):
                 follows = self._take(self._of_rows(rest, cut.line, generator), generator)
             self._finish(follows, generator)
         return seen
+
+    def send(self, parcels: Iterable[Parcel], extent: Any, region: Region, generator: Any) -> None:
+        """Pulses of a region of this extent, as a scheme gives them."""
+        self.exact = None
+        placed = self._placed(parcels, extent, region, generator)
+        self._finish(self._take(placed, generator), generator)
 
     def one_hot(self, lines: Tensor) -> Tensor:
         """Rows as the forward periphery reads them in training, (q, ..., cols)."""
@@ -286,13 +299,13 @@ class Matrix(Told):
                 at = torch.arange(n, device=lines.device)
                 rounds = [self._fluctuating(p, generator) for p in rounds]
                 rounds = [Pulses(*(None if t is None else t.flatten() for t in p)) for p in rounds]  # type: ignore[arg-type]
-            yield Parcel(self._of_lines(at, lines), rounds, fired)
+            yield Parcel(in_lines(self.lines, at, lines), rounds, fired)
 
     def _take(self, parcels: Iterable[Parcel], generator: torch.Generator) -> bool:
         """Give cells their parcels; whether what reads see has followed."""
         follows = True
         for at, some, lines in parcels:
-            rounds = list(some)
+            rounds = [pulses.checked() for pulses in some]
             self.tell(at, rounds, lines)
             follows &= self.written.pulse_some(at, rounds, generator)
         return follows
@@ -314,9 +327,9 @@ class Matrix(Told):
         op: Operation,
         region: Region,
         g: Tensor | float | None = None,
-    ) -> tuple[Tensor, Tensor, float]:
-        """x and δ, and the coincidences per unit of |x_i δ_j|, of an `update`."""
-        like = self.written.g
+    ) -> tuple[Tensor, Tensor, Tensor | float]:
+        """x and δ, and the coincidences per unit of |x_i δ_j|, of an `update`; nobody waits."""
+        like = self.written.w_max
         x, d = x.to(like.dtype), d.to(like.dtype)
         dw = self.granularity if g is None else torch.as_tensor(g, device=like.device)
         if isinstance(rate, Tensor):
@@ -325,15 +338,19 @@ class Matrix(Told):
             x, d, rate = x * root, d * (root * rate.sign()), 1.0
         elif rate < 0:  # trains have no negative probabilities
             d, rate = -d, -rate
+        most = dw.amax() if dw.dim() else dw
+        rate = torch.full_like(most, rate, dtype=torch.float64) / most
         if dw.dim() == 0:
-            return x, d, rate / float(dw)
-        if region.transposed:  # a scale of its own for every column, which the inputs drive
-            return x / op.forward.driven(region.of_cols(dw[..., 0, :])), d, rate
-        return x, d / op.backward.driven(region.of_cols(dw[..., 0, :])), rate
+            return x, d, rate
+        # a scale of its own for every column, relative to the largest: trains are of numbers alike
+        own = region.of_cols(dw[..., 0, :]) / most
+        if region.transposed:  # the inputs drive the columns
+            return x / op.forward.driven(own), d, rate
+        return x, d / op.backward.driven(own), rate
 
     def _whole(self, pulses: Pulses, region: Region, generator: torch.Generator) -> Pulses:
         """Pulses of a region as those of the whole matrix, random ones with their fluctuation."""
-        whole = Pulses(*(None if t is None else self._all(t, region) for t in pulses))  # type: ignore[arg-type]
+        whole = Pulses(*(None if t is None else placed(t, self.lines, region) for t in pulses))  # type: ignore[arg-type]
         return self._fluctuating(whole, generator)
 
     def _fluctuating(self, pulses: Pulses, generator: torch.Generator) -> Pulses:
@@ -344,17 +361,6 @@ class Matrix(Told):
         z = torch.randn(up.shape, generator=generator, dtype=up.dtype, device=up.device)
         return pulses._replace(z=z)
 
-    def _all(self, counts: Tensor, region: Region) -> Tensor:
-        """Counts of a region as those of the whole matrix."""
-        counts = counts.mT if region.transposed else counts
-        if counts.shape == self.lines:
-            return counts.contiguous()  # as the cells lie: the passes of a law are faster
-        if counts.numel() == region.of(counts.new_empty(1).expand(self.lines)).numel():
-            out = counts.new_zeros(self.lines)
-            region.of(out).copy_(counts.reshape(region.of(out).shape))
-            return out
-        return counts
-
     def _pulse(
         self,
         pulses: Pulses,
@@ -363,8 +369,8 @@ class Matrix(Told):
         generator: Any = None,
         phase: str = "update",
     ) -> None:
-        cells = self.written
-        generator = generator or self.streams.generator(WRITE, cells.g.device)
+        cells, pulses = self.written, pulses.checked()
+        generator = generator or self.streams.generator(WRITE, cells.w_max.device)
         self.tell(None, [pulses], None if fired is None else lambda: fired, phase)
         cells.pulse(cells.given(pulses), fired, efficacy, generator)
 
@@ -382,7 +388,7 @@ class Matrix(Told):
         for name in COMPENSATION:  # what was measured of the saved matrix is taken over
             given = state_dict.get(f"{prefix}{name}")
             if given is not None and getattr(self, name) is None:
-                place = given.device if self.cells is None else self.cells.g.device
+                place = given.device if self.cells is None else self.cells.w_max.device
                 setattr(self, name, torch.empty_like(given, device=place))
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.exact = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbar.chip import Chip
+from crossbar.compact import pairs
 from crossbar.mappings.base import HEADROOM
 from crossbar.modifiers import Modifier
 from crossbar.pulses import Aggregated, ExactBits, Scheme
@@ -21,6 +22,8 @@ class Mode(ABC):
     """Whether the cells are the weight."""
     headroom: float = 1.0
     """The window over the largest weight, where the mapping leaves w_max open."""
+    compact: bool = False
+    """Whether cells are kept in fewer bytes, see `crossbar.compact`."""
 
     def slots(self) -> tuple[Slot, ...]:
         """The matrices a weight has in this mode."""
@@ -73,11 +76,17 @@ class InSitu(Mode):
             `zero_grad` of other parents than the optimiser) then cannot see the weight.
         headroom: the window over the largest weight at the start, >= 1. Weights cannot leave it,
             on an ideal chip either: where they start small give more, or a mapping with w_max.
+        compact: whether cells are kept in 10 bytes a weight and less, as the weight itself and a
+            code of what its pair has in common, see `crossbar.compact`.
+
+    Raises:
+        TypeError: compact on a chip whose cells are no pairs, see `crossbar.compact`.
     """
 
     rule: Rule
     gradient: bool
     headroom: float
+    compact: bool
 
     def __init__(
         self,
@@ -86,6 +95,7 @@ class InSitu(Mode):
         rule: Rule | None = None,
         gradient: bool = True,
         headroom: float = HEADROOM,
+        compact: bool = False,
     ) -> None:
         instance("scheme", scheme, Scheme)
         instance("rule", rule, Rule)
@@ -96,6 +106,8 @@ class InSitu(Mode):
         set_(self, "rule", rule or Pulsed(scheme or Aggregated(bl=31)))
         set_(self, "gradient", gradient)
         set_(self, "headroom", at_least("headroom", headroom, 1))
+        flag("compact", compact)
+        set_(self, "compact", compact)
 
     @property
     def scheme(self) -> Any:
@@ -110,11 +122,31 @@ class InSitu(Mode):
         """As its rule says, of every matrix."""
         for slot in self.slots():
             self.rule.check(slot.chip or chip)
+            if self.compact:
+                pairs(slot.chip or chip, trained=True)
 
 
 @dataclass(frozen=True)
 class Programmed(Mode):
-    """The conductances are written once and read; training is refused."""
+    """The conductances are written once and read; training is refused.
+
+    Args:
+        compact: whether cells are kept in 6 bytes a weight, as the weight itself and a code of
+            what its pair has in common, see `crossbar.compact`.
+
+    Raises:
+        TypeError: compact on a chip whose cells are no pairs, see `crossbar.compact`.
+    """
+
+    compact: bool = False
+
+    def __post_init__(self) -> None:
+        flag("compact", self.compact)
+
+    def check(self, chip: Chip) -> None:
+        """Refuse compact cells that are no pairs."""
+        if self.compact:
+            pairs(chip, trained=False)
 
 
 def after(chip: Chip, computed: bool) -> Mode:

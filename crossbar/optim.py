@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.sgd import sgd
 
 from crossbar.carried.analog import is_analog
+from crossbar.host import numbers
 from crossbar.modes import Programmed
 from crossbar.probe import Probe
 from crossbar.rules import Job, Load
@@ -162,6 +164,7 @@ class InSituSGD(Optimizer):
                 loss = closure()
         analog: dict[AnalogWeight, tuple[Tensor, float]] = {}
         jobs: dict[int, tuple[Any, list[Job]]] = {}
+        given: list[tuple[str, Job]] = []
         for group in self.param_groups:
             for p in group["params"]:
                 if is_analog(p) and p.analog.in_situ:
@@ -169,10 +172,12 @@ class InSituSGD(Optimizer):
                     p.analog.sync(p)
                     lr = float(group["lr"])
                     found = self._jobs(p, lr, group["maximize"])
+                    given += [(p.analog.name, job) for job in found]
                     if found and lr:
                         analog[p.analog] = (p, lr)
                         rule = p.analog.rule
                         jobs.setdefault(id(rule), (rule, []))[1].extend(found)
+        finite(given)
         for group in self.param_groups:
             self._digital(group)
         for rule, work in jobs.values():
@@ -250,7 +255,7 @@ class InSituSGD(Optimizer):
         for e in entries:
             said = repr((type(e.op), e.region, e.x.shape, e.d.shape)).encode()
             mine = zlib.crc32(said + e.op.key(), mine)
-        sign = torch.tensor(mine, device=weight.matrix.written.g.device)
+        sign = torch.tensor(mine, device=weight.matrix.written.w_max.device)
         signs = [torch.empty_like(sign) for _ in range(world)]
         dist.all_gather(signs, sign, group=self.group)
         if len({int(s) for s in signs}) > 1:
@@ -269,6 +274,21 @@ class InSituSGD(Optimizer):
                 both.append(parts)
             found += [entry._replace(x=x, d=d) for x, d in zip(*both, strict=True)]
         return found
+
+
+def finite(jobs: Sequence[tuple[str, Job]]) -> None:
+    """Refuse inputs and errors that are not; the host waits once for those of all weights.
+
+    Raises:
+        ValueError: it names the weight.
+    """
+    asked = [torch.stack([*job.x.aminmax(), *job.d.aminmax()]) for _, job in jobs]
+    for (name, _), ends in zip(jobs, numbers(asked), strict=True):
+        if not all(map(math.isfinite, ends)):
+            raise ValueError(
+                f"the error δ reaching {name}, and the input it is multiplied by, must be "
+                "finite, got NaN or infinity"
+            )
 
 
 def tell(rule: Any, jobs: list[Job]) -> None:

@@ -16,12 +16,13 @@ from crossbar.matrix import Matrix
 from crossbar.modes import HardwareAware, InSitu, Mode, Programmed, after
 from crossbar.programming import rescaled
 from crossbar.regions import Form
+from crossbar.shown import Shown
 from crossbar.states import Writer, writing
 from crossbar.streams import Streams, derive
 from crossbar.tape import Tape
 
 
-class Placed(nn.Module):
+class Placed(Shown):
     """A logical weight on its matrices, W = Σ gain · matrix.
 
     It holds no parameter: verbs are given torch's Parameter, whose values they take and, where
@@ -120,6 +121,7 @@ class Placed(nn.Module):
         if was.written and not parameter.is_meta:
             self.sync(parameter)
             meant: Any = sum(g * m.meant for g, m in self.all() if g)
+            self.apart(parameter)
             with writing():
                 parameter.data.copy_(self.form.weight(meant, self.shape))
         alike = isinstance(mode, InSitu) == isinstance(was, InSitu) and was.written
@@ -131,7 +133,7 @@ class Placed(nn.Module):
         self._ask_gradient(parameter, was)
         if moved or mode.slots() != was.slots():
             self._build(mode, () if moved else old, parameter.device)
-        elif alike:  # nothing to write
+        elif alike and mode.compact == was.compact:  # nothing to write
             if mode != was:
                 self._start_rule()
             self.show(parameter)
@@ -183,7 +185,8 @@ class Placed(nn.Module):
             for _, matrix in self.all():
                 own = matrix is self.matrix
                 wanted = w if own and not w.is_meta else None
-                matrix.fabricate(self._of(matrix, w, scale), w.dtype, w.device, wanted)
+                own_scale, compact = self._of(matrix, w, scale), self.mode.compact
+                matrix.fabricate(own_scale, w.dtype, w.device, wanted, compact)
                 if not w.is_meta:
                     if not (own and old is not None and matrix.written.adopt(old) and keep):
                         matrix.program(w if own else torch.zeros_like(w), writer)
@@ -195,7 +198,7 @@ class Placed(nn.Module):
     def _zero(self) -> None:
         """Arrays of the rule whose symmetry points are to stand for weight zero."""
         for slot, (_, matrix) in zip(self.mode.slots(), self.all(), strict=True):
-            if slot.zero_pairs is not None and not matrix.written.g.is_meta:
+            if slot.zero_pairs is not None and not matrix.written.w_max.is_meta:
                 matrix.zero(slot.zero_pairs, reference=True)
 
     def _of(self, matrix: Matrix, w: Tensor, scale: Tensor) -> Tensor:
@@ -263,41 +266,6 @@ class Placed(nn.Module):
 
     # ---- the Parameter -----------------------------------------------------------------------
 
-    def show(self, parameter: Tensor) -> None:
-        """Show in the Parameter what the cells hold."""
-        if not self.mode.written or parameter.is_meta:
-            return
-        with writing(), torch._C.DisableTorchFunctionSubclass():
-            moved = None if self.stale(parameter) else self._moved(parameter)
-            if moved is not None:
-                for place, w in moved:
-                    parameter.data.view(-1).index_copy_(0, place, w.to(parameter.dtype))
-            else:
-                shown = self.form.weight(self.held, self.shape)
-                if parameter.is_inference():
-                    parameter.data = shown.to(parameter.dtype)
-                else:
-                    parameter.data.copy_(shown)
-        for _, matrix in self.all():
-            matrix.written.moved = []
-        self.remember(parameter)
-
-    def _moved(self, parameter: Tensor) -> list[tuple[Tensor, Tensor]] | None:
-        """Where the Parameter, which shows an earlier state, differs; None: anywhere."""
-        if len(self.gains) > 1 or self.gains[0] != 1 or parameter.is_inference():
-            return None
-        return self.matrix.written.moved if parameter.data.is_contiguous() else None
-
-    def remember(self, parameter: Tensor) -> None:
-        """The Parameter shows what the cells hold from here on."""
-        self.seen, self.dirty = None if parameter.is_inference() else parameter._version, False
-
-    def stale(self, parameter: Tensor) -> bool:
-        """Whether somebody wrote into the Parameter, noticed by dispatch or by its version."""
-        if self.dirty or parameter.is_inference():
-            return self.dirty
-        return parameter._version != self.seen
-
     def sync(self, parameter: Tensor) -> None:
         """Program what somebody wrote into the Parameter.
 
@@ -321,8 +289,11 @@ class Placed(nn.Module):
             w = self._wanted(parameter)
             self.remember(parameter)
             changed: Any = w != self.held.to(parameter.dtype)
-            if not bool(changed.any()):
-                return  # a copy of one's own values
+            if self.matrix.written.lends(parameter):  # written unseen, into the cells themselves
+                changed = torch.ones_like(changed)
+            if not bool(changed.any()):  # a copy of one's own values
+                self.share(parameter)
+                return
             w = w - sum(g * m.weight.to(w.dtype) for g, m in list(self.all())[:-1] if g)
             scale = self.form.alike(self.chip.mapping.scale(w, self.mode.headroom))
             if rescaled(self.chip.mapping, w, changed, self.matrix.written.w_max, scale):
@@ -365,7 +336,7 @@ class Placed(nn.Module):
         self.tape.clear()
         self.regain()
         own = self.matrix.written
-        if plain and (own.g.is_meta or own.void) and not parameter.is_meta:
+        if plain and (own.w_max.is_meta or own.void) and not parameter.is_meta:
             self._write(parameter, None)
         elif plain:
             with writing(), torch._C.DisableTorchFunctionSubclass():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,12 +112,13 @@ def reach_of(chip: Chip, planes: Planes) -> Tensor:
     return found
 
 
-def efficacy_of(chip: Chip, state: State, order: Order | None) -> Efficacy | None:
+def efficacy_of(chip: Chip, cells: Any, order: Order | None) -> Efficacy | None:
     """Part of its step that each cell takes at the voltages of the write pulses."""
     update = chip.device.update
     if chip.write is None:
         return None
     assert update is not None
+    state: State = cells.state
     if chip.wires is None:
         shares = state.g.new_full((2,), 0.5)
     else:

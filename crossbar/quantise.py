@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from devices._check import whole
+from devices._check import positive, whole
 
 
 def levels(bits: int, *, signed: bool = True) -> int:
@@ -35,16 +35,19 @@ def quantize(
             to the nearest code.
 
     Raises:
-        TypeError, ValueError: bits out of range.
+        TypeError, ValueError: bits or full_scale out of range.
     """
     whole("bits", bits, 1, 24)
+    if not isinstance(full_scale, Tensor):
+        positive("full_scale", full_scale)
     if signed and bits == 1:
         ones = torch.ones_like(x)
-        return torch.where(x < 0, -ones, ones) * full_scale
+        return torch.where(x < 0, -ones, torch.where(x >= 0, ones, x)) * full_scale  # NaN stays
     n = levels(bits, signed=signed)
-    code = x * (n / full_scale)
-    code = torch.round(code if dither is None else code + dither)
-    return torch.clamp(code, -n if signed else 0, n) * (full_scale / n)
+    step = full_scale / n
+    code = x / step if isinstance(step, Tensor) else x * (n / full_scale)
+    code = (code if dither is None else code + dither).round_()
+    return code.clamp(-n if signed else 0, n).mul_(step)
 
 
 def balanced(length: int, limit: int | None) -> list[tuple[int, int]]:

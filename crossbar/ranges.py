@@ -111,7 +111,7 @@ class PerVector(Range):
     ) -> Tensor | float:
         """The peak; 1 of a vector that is all zero."""
         top = peak()
-        return top.masked_fill(top == 0, 1)
+        return top + (top == 0)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossbar.converters.converter import Normal
+from crossbar.converters import Digit
 from crossbar.currents import currents, reach_of, root
 from crossbar.directions import Direction
-from crossbar.layout import Column
 from crossbar.operations import Operation
 from crossbar.planes import Planes
 from crossbar.port import Port, wide_of
@@ -35,26 +32,21 @@ class Call:
     quiet: bool = False  # an evaluation, see `streams`
     shared: bool = False  # a part of an update: replicas of a data-parallel model see the same
     keeper: Any = None  # what is told x and δ, and asked for the gradient of the weight
+    # what a read asks for again and again:
+    transposed: bool = field(init=False)  # whether columns are driven and rows sensed
+    direction: Direction = field(init=False)  # how its vectors meet the lines
+    port: Port = field(init=False)  # the converters of this direction
+
+    def __post_init__(self) -> None:
+        transposed, op = self.region.transposed != self.flipped, self.op
+        object.__setattr__(self, "transposed", transposed)
+        object.__setattr__(self, "direction", op.backward if self.flipped else op.forward)
+        ports = self.matrix.backward_port if transposed else self.matrix.forward_port
+        object.__setattr__(self, "port", ports)
 
     def stream(self, own: int) -> int:
         """Where noise is drawn from that has a stream of its `own` in training."""
         return EVALUATION if self.quiet else WRITE if self.shared else own
-
-    @property
-    def transposed(self) -> bool:
-        """Whether columns are driven and rows sensed."""
-        return self.region.transposed != self.flipped
-
-    @property
-    def direction(self) -> Direction:
-        """How its vectors meet the lines."""
-        return self.op.backward if self.flipped else self.op.forward
-
-    @property
-    def port(self) -> Port:
-        """The converters of this direction."""
-        found: Port = self.matrix.backward_port if self.transposed else self.matrix.forward_port
-        return found
 
     def sensed(self, t: Tensor) -> Tensor:
         """Of (..., lines) of the whole matrix those that are sensed."""
@@ -132,6 +124,112 @@ class Call:
         return self.direction.entry(found)
 
 
+class _Reading:
+    """One read at work: what is driven, which planes are seen, in which unit."""
+
+    def __init__(self, x: Tensor, planes: Planes, call: Call, gauge: Tensor | None) -> None:
+        self.x, self.planes, self.call, self.gauge = x, planes, call, gauge
+        per_line = gauge is not None and gauge.dim() > 0
+        self.unit = call.direction.entry(gauge) if per_line else gauge  # type: ignore[arg-type]
+        self.digits, self.scale = self.encoded(0)
+
+    def encoded(self, halvings: int) -> tuple[tuple[Digit, ...], Tensor | None]:
+        """Voltages of inputs that are halved so often, and the input at full scale."""
+        call = self.call
+        stream = call.stream(CONVERTER)
+        return call.port.encode(self.x, call.direction, call.matrix.streams, stream, halvings)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Noise of the converters."""
+        drawn: Tensor = self.call.matrix.streams.normal(like, self.call.stream(CONVERTER))
+        return drawn
+
+    def in_unit(self, t: Tensor) -> Tensor:
+        """What is in units of the window, in that of the planes."""
+        return t if self.unit is None else t * self.unit
+
+    def column(self, n: int, c: int) -> Tensor:
+        """Digital sum over the tiles of one digit and layout column, each through its ADC."""
+        call, unit = self.call, self.unit
+        matrix, port, direction = call.matrix, call.port, call.direction
+        adc = port.settings.adc
+        total: Tensor | None = None
+        for tile in call.tiles:
+            number = tile[0]
+            i, full = self.seen(self.digits[n].v, c, tile)
+            found = i if full is None else self.converted(i, full, number, c)
+            for k in range(1, 0 if adc is None else adc.range.halvings + 1):
+                # currents that rounding alone lifts over full scale do not clip
+                beyond = i.detach().abs() > full * (1 + 8 * torch.finfo(i.dtype).eps)
+                again = beyond.any(direction.channel, keepdim=True)
+                if not traced(i) and not bool(again.any()):
+                    break
+                more, scale = self.seen(self.encoded(k)[0][n].v, c, tile)
+                code = self.converted(more, scale, number, c)
+                found = torch.where(again, code * 2.0**k, found)
+                i, full = torch.where(again, more, i), torch.where(again, scale, full)
+                if matrix.probe is not None:
+                    matrix.probe.repeated(matrix, port, again.sum() * i.shape[direction.channel])
+            if matrix.probe is not None:
+                told = i if unit is None else i / unit
+                scale = full if unit is None or full is None else full / unit
+                matrix.probe.converted(matrix, port, number, c, told, scale)
+            if (gain := call.gain(number)) is not None:
+                found = found * gain.to(found.dtype)
+            total = found if total is None else total + found
+        assert total is not None
+        return total
+
+    def converted(self, i: Tensor, full: Any, number: int, c: int) -> Tensor:
+        """Codes of the currents of a tile."""
+        call = self.call
+        return call.port.convert(i, full, number, c, call.sensed, call.direction, self.normal)
+
+    def seen(self, v: Tensor, c: int, tile: tuple[int, int, int]) -> tuple[Tensor, Any]:
+        """What the converters of a tile and layout column are given, and their full scale."""
+        call, planes, gauge, unit = self.call, self.planes, self.gauge, self.unit
+        matrix, port, direction = call.matrix, call.port, call.direction
+        adc, column, volts = port.settings.adc, matrix.layout.columns[c], port.settings.v_max
+        number, a, b = tile
+        i, power = currents(v, planes, c, a, b, call, volts)
+        if port.dac_offset is not None:
+            i = i + self.offsets(port.dac_offset, c, a, b, i.dtype)
+        if column.shared is not None:
+            common = direction.total(wide_of(v), a, b, planes.matrix.shape[-1])
+            i = i - self.in_unit(common * column.reference(matrix.floor))
+        if power is not None:
+            spread = self.in_unit(root(power))
+            i = torch.addcmul(i, matrix.streams.normal(i, call.stream(READ)), spread.to(i.dtype))
+        if adc is None:
+            return i, None
+        reach = reach_of(v, planes, c, tile, call, gauge) if adc.range.reached else 1.0
+        # a range taken from what is converted is taken of currents, not of their logical sums
+        own = i / unit if unit is not None and adc.range.relative else i
+        ampere = volts * matrix.span  # v_max ΔG [A]
+        full = port.full_scale(own, number, c, reach, ampere, direction.channel)
+        if matrix.probe is not None:
+            port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
+        full = full if unit is None else full * unit
+        if adc.noise:
+            i = i + self.normal(i) * (adc.noise * full)
+        if adc.capacitor is not None:
+            thermal = adc.thermal(call.crossed(number) * column.cells, volts)
+            i = i + self.in_unit(self.normal(i) * thermal)
+        return i, full
+
+    def offsets(self, voltages: Tensor, c: int, a: int, b: int, dtype: torch.dtype) -> Tensor:
+        """Currents of the drivers' offset voltages."""
+        call, gauge = self.call, self.gauge
+        own = self.planes.matrix[c][..., a:b, :].to(dtype)
+        reference = call.matrix.layout.columns[c].reference(call.matrix.floor)
+        if reference:
+            per = 1.0 if gauge is None else gauge.unsqueeze(-2) if gauge.dim() else gauge
+            own = own - reference * per
+        lines = call.driven(voltages).to(dtype)[..., a:b]
+        lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
+        return call.direction.entry((lines * own).sum(-2))
+
+
 def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> Tensor:
     """DAC, Ohm and Kirchhoff, read noise, an ADC per tile and column, digital sum.
 
@@ -146,14 +244,12 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
             None: 1.
     """
     matrix, port, direction = call.matrix, call.port, call.direction
-    streams = matrix.streams
-    digits, scale = port.encode(x, direction, streams, call.stream(CONVERTER))
+    reading = _Reading(x, planes, call, gauge)
+    digits, scale = reading.digits, reading.scale
     if matrix.probe is not None:
         matrix.probe.encoded(matrix, port, x, scale, digits)
         matrix.probe.used(call, digits, planes)
     layout = matrix.layout
-    entry = None if gauge is None or gauge.dim() == 0 else direction.entry(gauge)
-    unit = gauge if entry is None else entry
     shift = layout.shift(matrix.floor)
     apart = (
         port.settings.adc is not None
@@ -168,123 +264,19 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     m = planes.matrix
     total: Tensor | None = None
     for n, (v, weight, code) in enumerate(digits):
-
-        def drive(k: int, n: int = n) -> Tensor:
-            if k == 0:
-                return digits[n].v
-            return port.encode(x, direction, streams, call.stream(CONVERTER), k)[0][n].v
-
         for c, column in enumerate(layout.columns):
-            if not apart:
-                found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
+            if apart:
+                found = reading.column(n, c)
             else:
-                found = _column(drive, planes, c, column, call, gauge, unit)
+                found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
             factor = weight * column.weight
             found = found if factor == 1 else found * factor
             total = found if total is None else total + found
         if shift:
-            common = direction.total(wide_of(code), 0, m.shape[-2], m.shape[-1]) * (shift * weight)
-            total = total + (common if unit is None else common * unit)
+            common = direction.total(wide_of(code), 0, m.shape[-2], m.shape[-1])
+            common = reading.in_unit(common * (shift * weight))
+            total = common if total is None else total + common
     assert total is not None
     if apart:
         total = direction.finish(total, call.size)
     return total if scale is None else total * scale
-
-
-def _column(
-    drive: Callable[[int], Tensor],
-    planes: Planes,
-    c: int,
-    column: Column,
-    call: Call,
-    gauge: Tensor | None,
-    unit: Tensor | None,
-) -> Tensor:
-    """Digital sum over the tiles of one layout column, each with its noise and through its ADC.
-
-    `drive` gives the voltages of inputs that are halved so often.
-    """
-    matrix, port, direction = call.matrix, call.port, call.direction
-    adc, normal = port.settings.adc, partial(matrix.streams.normal, stream=call.stream(CONVERTER))
-    total: Tensor | None = None
-    for tile in call.tiles:
-        number = tile[0]
-
-        def seen(k: int, tile: tuple[int, int, int] = tile) -> tuple[Tensor, Any]:
-            return _seen(drive(k), planes, c, column, tile, call, gauge, unit, normal)
-
-        i, full = seen(0)
-        found = (
-            i if full is None else port.convert(i, full, number, c, call.sensed, direction, normal)
-        )
-        for k in range(1, 0 if adc is None else adc.range.halvings + 1):
-            # currents that rounding alone lifts over full scale do not clip
-            beyond = i.detach().abs() > full * (1 + 8 * torch.finfo(i.dtype).eps)
-            again = beyond.any(direction.channel, keepdim=True)
-            if not traced(i) and not bool(again.any()):
-                break
-            more, scale = seen(k)
-            code = port.convert(more, scale, number, c, call.sensed, direction, normal)
-            found = torch.where(again, code * 2.0**k, found)
-            i, full = torch.where(again, more, i), torch.where(again, scale, full)
-            if matrix.probe is not None:
-                matrix.probe.repeated(matrix, port, again.sum() * i.shape[direction.channel])
-        if matrix.probe is not None:
-            told = i if unit is None else i / unit
-            scale = full if unit is None or full is None else full / unit
-            matrix.probe.converted(matrix, port, number, c, told, scale)
-        if (gain := call.gain(number)) is not None:
-            found = found * gain.to(found.dtype)
-        total = found if total is None else total + found
-    assert total is not None
-    return total
-
-
-def _seen(
-    v: Tensor,
-    planes: Planes,
-    c: int,
-    column: Column,
-    tile: tuple[int, int, int],
-    call: Call,
-    gauge: Tensor | None,
-    unit: Tensor | None,
-    normal: Normal,
-) -> tuple[Tensor, Tensor | float | None]:
-    """What the converters of a tile and layout column are given, and their full scale."""
-    matrix, port, direction = call.matrix, call.port, call.direction
-    adc, floor, volts = port.settings.adc, matrix.floor, port.settings.v_max
-    ampere = volts * matrix.span  # v_max ΔG [A]
-    m, (number, a, b) = planes.matrix, tile
-    i, power = currents(v, planes, c, a, b, call, volts)
-    if port.dac_offset is not None:
-        own, per = m[c][..., a:b, :].to(i.dtype), column.reference(floor)
-        if per and gauge is not None:
-            own = own - per * (gauge.unsqueeze(-2) if gauge.dim() else gauge)
-        elif per:
-            own = own - per
-        lines = call.driven(port.dac_offset).to(i.dtype)[..., a:b]
-        lines = lines.reshape(own.shape[:-1]).unsqueeze(-1)
-        i = i + direction.entry((lines * own).sum(-2))
-    if column.shared is not None:
-        common = direction.total(wide_of(v), a, b, m.shape[-1]) * column.reference(floor)
-        i = i - (common if unit is None else common * unit)
-    if power is not None:
-        spread = root(power) if unit is None else root(power) * unit
-        drawn = matrix.streams.normal(i, call.stream(READ))
-        i = torch.addcmul(i, drawn, spread.to(i.dtype))
-    if adc is None:
-        return i, None
-    reach = reach_of(v, planes, c, tile, call, gauge) if adc.range.reached else 1.0
-    # a range taken from what is converted is taken of currents, not of their logical sums
-    own = i / unit if unit is not None and adc.range.relative else i
-    full = port.full_scale(own, number, c, reach, ampere, direction.channel)
-    if matrix.probe is not None:
-        port.tell_repeats(matrix, full, reach, ampere, own.shape[direction.channel])
-    full = full if unit is None else full * unit
-    if adc.noise:
-        i = i + normal(i) * (adc.noise * full)
-    if adc.capacitor is not None:
-        thermal = normal(i) * adc.thermal(call.crossed(number) * column.cells, volts)
-        i = i + (thermal if unit is None else thermal * unit)
-    return i, full

@@ -18,7 +18,7 @@ from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.solve import Solution, solve
 from crossbar.streams import Streams
-from crossbar.transposed import Part, columns_of, part_of, real, rows_of
+from crossbar.transposed import Part, columns_of, numbers, part_of, real, rows_of
 from crossbar.uses import physical
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
@@ -32,6 +32,8 @@ class Readable(nn.Module):
     tile_gain: Tensor | None  # (..., down, across) digital factor of what each tile gives
     row_order: Tensor | None  # (rows,) and (cols,), see `Order`
     col_order: Tensor | None
+
+    __array_ufunc__ = None  # an array on the left leaves the product to `__rmatmul__`
 
     def __init__(
         self, chip: Chip, form: Form, shape: tuple[int, ...], seed: int | None = None
@@ -126,18 +128,26 @@ class Readable(nn.Module):
         return self._physical(v, Call(self, op or Matmul(), region, quiet=self.quiet))
 
     def read_column(self, j: Tensor | int) -> Tensor:
-        """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows)."""
-        return self._picked(j, Region(transposed=True), self.quiet)
+        """Columns j (q,) as the transposed periphery reads them one by one, (q, ..., rows).
+
+        Raises:
+            TypeError: no whole numbers. ValueError: a column that is not there.
+        """
+        return self._picked(_lines(j, self.lines[-1]), Region(transposed=True), self.quiet)
 
     def read_row(self, i: Tensor | int) -> Tensor:
-        """Rows i (q,) as the forward periphery reads them one by one, (q, ..., cols)."""
-        return self._picked(i, EVERYWHERE, self.quiet)
+        """Rows i (q,) as the forward periphery reads them one by one, (q, ..., cols).
+
+        Raises:
+            TypeError: no whole numbers. ValueError: a row that is not there.
+        """
+        return self._picked(_lines(i, self.lines[-2]), EVERYWHERE, self.quiet)
 
     def _picked(
         self, line: Tensor | int, region: Region, quiet: bool, shared: bool = False
     ) -> Tensor:
         """A read that drives lines one by one; those of several groups drive that line of each."""
-        g = self.written.g
+        g = self.written.w_max
         at, count = (
             torch.as_tensor(line, device=g.device),
             self.lines[-1 if region.transposed else -2],
@@ -151,7 +161,7 @@ class Readable(nn.Module):
 
     def _physical(self, x: Tensor, call: Call) -> Tensor:
         planes = self.written.planes()
-        return physical(x.to(self.written.g.dtype), None, planes, self.written.w_max, call)
+        return physical(x.to(self.written.w_max.dtype), None, planes, self.written.w_max, call)
 
     def __dir__(self) -> list[str]:
         """Without what only cells answer where there are none: `torch.jit` asks for all of it."""
@@ -191,7 +201,7 @@ class Readable(nn.Module):
         """The weights to take elsewhere: what predistorted cells compute, else what cells hold."""
         if not self.predistorted:
             return self.weight
-        seen = self.layout.logical(self.written.planes().matrix, self.floor)
+        seen = self.layout.logical(self.written.relative().matrix, self.floor)
         assert self.column_gain is not None
         return seen * self.written.w_max * self.column_gain.unsqueeze(-2)
 
@@ -207,3 +217,15 @@ class Readable(nn.Module):
             raise TypeError("this device has no update law (update=None): it has no granularity")
         step = device.update.step(device.window) / device.window.span
         return self.written.w_max * (step * self.chip.mapping.gain)
+
+
+def _lines(given: Any, count: int) -> Tensor:
+    """Numbers of lines, of so many."""
+    at = numbers(given)
+    if at.is_floating_point() or at.is_complex() or at.dtype == torch.bool:
+        raise TypeError(f"lines are told by whole numbers, got {given!r}")
+    if not torch.compiler.is_compiling() and at.numel():
+        low, high = torch.stack(at.aminmax()).tolist()
+        if low < 0 or high >= count:
+            raise ValueError(f"lines must be in 0 … {count - 1}, got {given!r}")
+    return at

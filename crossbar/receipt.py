@@ -58,10 +58,16 @@ class Line:
 
 
 class Receipt(Sequence[Line]):
-    """A line a weight, in the order of the model; `str` gives a table."""
+    """A line a weight, in the order of the model; `str` gives a table.
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    Args:
+        lines: of the weights of two or more dimensions.
+        vectors: numbers in Parameters of fewer: biases, norms, scales. They are digital.
+    """
+
+    def __init__(self, lines: Sequence[Line], vectors: int = 0) -> None:
         self.lines = tuple(lines)
+        self.vectors = vectors
 
     def __getitem__(self, k: Any) -> Any:
         """A line by number, or by a weight's name."""
@@ -109,6 +115,10 @@ class Receipt(Sequence[Line]):
         cells, size = self.total("cells"), self.total("bytes")
         text.append(f"{self.share:.2%} of the weights that products read are on arrays; ")
         text[-1] += f"{self.total('arrays'):,} arrays, {cells:,} cells, {size:,} bytes"
+        text.append(
+            f"digital besides: {self.vectors:,} numbers of biases, norms and other vectors; "
+            "products of two activations (an attention's), softmax, sums"
+        )
         return "\n".join(text)
 
 
@@ -128,7 +138,13 @@ def summary(model: nn.Module, example: Any = None) -> Receipt:
     if example is not None:
         with watch:
             called(model, example)
-    return Receipt(list(_lines(model, watch, example is not None)))
+    vectors = (p for p in model.parameters() if not _shapeless(p) and p.dim() < 2)
+    lines = list(_lines(model, watch, example is not None))
+    return Receipt(lines, sum(p.numel() for p in vectors if not is_analog(p)))
+
+
+def _shapeless(p: Tensor) -> bool:
+    return isinstance(p, nn.parameter.UninitializedParameter)
 
 
 def _lines(model: nn.Module, watch: Watch, run: bool) -> Iterator[Line]:
@@ -157,15 +173,16 @@ def _odd(module: nn.Module) -> list[str]:
     for name, p in module._parameters.items():
         if p is None or is_analog(p):
             continue
-        lazy = isinstance(p, nn.parameter.UninitializedParameter)
-        if lazy or (p.dim() > 1 and (type(p) is not nn.Parameter or not p.is_floating_point())):
+        if _shapeless(p) or (
+            p.dim() > 1 and (type(p) is not nn.Parameter or not p.is_floating_point())
+        ):
             found.append(name)
     return found
 
 
 def _line(group: dict[str, Any], seen: tuple[Seen, ...], run: bool) -> Line:
     name, analog, parameter = " = ".join(group["names"]), group["analog"], group["parameter"]
-    if isinstance(parameter, nn.parameter.UninitializedParameter):
+    if parameter is not None and _shapeless(parameter):
         return Line(name, (), REFUSED, ("no shape yet",), True)
     kinds = {s.kind for s in seen}
     functions = tuple(s.name for s in seen)
@@ -238,6 +255,9 @@ def sensitivity(
     model: nn.Module, score: Callable[[nn.Module], float], *, repeats: int = 1
 ) -> list[Sensitivity]:
     """Which weights are worth keeping digital: the most rewarding first.
+
+    A weight on cells is computed with what the cells hold, so that its gain is that of reads alone
+    (converters, noise, wires); hardware-aware, it is that of write errors too.
 
     Args:
         model: a converted model, in any mode.

@@ -204,3 +204,54 @@ def _steps(
         b = slice(last, last + (m - 1) * jump + 1, jump)
         return (dim, a), (1 - dim, b)
     return None, None
+
+
+def logical(name: str, t: Tensor, lines: tuple[int, ...]) -> None:
+    """Refuse numbers of a matrix of these lines that lie otherwise than its cells.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if t.shape != lines:
+        raise ValueError(
+            f"{name} must be (..., rows, cols) = {lines}, got {tuple(t.shape)}; the shape of A in "
+            "y = A @ x is (cols, rows)"
+        )
+
+
+def fitting(x: Tensor, d: Tensor, lines: tuple[int, ...], region: Region) -> None:
+    """Refuse inputs (n, ..., rows) and errors (n, ..., cols) that do not fit a part of the lines.
+
+    Raises:
+        ValueError: vectors of another length, or not as many of both.
+    """
+    *lead, rows, cols = region.of(torch.empty(1, device="meta").expand(lines)).shape
+    rows, cols = (cols, rows) if region.transposed else (rows, cols)
+    for name, t, n in (("x", x, rows), ("d", d, cols)):
+        if not t.dim() or list(t.shape[-len(lead) - 1 :]) != [*lead, n]:
+            wanted = ", ".join(map(str, ("n", *lead, n)))
+            raise ValueError(f"{name} must be ({wanted}), got {tuple(t.shape)}")
+    if x.shape[:-1] != d.shape[:-1]:
+        raise ValueError(
+            f"x and d must hold as many vectors, got {tuple(x.shape)} and {tuple(d.shape)}"
+        )
+
+
+def placed(counts: Tensor, lines: tuple[int, ...], region: Region) -> Tensor:
+    """Counts of a region as those of the whole matrix."""
+    counts = counts.mT if region.transposed else counts
+    if counts.shape == lines:
+        return counts.contiguous()  # as the cells lie: the passes of a law are faster
+    if counts.numel() == region.of(counts.new_empty(1).expand(lines)).numel():
+        out = counts.new_zeros(lines)
+        region.of(out).copy_(counts.reshape(region.of(out).shape))
+        return out
+    return counts
+
+
+def in_lines(shape: tuple[int, ...], at: Tensor, lines: Tensor) -> Tensor:
+    """Flat indices in (..., q, cols) of input lines as those in the whole matrix of this shape."""
+    rows, cols = shape[-2:]
+    line = at // cols
+    lead = line // len(lines)
+    return (lead * rows + lines[line - lead * len(lines)]) * cols + at % cols

@@ -36,7 +36,8 @@ class Solution(NamedTuple):
     x: Tensor  # (n,) float64
     residual: float  # |b − A x|/|b|
     residuals: list[float]  # of every iteration, the first is that of x = 0
-    verdict: str  # "converged", "radius" or "noise" (diverged by it), "iterations" (ran out)
+    verdict: str  # "converged", "radius" or "noise" (diverged by it), "iterations" (ran out),
+    # "rounding" (no float64 numbers are nearer)
 
 
 def solve(
@@ -89,8 +90,10 @@ def correction(matrix: Any, terms: int | None) -> Correction:
 
     if terms is None:
         held = matrix.weight.mT.double()
-        factors = torch.linalg.lu_factor(held)
-        return lambda r: torch.linalg.lu_solve(*factors, r.unsqueeze(-1)).squeeze(-1)
+        lu, pivots, singular = torch.linalg.lu_factor_ex(held)
+        if int(singular) or not bool(lu.isfinite().all()):
+            raise ValueError("the cells hold a singular matrix, which no feedback loop inverts")
+        return lambda r: torch.linalg.lu_solve(lu, pivots, r.unsqueeze(-1)).squeeze(-1)
     read = scaled(lambda v: (matrix @ v).double())
 
     def run(r: Tensor) -> Tensor:
@@ -109,21 +112,25 @@ def _refined(a: Tensor, b: Tensor, z: Correction, rtol: float, most: int) -> Sol
         x = x + z(r)
         r = b - a @ x
         told.append(float(r.norm()) / size)
-        if told[-1] <= min(told):
+        if told[-1] < min(told[:-1]):
             best = x
         if told[-1] <= rtol:
             return Solution(best, min(told), told, "converged")
         if _stuck(told) or not math.isfinite(told[-1]):
-            return Solution(best, min(told), told, _why(a, b - a @ best, z, told))
+            return Solution(best, min(told), told, _why(a, b, best, z, told))
     return Solution(best, min(told), told, "iterations")
 
 
 def _stuck(told: list[float]) -> bool:
-    return min(told) < min(told[-PATIENCE:]) if len(told) > PATIENCE else False
+    return len(told) > PATIENCE and min(told[:-PATIENCE]) <= min(told[-PATIENCE:])
 
 
-def _why(a: Tensor, r: Tensor, z: Correction, told: list[float]) -> str:
-    """What made it diverge: two corrections of one residual differ by the noise alone."""
+def _why(a: Tensor, b: Tensor, x: Tensor, z: Correction, told: list[float]) -> str:
+    """What ended it: two corrections of one residual differ by the noise alone."""
+    r = b - a @ x
+    rounding = len(b) * torch.finfo(b.dtype).eps * (a.abs() @ x.abs() + b.abs())
+    if bool((r.abs() <= rounding).all()):
+        return "rounding"
     end = [t for t in told[-PATIENCE - 1 :] if math.isfinite(t)]
     rate = (end[-1] / end[0]) ** (1 / (len(end) - 1)) if len(end) > 1 else math.inf
     noise = float((a @ (z(r) - z(r))).norm() / r.norm()) / math.sqrt(2)
@@ -156,7 +163,7 @@ def _flexible(a: Tensor, b: Tensor, z: Correction, rtol: float, most: int) -> So
             break
         base.append(w / h[k + 1, k])
     done = len(told) > most
-    return Solution(x, min(told), told, "iterations" if done else _why(a, b - a @ x, z, told))
+    return Solution(x, min(told), told, "iterations" if done else _why(a, b, x, z, told))
 
 
 def _still(told: list[float]) -> bool:

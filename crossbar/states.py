@@ -18,7 +18,7 @@ from devices import Device, Pulses, State
 from devices.trees import mapped
 
 FEW = 1 << 12
-"""Weights up to which a second call costs more than laying the counts of all devices together."""
+"""Weights up to which a second call costs a CPU more than laying counts of all devices together."""
 
 TURNED = 1 << 14
 """Size from which a matrix is turned by itself."""
@@ -138,7 +138,7 @@ def pulsed(
     generator: torch.Generator,
     written: tuple[Tensor | None, ...] | None = None,
 ) -> State:
-    """Give cells (K, n), in place, rounds of what each of the K devices is given, 1-D counts.
+    """Give cells (K, n), in place, rounds of checked counts of each of the K devices, 1-D.
 
     A round is of the first so many of the weights. `written` says of the weights of each device
     whether they start a new life by it; None: all that are pulsed. Cells are walked in blocks,
@@ -149,7 +149,8 @@ def pulsed(
     """
     driven = [k for k in range(len(some.g)) if any(given[k] is not None for given in rounds)]
     made: list[Any] = []
-    if len(driven) == len(some.g) and some.g.shape[1] <= FEW:  # one call for all of them
+    whole = some.g.shape[1] <= FEW or some.g.device.type != "cpu"
+    if len(driven) == len(some.g) and whole:  # one call for all of them
         masks = None if written is None else torch.stack(written)  # type: ignore[arg-type]
         made = [_walked(device, some, [_stacked(given) for given in rounds], generator, masks)]
         driven = []
@@ -192,7 +193,7 @@ def _walked(
                 break
             new_life = _cut(written, start, start + size)
             part = now if size == now.g.shape[-1] else _cut(now, 0, size)
-            new = device.pulse(part, given, written=new_life, generator=generator)
+            new = device.pulse(part, given, written=new_life, generator=generator, checked=True)
             now = new if part is now else joined(_before_rest, now, part, new)
         made = joined(_put_in, first, now)
     # a leaf that is one number for all cells is seen by every block as it was

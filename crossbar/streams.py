@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devices.draw import seeded
+from devices.draw import hashed, seeded
 
 FABRICATION, READ, WRITE, CONVERTER, EVALUATION = range(1, 6)
 """Positions of the streams' counters in `Streams.state`; position 0 is the seed.
@@ -20,6 +20,9 @@ FABRICATION, READ, WRITE, CONVERTER, EVALUATION = range(1, 6)
 Reads of an evaluation (no gradient recorded, or `eval()`) have a stream of their own, so that how
 often one looks at a model has no influence on how it is trained.
 """
+
+NOISE = (READ, CONVERTER, EVALUATION)
+"""Streams of what a read adds, gone after it."""
 
 
 def traced(t: Tensor) -> bool:
@@ -85,15 +88,17 @@ def derive(seed: int, name: str) -> int:
 
 def advanced(state: Tensor, stream: int, device: torch.device) -> torch.Generator:
     """The next generator of a stream with the counters `state`, which go on."""
-    values = state.tolist()
     # through numpy: a functional transform would refuse to see a captured tensor written
-    state.numpy()[stream] += 1
+    values = state.numpy()
+    seed, n = values[0], values[stream]
+    values[stream] += 1
+    if stream not in NOISE:
+        return seeded(f"{seed}/{stream}/{n}/0", device)
     # replicas of a data-parallel model are the same chip reading different samples: fabrication
     # and pulses agree on every rank, read noise does not
     parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    own = stream in (READ, CONVERTER, EVALUATION) and parallel
-    rank = torch.distributed.get_rank() if own else 0
-    return seeded(f"{values[0]}/{stream}/{values[stream]}/{rank}", device)
+    rank = torch.distributed.get_rank() if parallel else 0
+    return hashed(f"{seed}/{stream}/{n}/{rank}", device)
 
 
 def _draw(like: Tensor, state: Tensor, stream: int) -> Tensor:

@@ -17,7 +17,7 @@ from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.pulses.bits import drawn
 from crossbar.pulses.events import hit
 from crossbar.pulses.exact import EVENTS, bit_lines, few_bits
-from crossbar.pulses.trains import Drive, Trains
+from crossbar.pulses.trains import Drive, Sought, Trains
 from crossbar.regions import Region
 from crossbar.states import writing
 from crossbar.streams import WRITE
@@ -28,6 +28,10 @@ SMALL = 1 << 18
 
 CALLS = 20_000
 """Coincidences that are visited in the time of the calls of one update."""
+
+
+TRAINS = (ExactBits, Aggregated)
+"""Whose trains are drawn for all arrays at once; a user's own are asked array by array."""
 
 
 class Asked(NamedTuple):
@@ -47,38 +51,50 @@ def update(asked: Sequence[Asked], scheme: Scheme) -> None:
     Theirs are the exact trains that few pulses are drawn as, from the random stream of the first
     of them; the pulses of an array do not depend on those of another.
     """
-    rest = list(asked)
-    first = next((a for a in rest if _joins(a, asked, scheme)), None)
-    if first is not None and isinstance(scheme, Trains):
+    trains = scheme if isinstance(scheme, Trains) and type(scheme) in TRAINS else None
+    drives = {} if trains is None else _drives(asked, trains)
+    shares: list[int] = []
+    for k, drive in drives.items():
+        one, first = asked[k], asked[shares[0] if shares else k]
+        if _joins(one, asked) and _alike(one.matrix, first.matrix):
+            few = drive.expected <= CALLS + EVENTS * torch.Size(drive.extent).numel()
+            if few and few_bits(drive):
+                shares.append(k)
+    if len(shares) < 2:
         shares = []
-        for one in asked:
-            if _joins(one, asked, scheme) and _alike(one.matrix, first.matrix):
-                x, d, rate = one.matrix.rated(one.x, one.d, one.lr, one.op, one.region)
-                drive = scheme.drive(one.op, x, d, rate)
-                few = drive.expected <= CALLS + EVENTS * torch.Size(drive.extent).numel()
-                if few and few_bits(drive):
-                    shares.append((one, drive))
-        if len(shares) > 1:
-            rest = [a for a in rest if not any(a is one for one, _ in shares)]
-            _at_once(shares)
-    for matrix, op, x, d, lr, region in rest:
-        matrix.update(x, d, lr, scheme, op=op, region=region)
+    else:
+        _at_once([(asked[k], drives[k]) for k in shares])
+    for k, (matrix, op, x, d, lr, region) in enumerate(asked):
+        if k in shares:
+            continue
+        if trains is None or k not in drives:
+            matrix.update(x, d, lr, scheme, op=op, region=region)
+            continue
+        with writing():
+            generator = matrix.streams.generator(WRITE, matrix.written.w_max.device)
+            matrix.send(trains.sent(drives[k], generator), drives[k].extent, region, generator)
 
 
-def _joins(one: Asked, asked: Sequence[Asked], scheme: Scheme) -> bool:
+def _drives(asked: Sequence[Asked], scheme: Trains) -> dict[int, Drive]:
+    """The trains of those that are pulsed in full, by number; the host waits once for all."""
+    found = {}
+    for k, (matrix, op, x, d, lr, region) in enumerate(asked):
+        if lr and x.numel() and d.numel() and matrix.chip.write is None:
+            with writing():
+                found[k] = Sought(op, *matrix.rated(x, d, lr, op, region))
+    return dict(zip(found, scheme.drives(list(found.values())), strict=True))
+
+
+def _joins(one: Asked, asked: Sequence[Asked]) -> bool:
     matrix = one.matrix
-    if type(scheme) not in (ExactBits, Aggregated) or one.lr == 0:
+    if torch.Size(matrix.lines).numel() > SMALL or matrix.chip.mapping.arbitrated:
         return False
-    if not one.x.numel() or not one.d.numel() or torch.Size(matrix.lines).numel() > SMALL:
-        return False
-    once = sum(other.matrix is matrix for other in asked) == 1
-    alone = matrix.chip.write is not None or matrix.chip.mapping.arbitrated
-    return once and not alone and matrix.written.separate
+    return sum(other.matrix is matrix for other in asked) == 1 and matrix.written.separate
 
 
 def _alike(a: Matrix, b: Matrix) -> bool:
     """Whether their cells can lie side by side."""
-    g, h = a.written.g, b.written.g
+    g, h = a.written.w_max, b.written.w_max
     same = a.chip is b.chip or a.chip == b.chip
     return same and g.dtype == h.dtype and g.device == h.device
 
@@ -86,18 +102,16 @@ def _alike(a: Matrix, b: Matrix) -> bool:
 def _at_once(shares: Sequence[tuple[Asked, Drive]]) -> None:
     matrix = shares[0][0].matrix
     with writing():
-        generator = matrix.streams.generator(WRITE, matrix.written.g.device)
+        generator = matrix.streams.generator(WRITE, matrix.written.w_max.device)
         bits = drawn([drive for _, drive in shares], generator)
-        (at, up, down), ends = hit(bits, matrix.written.g.dtype)
-        cuts = torch.searchsorted(at, torch.tensor(ends, device=at.device)).tolist()
-        found = []
-        begins = zip(shares, bits, [0, *ends], [0, *cuts], cuts, strict=False)
-        for (one, drive), own, start, a, b in begins:
-            place = one.region.flat(at[a:b] - start, drive.extent, one.matrix.lines)
+        hits, found = hit(bits, matrix.written.w_max.dtype), []
+        for (one, drive), own, (at, *counts) in zip(shares, bits, hits, strict=True):
+            place = one.region.flat(at, drive.extent, one.matrix.lines)
             lines = one.matrix.lines_of(partial(bit_lines, drive, own), one.region)
-            one.matrix.tell(place, [Pulses(up[a:b], down[a:b])], lines)
+            one.matrix.tell(place, [Pulses(*counts)], lines)
             found.append((one.matrix.written, place))
-        some = [states.taken(cells.state, place) for cells, place in found]
+        up, down = (torch.cat([one[k] for one in hits]) for k in (1, 2))
+        some = [cells.taken(place) for cells, place in found]
         sizes = [len(place) for _, place in found]
         given = matrix.chip.mapping.given(Pulses(up, down))
         device, joined = matrix.chip.device, states.side_by_side(some, sizes)
@@ -105,7 +119,7 @@ def _at_once(shares: Sequence[tuple[Asked, Drive]]) -> None:
         news = zip(states.apart(made, sizes), states.apart(joined, sizes), strict=True)
         for (one, _), (cells, place), (new, now) in zip(shares, found, news, strict=True):
             if len(place):
-                states.put_back(cells.state, place, new)
+                cells.put(place, new, now)
                 cells.follow(place, now)
             mask = cells.maintain(generator)
             if mask is not None:

@@ -39,7 +39,7 @@ class Told(Readable):
         self.probe.struck(self, at, rounds, lines, phase)
         if type(self.probe).pulsed is Probe.pulsed:
             return
-        none = torch.zeros(self.lines, device=self.written.g.device).flatten()
+        none = torch.zeros(self.lines, device=self.written.w_max.device).flatten()
         for ahead, pulses in enumerate(rounds):
             whole = pulses
             if at is not None:

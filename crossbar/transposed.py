@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from crossbar.regions import EVERYWHERE, WHOLE, Region
 
 class Part:
     """Some rows and columns of a matrix, read along or across: `A[2:5, ::2]`, `A.T`, `A.T[:3]`."""
+
+    __array_ufunc__ = None  # an array on the left leaves the product to `__rmatmul__`
 
     def __init__(self, matrix: Any, region: Region) -> None:
         self.matrix, self.region = matrix, region
@@ -92,6 +95,8 @@ def numbers(x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return x
     try:
+        if isinstance(x, np.ndarray):  # in order and bytes that torch takes
+            x = np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"x must be numbers, got {type(x).__name__}: {error}") from error

@@ -19,7 +19,8 @@ def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
             "nonlinear or gated cells (device.iv, source lines) are read whole: a part of their "
             "weight cannot be used by itself"
         )
-    matrix = planes.matrix
+    matrix, cells = planes.matrix, call.matrix.cells
+    scaled = cells is not None and cells.scaled
     if call.transposed and planes.back is not None:
         matrix = planes.back
     variance = planes.variance
@@ -27,7 +28,7 @@ def scaled_read(x: Tensor, planes: Planes, w_max: Tensor, call: Call) -> Tensor:
         variance = call.turned(variance)
     seen = Planes(call.turned(matrix), variance, None, planes.tiles, planes.reach)
     if w_max.dim() == 0:
-        return read(x, seen, call) * w_max
+        return read(x, seen, call, w_max) if scaled else read(x, seen, call) * w_max
     columns = call.columns(w_max)
     if call.transposed:
         return read(x * call.direction.driven(columns).to(x.dtype), seen, call)

@@ -138,6 +138,11 @@ class AnalogWeight(Placed):
         if written:
             if torch.compiler.is_compiling():
                 cells = matrix.written
+                if cells.scaled and torch.is_grad_enabled():
+                    raise TypeError(
+                        f"{self.name}: torch.compile cannot train compact cells, which share the "
+                        "memory of the weight: use InSitu(compact=False), or eager mode"
+                    )
                 _synced(root.detach(), cells.matrix, cells.variance, self.handle)
             y = self._cells(x, w, call)
         else:
@@ -285,7 +290,6 @@ class AnalogWeight(Placed):
         """What a step applies: the tape, or the numbers of a gradient that is not the tape's.
 
         Raises:
-            ValueError: an error or gradient that is not finite.
             RuntimeError: without gradients, inputs or errors that were written since.
         """
         mode, tape = self.mode, self.tape
@@ -301,18 +305,12 @@ class AnalogWeight(Placed):
         found, numbers = tape.take(grad, without=not mode.gradient)
         found = joined(found)
         if numbers is not None:
-            m = self.form.matrix(numbers).to(self.matrix.written.g.dtype)
+            m = self.form.matrix(numbers).to(self.matrix.written.w_max.dtype)
             found.append(Entry(Numbers(), torch.ones_like(m[..., :1]), m, EVERYWHERE, m.dtype))
         jobs = []
         for op, x, d, region, *_ in found:
             if not x.numel() or not d.numel():  # an empty batch
                 continue
-            ends = torch.stack([*x.aminmax(), *d.aminmax()])
-            if not bool(ends.isfinite().all()):
-                raise ValueError(
-                    f"the error δ reaching {self.name}, and the input it is multiplied by, must be "
-                    "finite, got NaN or infinity"
-                )
             matrices = [matrix for _, matrix in self.all()]
             jobs.append(Job(matrices, self.leaf, op, x, d, lr, region))
         return jobs

@@ -100,8 +100,9 @@ def verbs(cls: type, home: str) -> None:
             fits = False
         if not fits:
             what = "has the signature of 0.1" if old else "cannot be called as a device does"
+            since = "since 0.2 it is" if old else "it must be"
             raise TypeError(
-                f"{cls.__name__}.{name} {what}, {_bare(name, own)}; since 0.2 it is "
+                f"{cls.__name__}.{name} {what}, {_bare(name, own)}; {since} "
                 f"{_bare(name, wanted)}, see devices.Draw"
             )
 

@@ -1,8 +1,9 @@
-"""Whether a law's answer to counts of a mean and a variance is that to counts drawn from them."""
+"""Whether a law's answer to many pulses, or to their moments, is that to single ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,10 +17,10 @@ PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)
 MEANS = ((1.5, 0.0), (0.0, 1.5), (2.0, 1.0))
 """Up and down pulses, of which counts are drawn."""
 
-MEAN, STD = 0.05, 0.15
+MEAN, STD = 0.05, 0.1
 """What the moments of a law may be off, beside a twentieth of a step and `ERRORS`."""
 
-ERRORS = 5.0
+ERRORS = 4.0
 
 
 def step_off(device: Device, state: Callable[[float], State], step: float) -> str | None:
@@ -33,7 +34,7 @@ def step_off(device: Device, state: Callable[[float], State], step: float) -> st
         cells = state(place)
         one, none = torch.ones_like(cells.g), torch.zeros_like(cells.g)
         for given in (Pulses(one, none), Pulses(none, one)):
-            moved = device.pulse(cells, given, generator=_generator(11)).g
+            moved = device.pulse(cells, given, generator=numbered(11)).g
             sizes.append(abs(float((moved - cells.g).mean())))
             if place == 0.5:
                 middle.append(sizes[-1])
@@ -49,7 +50,7 @@ def moments_off(device: Device, state: State, step: float) -> str | None:
     for kind in ("Poisson", "binomial"):
         for means in MEANS:
             drawn, variances = [], []
-            generator = _generator(12)
+            generator = numbered(12)
             for mean in means:
                 if kind == "Poisson":
                     counts = torch.poisson(torch.full_like(like, mean), generator=generator)
@@ -60,7 +61,7 @@ def moments_off(device: Device, state: State, step: float) -> str | None:
                     variances.append(mean / 2)
                 drawn.append(counts)
             given = Pulses(*(torch.full_like(like, v) for v in (*means, *variances)))
-            ours = device.pulse(state, given, generator=_generator(13)).g - like
+            ours = device.pulse(state, given, generator=numbered(13)).g - like
             theirs = _singly(device, state, drawn[0], drawn[1], generator) - like
             words = f"{kind} counts of mean {means[0]:g} up and {means[1]:g} down"
             off, allowed = _mean_off(ours, theirs, step)
@@ -72,7 +73,33 @@ def moments_off(device: Device, state: State, step: float) -> str | None:
     return None
 
 
-def _generator(seed: int) -> torch.Generator:
+def many_off(device: Device, state: State, up: int, down: int, step: float) -> str | None:
+    """What is wrong with many pulses at once against the same one by one: mean 1 %, std 10 %."""
+    full = partial(torch.full_like, state.g)
+    given = Pulses(full(float(up)), full(float(down)))
+    many = device.pulse(state, given, generator=numbered(6)).g - state.g
+    generator, one, cell = numbered(7), state, torch.arange(len(state.g))
+    for k in range(max(up, down)):
+        for half in (0, 1):  # up down down up, or down up up down: neither direction comes first
+            rising = (cell + k + half) % 2 == 0
+            turn = (rising & (k < up)).double(), (~rising & (k < down)).double()
+            one = device.pulse(one, Pulses(*turn), generator=generator)
+    single = one.g - state.g
+    error = ERRORS * ((many.var() + single.var()) / len(single)).sqrt()
+    allowed = 0.01 * single.mean().abs() + 0.1 * step + error
+    words = f"{up} up and {down} down at once (see devices.update.flow) against one by one"
+    off = (many - single).mean().abs()
+    if off > allowed:
+        return f"{words}: means differ by {off:.3g} S, allowed {allowed:.3g}"
+    spread = 0.1 * single.std() + 0.05 * step + error
+    off = (many.std() - single.std()).abs()
+    if off > spread:
+        return f"{words}: stds differ by {off:.3g} S, allowed {spread:.3g}"
+    return None
+
+
+def numbered(seed: int = 0) -> torch.Generator:
+    """A generator of that seed."""
     return torch.Generator().manual_seed(seed)
 
 

@@ -27,7 +27,7 @@ from devices.part import (
     check_window,
 )
 from devices.trees import pick, put
-from devices.update.clip import clip_move
+from devices.update.clip import clip_move, within
 from devices.update.moments import Count, rate
 
 STATEFUL = ("update", "read", "retention", "faults")
@@ -146,6 +146,7 @@ class Device:
         written: Tensor | None = None,  # (..., rows, cols) bool
         generator: torch.Generator | None = None,
         at: Tensor | None = None,  # (cells,) int64
+        checked: bool = False,
     ) -> State:
         """The array after the pulses.
 
@@ -160,16 +161,20 @@ class Device:
             at: flat indices of the only cells that are pulsed, none of them twice; counts and
                 `written` are then 1-D, one for each index. The others stay as they are, bit for
                 bit. None: all cells.
+            checked: the pulses are `Pulses.checked`, which need not be done for each device.
 
         Raises:
             TypeError: a write-only device.
-            ValueError: counts of another shape than `at`.
+            ValueError: counts of another shape than the cells or `at`, negative or no numbers.
         """
         if self.update is None:
             raise TypeError(
                 "this device has no update law (update=None): it can only be programmed"
             )
+        pulses = pulses if checked else pulses.checked()
         if at is None:
+            for name, counts in zip(Pulses._fields, pulses, strict=True):
+                _fits(name, counts, state.g)
             return self._pulse(self.update, state, pulses, written, generator, None)
         if at.dim() != 1 or pulses.up.shape != at.shape or pulses.down.shape != at.shape:
             raise ValueError(
@@ -244,9 +249,12 @@ class Device:
             generator: source of the write error.
 
         Raises:
-            ValueError: a target that is no number, of a cell that is written.
+            ValueError: a target that is no number, of a cell that is written; a shape that is not
+                that of the cells.
         """
         draw = Draw.like(state.g, generator)
+        _fits("target", target, state.g)
+        _fits("mask", mask, state.g)
         target = target.to(state.g.dtype).expand_as(state.g)
         unknown = target.isnan() if mask is None else target.isnan() & mask
         if bool(unknown.any()):
@@ -256,9 +264,7 @@ class Device:
             g = self.write.program(self.window, target, draw)
         g = g.clamp(self.g_min, self.g_max)
         if self.update is not None:
-            low, high = self.update.bounds(self.window, state.update)
-            if isinstance(low, Tensor) and isinstance(high, Tensor):
-                g = g.clamp(low.to(g.dtype), high.to(g.dtype))
+            g = within(g, *self.update.bounds(self.window, state.update))
         if mask is None:
             mask = torch.ones((), dtype=torch.bool, device=g.device).expand(g.shape)
         else:
@@ -349,6 +355,21 @@ class Device:
             return state
         at = self.faults.stuck(state.faults)
         return state._replace(g=torch.where(at.isnan(), state.g, at))
+
+
+def _fits(name: str, given: Tensor | None, g: Tensor) -> None:
+    """Refuse what does not broadcast to the cells, or what they would broadcast to.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if given is None or given.shape == g.shape:
+        return
+    pairs = zip(reversed(given.shape), reversed(g.shape), strict=False)
+    if given.dim() > g.dim() or any(own not in (1, cells) for own, cells in pairs):
+        raise ValueError(
+            f"{name} must be like the cells {tuple(g.shape)}, got {tuple(given.shape)}"
+        )
 
 
 def _pulsed(pulses: Pulses, draw: Draw) -> Tensor:

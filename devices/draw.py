@@ -60,16 +60,25 @@ WORDS = slice(24, 24 + 8 * 624)
 """Where torch's state of a CPU generator keeps the 624 words of its Mersenne Twister."""
 
 
+def hashed(name: str, device: torch.device) -> torch.Generator:
+    """A generator seeded by a hash of `name`, of which torch keeps 32 bits on the CPU.
+
+    Enough for noise that is drawn once and gone: two reads in 4·10^9 are alike, and nothing else of
+    them is. Several times faster than `seeded`.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
 def seeded(name: str, device: torch.device) -> torch.Generator:
-    """A generator that depends on all of `name`.
+    """A generator that depends on all of `name`: for what lasts, as a chip does.
 
     torch's CPU generators keep 32 bits of a seed (so that 1 chip in 10^5 would have a twin): their
     words are hashed from the name instead.
     """
-    generator = torch.Generator(device=device)
     if device.type != "cpu":
-        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return hashed(name, device)
+    generator = torch.Generator(device=device)
     state = generator.get_state()
     words = np.frombuffer(hashlib.shake_128(name.encode()).digest(4 * 624), np.uint32)
     state.numpy()[WORDS].view(np.uint64)[:] = words

@@ -56,7 +56,13 @@ class Pulses(NamedTuple):
     z: Tensor | None = None  # (..., rows, cols)
 
     def to(self, dtype: torch.dtype) -> Pulses:
-        """The same pulses in the cells' dtype, both variances or none, at most `MOST` of them.
+        """The same pulses in the cells' dtype."""
+        if all(t is None or t.dtype == dtype for t in self):
+            return self
+        return Pulses(*(None if t is None else t.to(dtype) for t in self))  # type: ignore[arg-type]
+
+    def checked(self) -> Pulses:
+        """The same pulses, both variances or none, at most `MOST` of them.
 
         Raises:
             ValueError: counts that are negative or no numbers.
@@ -74,7 +80,7 @@ class Pulses(NamedTuple):
             if max(high) > MOST:
                 given = [None if t is None else t.clamp(max=MOST) for t in given]
         given.append(self.z)
-        return Pulses(*(None if t is None else t.to(dtype) for t in given))  # type: ignore[arg-type]
+        return Pulses(*given)  # type: ignore[arg-type]
 
     def swapped(self) -> Pulses:
         """The same pulses with potentiation and depression exchanged.
@@ -114,6 +120,8 @@ class Part(ABC):
 
     ages: ClassVar[bool] = False
     """Whether the part needs the age of every single cell (drift, 1/f noise)."""
+    fixed: ClassVar[bool] = False
+    """Whether what differs from cell to cell stays as it was drawn."""
 
     def fabricate(self, window: Window, shape: tuple[int, ...], draw: Draw) -> Any:
         """Draw what differs from cell to cell, once.

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devices._drawn import moments_off, step_off
+from devices._drawn import many_off, moments_off, numbered, step_off
+from devices._own import age_off, alone_off, noise_off, shared_off, written_off
 from devices.device import STATEFUL, Device
 from devices.draw import Draw
 from devices.part import IV, Faults, Part, Pulses, Read, Retention, State, Update, Window, Write
@@ -51,7 +52,7 @@ def check(part: Part | Device, *, g_min: float = 1e-6, g_max: float = 51e-6) -> 
         _check_device(part)
         return
     kinds = [kind for kind in KINDS if isinstance(part, kind)]
-    _that(len(kinds) == 1, part, "must be exactly one kind of part (Update, Read, ...)")
+    _that(len(kinds) == 1, part, "must be exactly one kind of part (Update, Read, ...), made")
     window = Window(float(g_min), float(g_max))
     device = _device(part, window)
     _check_settings(part)
@@ -74,6 +75,10 @@ def _that(holds: object, part: object, promise: str) -> None:
         raise AssertionError(f"{part!r} {promise}")
 
 
+def _none(part: object, fault: str | None) -> None:
+    _that(fault is None, part, fault or "")
+
+
 def _device(part: Part, window: Window) -> Device:
     name = next(kind.__name__.lower() for kind in KINDS if isinstance(part, kind))
     try:
@@ -82,16 +87,12 @@ def _device(part: Part, window: Window) -> Device:
         raise AssertionError(str(error)) from error
 
 
-def _generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def _draw(dtype: torch.dtype = torch.float64, seed: int = 0) -> Draw:
-    return Draw(_generator(seed), dtype, "cpu")
+    return Draw(numbered(seed), dtype, "cpu")
 
 
 def _same(a: Any, b: Any) -> bool:
-    pairs = list(zip(tensors(a), tensors(b), strict=True))
+    pairs = zip(tensors(a), tensors(b), strict=True)
     return all(x.dtype == y.dtype and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)
 
 
@@ -122,15 +123,17 @@ def _check_leaf(part: Part, window: Window) -> None:
         _that(len(set(places)) == len(places), part, "leaf tensors must not share storage")
         again = _fabricate(part, window, shape, dtype)
         _that(_same(leaf, again), part, "must fabricate the same cells from the same generator")
+        g = torch.full(shape, window.g_min + 0.6 * window.span, dtype=dtype)
+        _none(part, written_off(part, window, g, leaf, _draw(dtype, 1)))
 
 
 def _cells(window: Window, at: float, n: int = CELLS, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.full((n,), window.g_min + at * window.span, dtype=dtype)
 
 
-def _state(device: Device, at: float, dtype: torch.dtype = torch.float64) -> State:
-    state = device.fabricate((CELLS,), generator=_generator(), dtype=dtype)
-    return state._replace(g=_cells(device.window, at, dtype=dtype))
+def _state(device: Device, at: float, dtype: torch.dtype = torch.float64, n: int = CELLS) -> State:
+    state = device.fabricate((n,), generator=numbered(), dtype=dtype)
+    return state._replace(g=_cells(device.window, at, n, dtype))
 
 
 def _given(up: float, down: float, *, moments: bool = False, dtype: Any = torch.float64) -> Pulses:
@@ -148,86 +151,56 @@ def _check_update(part: Update, window: Window) -> None:
     step = part.step(window)
     _that(isinstance(step, float) and 0 < step <= window.span, part, f"step is {step!r} S")
     device = _device(part, window)
+    out = part.pulse(window, _cells(window, 0.4), _state(device, 0.4).update, _given(1, 0), _draw())
+    _that(isinstance(out, tuple) and len(out) == 2, part, "pulse must return g and p, both")
     for dtype in (torch.float32, torch.float64):
         for at in (0.0, 0.4, 1.0):
             state = _state(device, at, dtype)
             _check_pulses(part, device, state)
-            _check_some(part, device, state)
+    _none(part, alone_off(device, _state(device, 0.4, n=CELLS // 4)))
     for at in (0.25, 0.5, 0.75):
         state = _state(device, at)
         for n in (1, 10, 1000):
-            up = device.pulse(state, _given(n, 0), generator=_generator(1)).g
+            up = device.pulse(state, _given(n, 0), generator=numbered(1)).g
             _not_below(part, up, state.g, f"lowered g by {n} up pulses")
-            down = device.pulse(state, _given(0, n), generator=_generator(1)).g
+            down = device.pulse(state, _given(0, n), generator=numbered(1)).g
             _not_below(part, state.g, down, f"raised g by {n} down pulses")
-        more = device.pulse(state, _given(20, 0), generator=_generator(2)).g
-        few = device.pulse(state, _given(2, 0), generator=_generator(3)).g
+        more = device.pulse(state, _given(20, 0), generator=numbered(2)).g
+        few = device.pulse(state, _given(2, 0), generator=numbered(3)).g
         _not_below(part, more, few, "moved less by 20 up pulses than by 2")
     few_steps = max(1, min(12, int(0.15 * window.span / step)))
     # on coarser devices the order of mixed pulses is what decides
     directions = [(1, 0), (0, 1)] + [(1, 1)] * (few_steps >= 4)
     for ups, downs in directions:
-        _check_many(part, device, few_steps * ups, few_steps * downs)
-    fault = step_off(device, partial(_state, device), step)
+        _none(part, many_off(device, _state(device, 0.5), few_steps * ups, few_steps * downs, step))
+    _none(part, step_off(device, partial(_state, device), step))
     for at in () if part.whole else (0.3, 0.5):
-        fault = fault or moments_off(device, _state(device, at), step)
-    _that(fault is None, part, fault or "")
+        _none(part, moments_off(device, _state(device, at), step))
+        _none(part, shared_off(device, _state(device, at)))
     _check_drive(part, window)
 
 
 def _check_pulses(part: Update, device: Device, state: State) -> None:
     """One state under every kind of counts: bounds, dtype, inputs left alone, same seed."""
     low, high = part.bounds(device.window, state.update)
-    still = device.pulse(state, _given(0, 0), generator=_generator())
-    _that(torch.equal(still.g, state.g), part, "must leave g alone without pulses")
-    counts = [(1, 0), (0, 1), (3, 2), (0, 1_000_000), (2_000_000, 1_000_000)]
-    given = [_given(*c) for c in counts]
+    given = [_given(*c) for c in ((1, 0), (0, 1), (3, 2), (0, 1_000_000), (2_000_000, 1_000_000))]
     if not part.whole:
         given += [_given(0.3, 0.02), _given(0.3, 40.2, moments=True), _given(2, 1, moments=True)]
-        z = torch.randn(CELLS, generator=_generator(), dtype=torch.float64)
+        z = torch.randn(CELLS, generator=numbered(), dtype=torch.float64)
         given += [given[-1]._replace(z=z), _given(1, 0, dtype=torch.float32)]
     for pulses in given:
         before = _copy((state, pulses))
-        out = device.pulse(state, pulses, generator=_generator(5))
+        out = device.pulse(state, pulses, generator=numbered(5))
         _that(_same(before, (state, pulses)), part, "must not write into its inputs")
         _that(out.g.dtype == state.g.dtype, part, f"changed {state.g.dtype} to {out.g.dtype}")
         _that(torch.isfinite(out.g).all(), part, f"gave a non-finite g for {pulses}")
         floor = torch.minimum(state.g, torch.as_tensor(low, dtype=state.g.dtype))
         ceiling = torch.maximum(state.g, torch.as_tensor(high, dtype=state.g.dtype))
         _that(((out.g >= floor) & (out.g <= ceiling)).all(), part, "left its bounds")
-        again = device.pulse(state, pulses, generator=_generator(5))
+        again = device.pulse(state, pulses, generator=numbered(5))
         _that(_same(again, out), part, "must repeat itself under the same generator")
-
-
-def _check_some(part: Update, device: Device, state: State) -> None:
-    """Every other cell pulsed against all of them: the same means."""
-    at, given = torch.arange(0, CELLS, 2), _given(3, 2)
-    few = Pulses(given.up[at], given.down[at])
-    some = device.pulse(state, few, generator=_generator(8), at=at).g[at].double()
-    every = device.pulse(state, given, generator=_generator(9)).g[at].double()
-    error = ERRORS * ((some.var() + every.var()) / len(at)).sqrt() + 1e-6 * device.window.span
-    _that((some - every).mean().abs() <= error, part, "must move some cells as it moves all")
-
-
-def _check_many(part: Update, device: Device, up: int, down: int) -> None:
-    """Many pulses at once against the same pulses one by one: mean 1 %, std 10 %."""
-    state = _state(device, 0.5)
-    many = device.pulse(state, _given(up, down), generator=_generator(6)).g - state.g
-    generator, one, cell = _generator(7), state, torch.arange(CELLS)
-    for k in range(max(up, down)):
-        for half in (0, 1):  # up down down up, or down up up down: neither direction comes first
-            rising = (cell + k + half) % 2 == 0
-            turn = (rising & (k < up)).double(), (~rising & (k < down)).double()
-            one = device.pulse(one, Pulses(*turn), generator=generator)
-    single = one.g - state.g
-    error = ERRORS * ((many.var() + single.var()) / CELLS).sqrt()
-    allowed = 0.01 * single.mean().abs() + 0.1 * part.step(device.window) + error
-    words = f"{up} up and {down} down at once against one by one"
-    off = (many - single).mean().abs()
-    _that(off <= allowed, part, f"{words}: means differ by {off:.3g} S, allowed {allowed:.3g}")
-    spread = 0.1 * single.std() + 0.05 * part.step(device.window) + error
-    off = (many.std() - single.std()).abs()
-    _that(off <= spread, part, f"{words}: stds differ by {off:.3g} S, allowed {spread:.3g}")
+    still = device.pulse(state, _given(0, 0), generator=numbered())
+    _that(torch.equal(still.g, state.g), part, "must leave g alone without pulses")
 
 
 def _check_drive(part: Update, window: Window) -> None:
@@ -236,18 +209,18 @@ def _check_drive(part: Update, window: Window) -> None:
     device = _device(part, window)
     state = _state(device, 0.5)
     try:
-        device.drive(state, torch.zeros(CELLS, dtype=torch.float64), 1e-9, generator=_generator())
+        device.drive(state, torch.zeros(CELLS, dtype=torch.float64), 1e-9, generator=numbered())
     except TypeError:  # a law around one without voltage dynamics
         return
-    low, high = part.bounds(window, state.update)
+    ends = part.bounds(window, state.update)
+    low, high = (torch.as_tensor(end, dtype=torch.float64) for end in ends)
     for volt in (-2.0, -0.1, 0.0, 0.1, 2.0):
         for dt in (1e-9, 1e-3, 10.0):
             v = torch.full((CELLS,), volt, dtype=torch.float64)
             before = _copy((state, v))
-            out = device.drive(state, v, dt, generator=_generator())
+            out = device.drive(state, v, dt, generator=numbered())
             _that(_same(before, (state, v)), part, "drive must not write into its inputs")
-            ends = (torch.as_tensor(end, dtype=torch.float64) for end in (low, high))
-            inside = (out.g >= next(ends)) & (out.g <= next(ends))
+            inside = (out.g >= low) & (out.g <= high)
             _that(inside.all(), part, f"left its bounds driven by {volt} V for {dt} s")
             _that(out.g.dtype == state.g.dtype, part, "drive must keep the dtype of g")
 
@@ -270,6 +243,7 @@ def _check_read(part: Read, window: Window) -> None:
                 _that(std.shape in ((), g.shape), part, f"std has shape {tuple(std.shape)}")
                 _that(std.dtype == dtype, part, f"std of {dtype} cells is {std.dtype}")
                 _that((torch.isfinite(std) & (std >= 0)).all(), part, "std must be finite, >= 0")
+            _none(part, age_off(part, lambda age, g=g, p=leaf: part.std(window, g, p, age)))  # type: ignore[misc]
             shift = part.shift(window, g, leaf)
             if shift is None:
                 continue
@@ -283,8 +257,7 @@ def _check_read(part: Read, window: Window) -> None:
         _that(_same(still, leaf), part, "must stand still while no time passes")
     leaf = _fabricate(part, window, (CELLS,), torch.float64)
     g = _cells(window, 0.5)
-    everywhere = torch.ones(CELLS, dtype=torch.bool)
-    leaf = part.written(window, g, leaf, everywhere, _draw(seed=2))
+    leaf = part.written(window, g, leaf, torch.ones(CELLS, dtype=torch.bool), _draw(seed=2))
     fresh = part.shift(window, g, leaf)
     aged = part.shift(window, g, part.step(window, leaf, 1e3, _draw(seed=3)))
     for shift in (fresh, aged):
@@ -308,11 +281,18 @@ def _check_retention(part: Retention, window: Window) -> None:
                     if dt == 0:
                         _that(torch.equal(out, g), part, "must stand still while no time passes")
     device = _device(part, window)
-    state = device.program(_state(device, 0.7), _cells(window, 0.7), generator=_generator(1))
+    state = device.program(_state(device, 0.7), _cells(window, 0.7), generator=numbered(1))
+
+    def later(seed: int, age: Tensor = state.age) -> Tensor:
+        g, leaf, draw = state.g, state.retention, _draw(seed=seed)
+        return part.advance(window, g, leaf, age, 1e3, draw, temperature=300.0)[0]
+
+    _none(part, age_off(part, partial(later, 2)))
+    _none(part, noise_off(later))
     for a, b in ((1.0, 9.0), (100.0, 1e5)):
-        whole = device.advance(state, a + b, generator=_generator(2)).g
-        first = device.advance(state, a, generator=_generator(3))
-        halves = device.advance(first, b, generator=_generator(4)).g
+        whole = device.advance(state, a + b, generator=numbered(2)).g
+        first = device.advance(state, a, generator=numbered(3))
+        halves = device.advance(first, b, generator=numbered(4)).g
         error = ERRORS * ((whole.var() + halves.var()) / CELLS).sqrt()
         change = 0.01 * (whole - state.g).mean().abs() + 1e-9 * window.span
         off = (whole - halves).mean().abs()
@@ -332,6 +312,12 @@ def _check_write(part: Write, window: Window) -> None:
             _that(torch.isfinite(out).all(), part, "gave a non-finite conductance")
             again = part.program(window, target, _draw(dtype))
             _that(torch.equal(out, again), part, "must repeat itself under the same generator")
+
+    def found(seed: int, at: float = 0.5) -> Tensor:
+        return part.program(window, _cells(window, at), _draw(seed=seed))
+
+    _none(part, noise_off(found))
+    _not_below(part, found(0, 0.75), found(0, 0.25), "wrote high targets lower than low ones")
 
 
 def _check_iv(part: IV, window: Window) -> None:
@@ -364,10 +350,10 @@ def _check_device(device: Device) -> None:
     window = device.window
     shape = (2, 3, 4)
     for dtype in (torch.float32, torch.float64):
-        state = device.fabricate(shape, generator=_generator(), dtype=dtype)
+        state = device.fabricate(shape, generator=numbered(), dtype=dtype)
         low = torch.full(shape, window.g_min + 0.3 * window.span, dtype=dtype)
-        state = device.program(state, low, generator=_generator(1))
-        state = device.advance(state, 10.0, generator=_generator(2))
+        state = device.program(state, low, generator=numbered(1))
+        state = device.advance(state, 10.0, generator=numbered(2))
         results = [_work(device, state), _work(device, _reloaded(state))]
         _that(_same(*results), device, "must go on bit for bit from a saved state")
         for name in STATEFUL:
@@ -375,13 +361,13 @@ def _check_device(device: Device) -> None:
             _that((leaf is None) == (own is None), device, f"an absent {name} must have no leaf")
         _that(results[0].g.dtype == dtype and results[0].g.shape == shape, device, "changed g")
         _that((torch.isfinite(results[0].g) & (results[0].g >= 0)).all(), device, "g must be >= 0")
-    state = device.fabricate(shape, generator=_generator(), dtype=torch.float32)
+    state = device.fabricate(shape, generator=numbered(), dtype=torch.float32)
     wide = mapped(state, lambda t: t.double() if t.is_floating_point() else t)
     _that(_work(device, wide).g.dtype == torch.float64, device, "must follow its state's dtype")
 
 
 def _work(device: Device, state: State) -> State:
-    generator = _generator(3)
+    generator = numbered(3)
     if device.update is not None:
         ones = torch.ones_like(state.g)
         state = device.pulse(state, Pulses(2 * ones, ones), generator=generator)

@@ -1,6 +1,7 @@
 """The site: `make docs` executes its pages and writes build/docs/html. Any warning is an error."""
 
 import hashlib
+import logging
 import os
 import sys
 import tomllib
@@ -21,6 +22,7 @@ copyright = "the analog-crossbar authors, MIT licence"
 extensions = [
     "api",
     "mathml",
+    "sources",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
@@ -59,8 +61,9 @@ myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300  # [s]
+nb_execution_timeout = 900  # [s] a cell, on a machine that others use
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables, and roles that become links
 
 
 def code() -> str:
@@ -69,7 +72,7 @@ def code() -> str:
     for floor in ("devices", "crossbar", "experiments"):
         for path in sorted((ROOT / floor).rglob("*.py")):
             digest.update(path.read_bytes())
-    for path in sorted(HERE.glob("data/*.npz")):
+    for path in sorted([*HERE.glob("data/*.npz"), *HERE.glob("data/*.json")]):
         digest.update(path.read_bytes())
     for name in ("torch", "numpy", "scipy", "matplotlib"):
         digest.update(metadata.version(name).encode())
@@ -83,6 +86,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MATPLOTLIBRC"] = str(HERE / "_static" / "matplotlibrc")
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 warnings.filterwarnings("ignore", category=DeprecationWarning)
+# Kernels speak over the loopback only, and say at every start that this is not encrypted; a
+# configuration of our own also leaves the reader's out.
+os.environ["IPYTHONDIR"] = str(ROOT / "build" / "docs" / "ipython")
+profile = Path(os.environ["IPYTHONDIR"], "profile_default")
+profile.mkdir(parents=True, exist_ok=True)
+(profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40  # errors\n")
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 # ---- looks ---------------------------------------------------------------------------------------
 

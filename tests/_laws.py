@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from devices import Device, Pulses, Update
 
 WINDOW = (1e-6, 51e-6)  # [S]
+
+
+@dataclass(frozen=True)
+class Base(Update):
+    """The simplest law that keeps the contract."""
+
+    dg: float = 0.5e-6
+
+    def step(self, window):
+        return self.dg
+
+    def pulse(self, window, g, p, pulses, draw, at=None):
+        return g + self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 def start(law: Update, at: float, n: int, *, seed: int = 0, window: tuple[float, float] = WINDOW):

@@ -9,44 +9,10 @@ device with everything else as it comes. Run again with splits drawn as these ar
 from statistics import fmean
 
 import pytest
-from _digits import accuracies
 
 import crossbar as xb
-from devices import ConstantStep, Device, LinearStep, SoftBounds, presets
+from experiments.studies.peer.protocol import CASES, accuracies
 
-SPAN = 98e-6  # [S] no number of this file depends on it
-LOW, HIGH = 1e-6, 99e-6
-
-# aihwkit's PulsedDevice: dw_min 0.001, bounds ±0.6, spreads of step, bounds and cycles 0.3 each
-# and of the imbalance 0.01. Its weight is one cell, half whose window counts the larger bound.
-PULSED = dict(
-    dg_min=0.001 / 1.2 * SPAN,
-    sigma_c2c=0.3,
-    sigma_d2d=0.3,
-    sigma_up_down=0.01,
-    sigma_bounds=0.3,
-)
-# Its EcRamPresetDevice (Tang et al., IEDM 2018): steps are equal at w = 0 of −0.8276 … 1.1724.
-# The window is made symmetric about w = 0, which leaves 0.345 more below than there.
-TOP = 1.1724
-ECRAM = LinearStep(
-    dg_min=0.002 / (2 * TOP) * SPAN,
-    sigma_c2c=0.3,
-    sigma_d2d=0.1,
-    sigma_up_down=0.01,
-    sigma_bounds=0.05,
-    sigma_gamma=0.05,
-    gamma_up=0.1153,
-    gamma_down=0.5085 * TOP / 0.8276,
-)
-CASES = {  # device, weight of half its window
-    "constant step": (Device(LOW, HIGH, update=ConstantStep(**PULSED)), 0.6),
-    # LinearStepDevice: γ 0 with a spread of 0.05 from cell to cell
-    "linear step": (Device(LOW, HIGH, update=LinearStep(sigma_gamma=0.05, **PULSED)), 0.6),
-    "soft bounds": (Device(LOW, HIGH, update=SoftBounds(**PULSED)), 0.6),
-    "ECRAM": (Device(LOW, HIGH, update=ECRAM), TOP),
-    "ReRAM-SB": (presets.reram_sb(), 1.0),
-}
 SCHEMES = {"exact bits": xb.InSitu(xb.ExactBits()), "default": xb.InSitu()}
 
 

@@ -91,7 +91,7 @@ def test_every_part_keeps_the_contract(kind):
 
 
 # the cases without spread stay among the fast tests, and one of each kind with it
-QUICK = {"ConstantStep", "SoftBounds", "BinarySwitch", "GaussianWrite", "GaussianRead", "StuckAt"}
+QUICK = {"SoftBounds", "BinarySwitch", "GaussianWrite", "GaussianRead", "StuckAt"}
 SPREAD = fast(found(), *({kind.__name__ for kind in found()} - QUICK))
 
 

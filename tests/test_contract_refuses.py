@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from _laws import Base
 
 from devices import (
     IV,
@@ -23,17 +24,6 @@ from devices import (
 )
 from devices.part import check_verbs
 from devices.testing import check
-
-
-@dataclass(frozen=True)
-class Base(Update):
-    dg: float = 0.5e-6
-
-    def step(self, window):
-        return self.dg
-
-    def pulse(self, window, g, p, pulses, draw, at=None):
-        return g + self.dg * (pulses.up - pulses.down).to(g.dtype), p
 
 
 @dataclass(frozen=True)
@@ -102,6 +92,18 @@ class Breaking(Write):
         return target / (target - window.g_min)
 
 
+@dataclass(frozen=True)
+class Moved(Base):
+    def pulse(self, *given, **named):
+        return super().pulse(*given, **named)[0]
+
+
+@dataclass(frozen=True)
+class Linear(Base):
+    def pulse(self, window, g, p, pulses, draw, at=None):
+        return g + self.dg * (window.g_max - g) / window.span * pulses.up, p
+
+
 @pytest.mark.parametrize(
     "part,words",
     [
@@ -115,6 +117,9 @@ class Breaking(Write):
         (Rectifying(), "must increase with v"),
         (Breaking(), "non-finite conductance"),
         (7, "exactly one kind of part"),
+        (Base, "exactly one kind of part .*, made"),
+        (Moved(), "pulse must return g and p, both"),
+        (Linear(), r"12 up and 0 down at once \(see devices.update.flow\) .* means differ"),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -188,7 +193,7 @@ def test_a_law_that_could_not_be_called_is_refused_where_a_device_takes_it():
     class Heir(NoPlace):
         pass
 
-    words = r"NoPlace.pulse cannot be called as a device does, pulse"
+    words = r"NoPlace.pulse cannot be called as a device does, pulse.*; it must be pulse\(.*at=None"
     for law in (NoPlace(), Heir()):
         with pytest.raises(TypeError, match=words):
             Device(1e-6, 50e-6, update=law)
@@ -262,3 +267,21 @@ class CoarseCumulant(Base):
 def test_a_law_wrong_under_random_counts_or_in_its_step_is_refused(law, words):
     with pytest.raises(AssertionError, match=words):
         check(law)
+
+
+def test_counts_targets_and_masks_have_the_shape_of_the_cells():
+    """What cells would have to be copied for, or what does not fit, is refused; rows serve."""
+    device = Device(1e-6, 51e-6, update=Base())
+    state = device.fabricate((4, 5))
+    for shape in ((5, 4), (3, 4, 5), (4,)):
+        one, none = torch.ones(shape), torch.zeros(4, 5)
+        for call, words in (
+            (lambda one=one, none=none: device.pulse(state, Pulses(one, none)), "up must be"),
+            (lambda one=one, none=none: device.pulse(state, Pulses(none, one)), "down must be"),
+            (lambda one=one: device.program(state, 1e-5 * one), "target must be"),
+            (lambda one=one: device.program(state, state.g, mask=one > 0), "mask must be"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                call()
+    row = device.pulse(state, Pulses(torch.ones(5), torch.zeros(())))
+    assert row.g.shape == (4, 5) and (row.g > state.g).all()

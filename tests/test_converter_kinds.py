@@ -399,3 +399,48 @@ def test_serial_inputs_through_converters_equal_numpy():
     want *= top * w_max / ampere
     got = model(torch.as_tensor(x)).detach().numpy()
     np.testing.assert_allclose(got, want, atol=1e-12)
+
+
+SPREADS = {
+    xb.SAR: "sigma_unit",
+    xb.Flash: "sigma_comparator",
+    xb.Pipeline: "sigma_stage",
+    xb.Cyclic: "sigma_stage",
+}
+LEVELS = [(k, k, 0.1) for k in range(-7, 8)]
+KINDS = [
+    *(xb.ADC(bits=b, signed=s) for b in (1, 4, None) for s in (True, False)),
+    *(kind(bits=4, **{name: 0.1}) for kind, name in SPREADS.items()),
+    *(xb.Ramp(bits=4, bow=0.1), xb.LevelNoise(LEVELS), xb.MeasuredADC([r[:2] for r in LEVELS])),
+]
+
+
+@pytest.mark.parametrize("adc", KINDS, ids=repr)
+def test_what_is_no_number_gets_no_code(adc):
+    """NaN stays NaN, infinities become the outermost codes."""
+    leaf = adc.fabricate((4,), torch.Generator().manual_seed(0))
+    i = torch.tensor([math.nan, math.inf, -math.inf, 0.3])
+    found = convert(adc, i, 1.0, leaf, torch.zeros_like)
+    assert found.isnan().tolist() == [True, False, False, False]
+    assert found[2] <= found[3] <= found[1]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits", [1, 4, None])
+def test_inputs_that_are_no_numbers_drive_none(bits, signed):
+    dac = xb.DAC(bits=bits, range=xb.Fixed(1.0), signed=signed)
+    a = xb.matrix(torch.eye(2), xb.Chip(forward=xb.Periphery(dac=dac)), seed=0)
+    assert (a @ torch.tensor([math.nan, 1.0])).isnan().all()
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path):
+    """A byte-order mark and blanks after commas."""
+    path = tmp_path / "levels.csv"
+    path.write_text("\ufefflevel, mean, std\n0, 0.1, 0\n1, 1.2, 0\n", encoding="utf-8")
+    assert xb.LevelNoise(path).table == ((0.0, 0.1, 0.0), (1.0, 1.2, 0.0))
+
+
+def test_a_full_scale_is_positive():
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="full_scale"):
+            xb.quantize(torch.ones(2), 4, wrong, signed=False)

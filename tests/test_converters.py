@@ -43,6 +43,13 @@ def test_stochastic_rounding_is_unbiased():
     assert float(q.mean()) == pytest.approx(0.3, abs=5 * 0.17 / math.sqrt(200_000))
 
 
+@pytest.mark.filterwarnings("error")  # torch warns where vmap would loop
+def test_stochastic_rounding_of_many_chips_at_once():
+    x, dither = torch.randn(5), torch.rand(3, 5) - 0.5
+    found = torch.vmap(lambda d: xb.quantize(x, 4, dither=d))(dither)
+    assert torch.equal(found, torch.stack([xb.quantize(x, 4, dither=d) for d in dither]))
+
+
 @given(length=st.integers(1, 5000), limit=st.integers(1, 600))
 def test_tiles_are_balanced(length, limit):
     parts = balanced(length, limit)

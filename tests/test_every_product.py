@@ -65,6 +65,11 @@ PRODUCTS = {
     "tensordot in order": ((6, 4), lambda W, x: torch.tensordot(x, W, 1)),
     "einsum": ((4, 6), lambda W, x: torch.einsum("bi,oi->bo", x, W)),
     "einsum of three": ((4, 6), lambda W, x: torch.einsum("bi,oi,bi->ob", x, W, x)),
+    "form of two vectors": (
+        (6, 4),
+        lambda W, x: torch.einsum("qd,de,ke->qk", x, W, x[:3, :4].cos()),
+    ),
+    "gates": ((4, 6), lambda W, x: torch.einsum("bo,oi,bi,b->bo", x[:, :4], W, x, x[:, 0])),
     "a slice": (SQUARE, lambda W, x: F.linear(x[:, 1:4], W[2:5, 1:4])),
     "chunks of packed columns": (
         (12, 6),

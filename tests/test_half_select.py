@@ -167,7 +167,11 @@ ERRORS = np.array([0.8, -0.5, 0.3, -0.02])
 INPUTS = np.array([0.9, -0.4, 0.05, 0.0, 0.6])
 
 
-@pytest.mark.parametrize("scheme", [xb.Aggregated(bl=12), xb.ExactBits(bl=12)], ids=repr)
+@pytest.mark.parametrize(
+    "scheme",
+    [pytest.param(xb.Aggregated(bl=12), marks=pytest.mark.slow), xb.ExactBits(bl=12)],
+    ids=repr,
+)
 def test_mean_and_spread_of_random_trains(scheme: xb.Scheme) -> None:
     """Against 800 updates of NumPy's own random bits; 5.2 standard errors (2e-4 in 1000)."""
     x, d, rate, trials = INPUTS, ERRORS, 9.0, 800

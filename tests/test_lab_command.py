@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from devices import Device
 from experiments.lab import kept, paths
 from experiments.lab.command import main
 from experiments.lab.plots import Line, Panel, panels
-from experiments.lab.report import Picture, Report, Section, Table, show, write
+from experiments.lab.report import Fact, Picture, Report, Section, Table, show, write
 from experiments.lab.run import Outcome, key
 from experiments.lab.statistics import bands, decided, estimate, spreads
 from experiments.lab.store import Store
@@ -56,6 +57,15 @@ def test_a_study_of_ones_own_lies_anywhere(
         assert len(store) == 6
         errors = {row.label: row.metrics["error"] for row in store.rows()}
     assert errors["sigma 0.1, seed 0"] > 5 * errors["sigma 0.01, seed 0"] > 0
+    # the time that is said is that of the runs that are there
+    database = sqlite3.connect("out/results.sqlite")
+    database.execute("UPDATE runs SET seconds = 1800.0")
+    database.commit()
+    database.close()
+    capsys.readouterr()
+    assert main([*command[:2], "3", *command[3:], "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert re.search("3 runs to do, 6 already stored; about 1 h 3[01] min", said), said
     # nothing is computed anew, and what is missing is said
     assert main(["report", "own_reads.py", "--seeds", "3", "--out", "out"]) == 0
     assert "6 of 9 runs are stored" in Path("out/my-study/report.html").read_text()
@@ -97,6 +107,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_are_quickly_looked_at(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,7 +248,8 @@ def test_words_of_ones_own_are_no_markup(
         store.put_failure("test", broken, "Traceback\nValueError: no [/red] paint", 1.0)
         keys = [key(run), key(broken)]
         report = listed("t [/i]", [run, broken], store)
-    show(report, Console())
+    show(replace(report, facts=[Fact("82.7 %", "in place", "on [a] device")]), Console())
+    assert "82.7 %  in place, on [a] device" in capsys.readouterr().out
     assert main(["show", keys[0], "--out", str(tmp_path)]) == 0
     assert "x [/dim] y" in capsys.readouterr().out
     assert main(["show", keys[1], "--out", str(tmp_path)]) == 0

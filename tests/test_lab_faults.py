@@ -282,6 +282,18 @@ def test_a_package_that_refuses_to_be_imported_stops_no_study(
     assert "own_guarded_law" in behind(("own_guarded_law",))
 
 
+def test_packages_of_an_environment_below_count_by_their_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `venv --system-site-packages`, or installed with `--user`: not read module by module."""
+    folder = tmp_path / "lib" / "python3" / "site-packages"
+    folder.mkdir(parents=True)
+    (folder / "own_installed.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(folder)
+    behind.cache_clear()
+    assert behind(("own_installed",)) == {}
+
+
 def test_a_worker_refuses_code_that_the_parent_did_not_see() -> None:
     module = "experiments.tasks.networks"
     right = {module: worker.digest_of(module)}

@@ -1,6 +1,5 @@
 """Declared sweeps, shipped ablations, and the statistics of specifications and yields."""
 
-import csv
 import math
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from experiments.lab.statistics import clopper_pearson, crossing
 from experiments.lab.store import Store
 from experiments.lab.study import studies
 from experiments.studies.ablations.study import KEYS, Ablations
-from experiments.studies.sweep.declared import declared
+from experiments.tasks.declared import declared
 from experiments.tasks.runs import Evaluate
 from experiments.tasks.swept import specification
 from experiments.tasks.training import Best
@@ -206,19 +205,10 @@ def test_shipped_ablations_are_all_possible_and_reported(tmp_path: Path) -> None
     assert 0.01 < number < 0.03  # .6 points at .01, 2.4 at .03
 
 
-def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
-    status = main(["verify", "--out", str(tmp_path)])
-    with (tmp_path / "verify" / "table.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {"source", "setting", "published", "ours", "verdict"} <= rows[0].keys()
-    verdicts = [row["verdict"] for row in rows]
-    assert status == (3 if "red" in verdicts else 0) and verdicts.count("green") > 5
-
-
 def test_every_study_has_a_quick_way() -> None:
     for name, study in studies().items():
         text = parser({name: study}).format_help()
         assert name in text
         sub = parser({name: study})._subparsers._group_actions[0].choices[name]  # type: ignore
-        needs_none = {"sweep", "solver", "devices", "verify"}  # one file's own size; no trainings
+        needs_none = {"sweep", "solver", "devices"}  # one file's own size; no trainings
         assert name in needs_none or "--quick" in sub.format_help(), name

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from devices import (
+    ConstantStep,
     Device,
     LinearStep,
     NeuroSim,
@@ -18,6 +19,7 @@ from devices import (
 )
 from devices.draw import Draw
 from devices.update.rounds import rounds
+from tests._laws import one_by_one, start
 
 LOW, HIGH, N = 10e-6, 90e-6, 20_000
 SPAN = HIGH - LOW
@@ -219,3 +221,28 @@ def test_counts_without_bound_leave_cells_in_their_window(law, dtype):
             for given in (Pulses(up, down), Pulses(up, down, up, down)):
                 g = device.pulse(state, given, generator=torch.Generator().manual_seed(2)).g
                 assert bool(((g >= LOW * (1 - 1e-6)) & (g <= HIGH * (1 + 1e-6))).all())
+
+
+HARD = [
+    ConstantStep(10e-6),
+    ConstantStep(5e-6, up_down=0.8),
+    LinearStep(15e-6, gamma_up=0.5, gamma_down=0.2),
+    NeuroSim(states_up=6, states_down=5, nl_up=0.5, nl_down=-0.5),
+]
+
+
+@pytest.mark.parametrize("law", HARD, ids=repr)
+@pytest.mark.parametrize("at", [0.03, 0.5, 0.97])
+def test_random_counts_of_coarse_cells_stop_at_hard_bounds(law, at):
+    """Pulses of one direction never take a cell the other way; the mean is that of counts drawn."""
+    for up in (True, False):
+        device, state, generator = start(law, at, 2048)
+        mean, none = torch.full_like(state.g, 0.3), torch.zeros_like(state.g)
+        given = Pulses(mean, none, mean, none) if up else Pulses(none, mean, none, mean)
+        ours = device.pulse(state, given, generator=generator).g - state.g
+        assert ((ours if up else -ours) >= 0).all()
+        drawn = torch.poisson(mean, generator=generator)
+        pair = (drawn, none) if up else (none, drawn)
+        theirs = one_by_one(device, state, *pair, generator) - state.g
+        error = 4 * ((ours.var() + theirs.var()) / len(ours)).sqrt()
+        assert (ours.mean() - theirs.mean()).abs() <= error + 1e-12

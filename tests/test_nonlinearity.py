@@ -11,10 +11,10 @@ from devices import Device, NeuroSim
 from experiments.lab.engine import execute
 from experiments.lab.statistics import estimate
 from experiments.lab.store import Store
-from experiments.studies.nonlinearity.online import Networks, Online
-from experiments.studies.nonlinearity.plan import MAPPING, NEAREST, STOCHASTIC, Plan
+from experiments.tasks.bending import MAPPING, NEAREST, STOCHASTIC, Plan
 from experiments.tasks.data import Digits
 from experiments.tasks.networks import MLP
+from experiments.tasks.online import Networks, Online
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 
 import crossbar as xb
 from crossbar.operations import Conv, Matmul
+from crossbar.regions import Region
 from crossbar.windows import Window
 from devices import ConstantStep, Device, Pulses, SoftBounds
 from tests._analog import update
@@ -230,3 +231,52 @@ def test_hard_bound_error_is_stated():
         alternating = device.pulse(alternating, Pulses(0 * one, one))
     together = device.pulse(at_top, Pulses(5 * one, 5 * one))
     assert abs(float(together.g - alternating.g)) <= 5 * 1e-8 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("managed", [True, False])
+@pytest.mark.parametrize("scheme", [xb.Aggregated, xb.ExactBits])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_columns_of_one_scale_are_pulsed_as_the_whole(scheme, managed, transposed):
+    """A scale of every column is no part of what the trains of its line are made of."""
+    w = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).clamp(-0.5, 0.5).double()
+    w[:, 0] = 0.5
+    x, d = torch.linspace(-1, 1, 5).double(), torch.linspace(0.2, -0.3, 6).double()
+    region = Region(transposed=transposed)
+    held = []
+    for per_column in (True, False):
+        mapping = xb.Differential(per_column=per_column)
+        chip = xb.Chip(Device(1e-6, 51e-6, update=ConstantStep(0.01e-6)), mapping)
+        a, how = xb.matrix(w, chip, seed=1), scheme(update_management=managed, bl_management=False)
+        before = a.weight.clone()
+        given = (d, x) if transposed else (x, d)
+        a.update(*(t[None] for t in given), 0.05, how, op=Matmul(), region=region)
+        assert not torch.equal(a.weight, before)
+        held.append(a.weight)
+    torch.testing.assert_close(*held, rtol=1e-12, atol=1e-12)
+
+
+def test_numbers_that_do_not_fit_the_lines_are_refused():
+    """As many numbers in another shape are other weights."""
+    chip = xb.Chip(Device(1e-6, 51e-6, update=ConstantStep(0.01e-6)))
+    a = xb.matrix(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), chip, seed=0)
+    x, d, how, before = torch.ones(3, 6), torch.ones(3, 4), xb.Expected(), a.weight.clone()
+    wrong = [
+        (lambda: a.update(d, x, 0.1, how), r"x must be \(n, 6\)"),
+        (lambda: a.update(x, x, 0.1, how), r"d must be \(n, 4\)"),
+        (lambda: a.update(x, d[:1], 0.1, how), "as many vectors"),
+        (lambda: a.update(x[:0, 0], d, 0.1, how), r"x must be \(n, 6\)"),
+        (lambda: a.program(a.weight.T), r"rows, cols\) = \(6, 4\)"),
+        (lambda: a.program(a.weight[:1]), r"rows, cols\) = \(6, 4\)"),
+        (lambda: a.program(a.weight, mask=a.weight.T > 0), "mask must be"),
+        (lambda: a.read_column(4), "lines must be in 0 … 3"),
+        (lambda: a.read_row(-1), "lines must be in 0 … 5"),
+    ]
+    for call, words in wrong:
+        with pytest.raises(ValueError, match=words):
+            call()
+    for call in (lambda: a.read_row(1.5), lambda: a.update(x, d, 0.1, xb.Expected)):
+        with pytest.raises(TypeError, match="whole numbers|must be a Scheme"):
+            call()
+    assert torch.equal(a.weight, before)
+    a.update(x[0], d[0], 1e-5, how)  # a single vector
+    assert not torch.equal(a.weight, before)

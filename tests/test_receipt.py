@@ -67,6 +67,8 @@ def test_a_receipt_says_what_each_weight_does():
     assert digital.share == 0
     assert digital["W"].state == "digital" and digital["W"].functions == ("matmul",)
     assert "inner.weight" in str(receipt) and "73.53%" in str(receipt)
+    assert receipt.vectors == 8 + 6  # biases; a norm of two dimensions has lines of its own
+    assert "digital besides: 14 numbers of biases" in str(receipt)
 
 
 def test_a_receipt_counts_the_hardware():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import fmean
 
 import pytest
-from _digits import trained
 
 import crossbar as xb
 from devices import ConstantStep, Device
-from experiments.studies.rules.programming import chip, rules
+from experiments.studies.peer.protocol import trained
+from experiments.tasks.programming import chip, rules
 
 SEEDS = range(3)
 pytestmark = pytest.mark.slow

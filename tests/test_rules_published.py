@@ -8,12 +8,12 @@ from statistics import fmean, median
 import numpy as np
 import pytest
 import torch
-from _digits import accuracies
 from _rules import F64, reference
 
 import crossbar as xb
 from devices import Device, SoftBounds, SoftBoundsReference, presets
-from experiments.studies.rules.programming import errors, rules
+from experiments.studies.peer.protocol import accuracies
+from experiments.tasks.programming import errors, rules
 
 # ---- one weight ----------------------------------------------------------------------------------
 

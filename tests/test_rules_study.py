@@ -8,11 +8,11 @@ import pytest
 
 import crossbar as xb
 from devices import presets
-from experiments.studies.rules.programming import Programming
 from experiments.studies.rules.runs import Cost
 from experiments.studies.rules.study import DEVICES, RULES, Rules
 from experiments.tasks.data import Digits
 from experiments.tasks.networks import MLP
+from experiments.tasks.programming import Programming
 from experiments.tasks.runs import Train
 
 

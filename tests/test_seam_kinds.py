@@ -90,7 +90,6 @@ def test_numbers_that_were_detached_are_digital_on_purpose(mode):
 @pytest.mark.parametrize(
     "use",
     [
-        lambda x, W: torch.einsum("bi,ij,bj->b", x, W, x),
         lambda x, W: F.scaled_dot_product_attention(x, W, W),
         lambda x, W: torch.cdist(x, W),
         lambda x, W: F.cosine_similarity(x, W[:3]),

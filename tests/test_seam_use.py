@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import crossbar as xb
 from devices import Device, GaussianRead, GaussianWrite, SoftBounds
@@ -217,12 +218,14 @@ def test_a_forward_with_vmap_can_be_the_example():
     assert xb.summary(made, x).share == 1
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore:`torch.jit.script")
 def test_a_trace_is_refused_in_words_in_every_mode():
     for mode in MODES:
         model = xb.convert(nn.Sequential(nn.Linear(12, 8)), xb.Chip(), mode, seed=0)
-        with pytest.raises(TypeError, match="strict=True"):
-            torch.jit.trace(model, torch.randn(3, 12))
+        x = torch.randn(3, 12)
+        for trace in (torch.jit.trace, lambda m, x: make_fx(m)(x), torch.func.linearize):
+            with pytest.raises(TypeError, match="strict=True"):
+                trace(model, x)
 
 
 # ---- the matrix ---------------------------------------------------------------------------------

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote
 
 import pytest
 
@@ -20,6 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*") if p.suffix in (".md", ".rst"))
 FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*?)\n(.*?)^\1\s*$", re.S | re.M)
+SPEC = importlib.util.spec_from_file_location("versions", DOCS / "versions.py")
+assert SPEC is not None and SPEC.loader is not None
+versions = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(versions)
 PUBLIC = ("crossbar", "devices", "devices.presets", "crossbar.spiking", "crossbar.costs")
 
 
@@ -134,6 +142,39 @@ def test_both_languages_show_the_same_experiments() -> None:
     ]
 
 
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    version = versions.release()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"{{version {version}}}" in (ROOT / "README.md").read_text()
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0].rstrip(",") == version
+    assert headings == sorted(headings, key=versions.key, reverse=True)
+
+
+def test_sites_of_versions_are_kept_beside_each_other(tmp_path: Path) -> None:
+    html, site = tmp_path / "html", tmp_path / "site"
+    with pytest.raises(FileNotFoundError, match="make docs"):
+        versions.keep(html, site, "0.9.0")
+    html.mkdir()
+    for version in ("0.9.0", "0.10.0", "0.9.0rc1"):
+        (html / "index.html").write_text(version)
+        versions.keep(html, site, version)
+    listed = (site / "index.html").read_text()
+    assert re.findall(r'<a href="(\S+)/index', listed) == ["0.10.0", "0.9.0", "0.9.0rc1"]
+    assert "url=0.10.0/index.html" in listed
+    assert (site / "0.9.0" / "index.html").read_text() == "0.9.0"
+
+
+def test_the_speed_page_has_its_benchmark_and_all_its_batches() -> None:
+    made = json.loads((DOCS / "data" / "speed.json").read_text())
+    assert {"command", "date", "machine", "versions", "threads", "load"} <= set(made)
+    assert (ROOT / made["command"].split()[1]).is_file()
+    assert list(made["ratios"]) == ["1", "4", "16", "64", "256"]
+    for row in made["ratios"].values():
+        few, many = (row[f"{kind}: pulses a weight"] for kind in ("few", "many"))
+        assert few < 0.1 and many > 1
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("myst_nb", reason="pip install '.[docs]'")
@@ -147,8 +188,56 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "analoglinear" in (tmp_path / "html" / "searchindex.js").read_text().lower()
-    for page in (tmp_path / "html").rglob("*.html"):
-        loaded = re.findall(
-            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()
-        )
-        assert not loaded, f"{page.name} needs a network: {loaded}"
+    read = {page: Links(page.read_text()) for page in (tmp_path / "html").rglob("*.html")}
+    assert len(read) > len(PAGES)
+    for page, links in read.items():
+        assert not links.loaded, f"{page.name} needs a network: {links.loaded}"
+        for target in links.targets:
+            path, _, anchor = target.partition("#")
+            place = (page.parent / path).resolve() if path else page
+            assert place.exists(), f"{page.name}: {target}"
+            if anchor and place in read:
+                assert anchor in read[place].ids, f"{page.name}: {target}"
+
+
+class Links(HTMLParser):
+    """Of a built page: where its links lead, what can be linked to, what comes from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.loaded: list[str] = []
+        self.ids = {"top", ""}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            value = unquote(value or "")
+            if name == "id":
+                self.ids.add(value)
+            elif name in ("href", "src"):
+                if not re.match(r"[a-z]+:", value):
+                    self.targets.append(value.partition("?")[0] if tag != "a" else value)
+                elif tag in ("script", "link", "img", "iframe") and not value.startswith("data:"):
+                    self.loaded.append(value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["first", "device"])
+def test_a_tutorial_is_a_notebook_that_runs(name: str, tmp_path: Path) -> None:
+    """Your first analog network; is my device good enough?"""
+    pytest.importorskip("myst_nb", reason="pip install '.[docs]'")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    command = [sys.executable, str(DOCS / "notebooks.py"), str(tmp_path)]
+    subprocess.run(command, env=environment, check=True)
+    book = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
+    nbformat.validate(book)
+    text = "".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    assert text.startswith("# ") and not re.search(r"\{\w+\}`|\.md\)", text)
+    client = nbclient.NotebookClient(book, timeout=300, resources={
+        "metadata": {"path": str(DOCS / "tutorials")}
+    })  # fmt: skip
+    client.execute(env=environment)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert len(code) >= 4 and any("image/png" in o.get("data", {}) for c in code for o in c.outputs)

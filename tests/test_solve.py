@@ -279,3 +279,37 @@ def test_complex_matrices_are_two_arrays():
         xb.matrix(w)
     with pytest.raises(TypeError, match="must be a complex tensor"):
         xb.complex_matrix(w.real)
+
+
+def test_arrays_of_numpy_stand_on_either_side():
+    """Any strides and order of bytes, of a matrix, its transpose, a part, and complex ones."""
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(5, 7)), rng.normal(size=(3, 7))
+    real = xb.matrix(torch.as_tensor(w), seed=0)
+    both = xb.complex_matrix(torch.complex(torch.as_tensor(w), torch.as_tensor(2 * w)), seed=0)
+    for a, m in ((real, w), (real[1:4, ::2], w[1:4, ::2]), (both, w * (1 + 2j))):
+        for turned, own in ((a, m), (a.T, m.T)):
+            x = v[::-1, : own.shape[0]]
+            for given in (x, x[0], x[0, ::-1], x.astype(">f8"), np.asfortranarray(x)):
+                np.testing.assert_allclose(given @ turned, given @ own, atol=1e-12)
+                other = np.resize(given, own.shape[1])[::-1]
+                np.testing.assert_allclose(turned @ other, own @ other, atol=1e-12)
+            operator = xb.linear_operator(turned)
+            one = np.ones(own.shape[1])[::-1]
+            np.testing.assert_allclose(operator @ one, own @ one, atol=1e-12)
+            np.testing.assert_allclose(operator.H @ x[0], own.conj().T @ x[0], atol=1e-12)
+    with pytest.raises(TypeError, match="linear_operator takes a matrix"):
+        xb.linear_operator(w)
+
+
+def test_systems_without_an_inverse_or_beyond_rounding_end_in_their_own_words():
+    a, b = system(8)
+    singular = array(torch.ones_like(a))
+    with pytest.raises(ValueError, match="singular matrix"):
+        singular.solve(b, terms=None)
+    still = array(0 * a).solve(b, method="refinement")  # no correction ever helps
+    assert (still.verdict, still.residual, len(still.residuals)) == ("radius", 1.0, 7)
+    assert not still.x.any()
+    for method in ("gmres", "refinement"):
+        found = array(a).solve(b, method=method, rtol=1e-30)
+        assert found.verdict == "rounding" and found.residual < 1e-14

@@ -31,6 +31,8 @@ VIEWED: dict[Any, Callable[..., Any]] = {}
 
 plain = torch._C.DisableTorchFunctionSubclass
 
+_PROXIES = torch._C._TorchDispatchModeKey.PROXY
+
 
 def product(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a handler; it runs with dispatch off and returns NotImplemented to decline.
@@ -95,6 +97,7 @@ class Analog(Tensor):
                 new = torch.nn.Parameter(new, self.requires_grad)
                 memo[id(self)] = new
                 carry(new, copy.deepcopy(self.analog, memo))
+                new.analog.share(new)
             memo[id(self)] = new
             return new
 
@@ -128,14 +131,17 @@ def traceable() -> None:
     """Refuse a trace that would freeze the cells, or that runs the forward on fake tensors.
 
     Raises:
-        TypeError: in `torch.jit.trace`, and in `torch.export.export` without `strict=True`.
+        TypeError: in `torch.jit.trace`, `make_fx`, `torch.func.linearize`, and in
+            `torch.export.export` without `strict=True`.
     """
     if torch.compiler.is_dynamo_compiling():
         return
-    if torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None:
+    traced = torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+    if traced or torch._C._get_dispatch_mode(_PROXIES) is not None:
         raise TypeError(
-            "torch.jit.trace, and torch.export without strict=True, cannot follow the cells of "
-            "analog weights: torch.export.export(model, args, strict=True) does"
+            "torch.jit.trace, make_fx, torch.func.linearize, and torch.export without strict=True, "
+            "cannot follow the cells of analog weights: torch.export.export(model, args, "
+            "strict=True) does"
         )
 
 
@@ -335,6 +341,8 @@ def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for w in handles(args, kwargs):
         analog = w.analog
         analog.dirty = True
+        root: Any = w
+        analog.apart(root if is_analog(w) else root.root)
         step = optimiser() if analog.mode.written else None
         if step is not None and not getattr(step, "pulses", False):
             raise TypeError(
@@ -351,4 +359,5 @@ def _same(values: Tensor) -> Tensor:
 def _restored(values: Tensor, requires_grad: bool, analog: AnalogWeight) -> Any:
     parameter = torch.nn.Parameter(values, requires_grad)
     carry(parameter, analog)
+    analog.share(parameter)
     return parameter

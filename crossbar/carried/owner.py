@@ -99,6 +99,7 @@ class Owner(metaclass=OwnerType):
             if parameter is not None and analog is not None:
                 carry(parameter, analog)
                 analog.remember(parameter)
+                analog.share(parameter)
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -369,8 +370,8 @@ def _loaded(module: Any, incompatible: Any) -> None:
         if analog is None or parameter is None:
             continue
         shown = analog.mode.written and parameter.is_meta
-        if shown and not analog.matrix.written.g.is_meta:  # cells alone were assigned
-            blank = torch.empty_like(parameter, device=analog.matrix.written.g.device)
+        if shown and not analog.matrix.written.w_max.is_meta:  # cells alone were assigned
+            blank = torch.empty_like(parameter, device=analog.matrix.written.w_max.device)
             parameter = nn.Parameter(blank.as_subclass(Tensor), parameter.requires_grad)
             module._parameters[name] = parameter
         if type(parameter) is nn.Parameter:  # load_state_dict(assign=True)

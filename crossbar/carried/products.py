@@ -201,6 +201,8 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     elsewhere = "".join(others)
     summed = [c for c in mine if c in elsewhere and c not in output]
     brought = [c for c in mine if c not in elsewhere and c in output]
+    if summed and not brought and "." not in equation:
+        return _between(equation, terms, k, operands, output, summed[0])
     if len(summed) != 1 or len(brought) != 1:
         raise unread(f"einsum {equation!r}")
     (i,), (o,) = summed, brought
@@ -210,6 +212,29 @@ def _einsum(equation: Any, *operands: Any) -> Any:
     x = torch.einsum(f"{','.join(others)}->{dots}{''.join(kept)}{i}", *rest)
     y = _turned(x, w, mine == o + i)
     return torch.einsum(f"{dots}{''.join(kept)}{o}->{output}", y)
+
+
+def _between(equation: str, terms: list[str], k: int, operands: Any, output: str, i: str) -> Any:
+    """A weight whose indices are both those of others, as of a bilinear form bqd,de,bke->bqk.
+
+    It is read once, by those that hold `i`; the rest multiplies what comes out.
+    """
+    mine, w = terms[k], operands[k]
+    pairs = [
+        (term, digital(t))
+        for j, (term, t) in enumerate(zip(terms, operands, strict=True))
+        if j != k
+    ]
+    if any(set(mine) <= set(term) for term, _ in pairs):  # elementwise: no product
+        raise unread(f"einsum {equation!r}")
+    o = mine[mine[0] == i]
+    before, after = ([p for p in pairs if (i in p[0]) is holds] for holds in (True, False))
+    ahead = "".join(term for term, _ in after) + output
+    kept = "".join(dict.fromkeys(c for term, _ in before for c in term if c != i and c in ahead))
+    x = torch.einsum(f"{','.join(t for t, _ in before)}->{kept}{i}", *(t for _, t in before))
+    y = _turned(x, w, mine == o + i)
+    last = ",".join([kept + o, *(t for t, _ in after)])
+    return torch.einsum(f"{last}->{output}", y, *(t for _, t in after))
 
 
 def _turned(x: Tensor, w: Any, as_linear: bool) -> Tensor:

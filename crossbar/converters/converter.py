@@ -96,7 +96,8 @@ class Converter(ABC):
     def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """Codes of currents i at full scale `full`, as currents; both in one unit.
 
-        `leaf` holds the converters of these columns, broadcastable to i; None: all alike.
+        What is no number stays none. `leaf` holds the converters of these columns, broadcastable
+        to i; None: all alike.
         """
 
     def drawn(self, i: Tensor, full: Tensor | float, leaf: Any, normal: Normal) -> Tensor:

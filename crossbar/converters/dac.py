@@ -84,5 +84,5 @@ class DAC:
         if self.bits is None:
             return [(torch.clamp(v, -1 if self.signed else 0, 1), 1.0)]
         if self.bits == 1 and not self.signed:
-            return [((v >= 0.5).to(v.dtype), 1.0)]
+            return [(torch.where(v.isnan(), v, (v >= 0.5).to(v.dtype)), 1.0)]
         return [(quantize(v, self.bits, signed=self.signed), 1.0)]

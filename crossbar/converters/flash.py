@@ -64,4 +64,4 @@ class Flash(Converter):
         code = torch.full_like(steps, float(-n))
         for threshold in leaf:
             code = code.add(steps > threshold)
-        return code * (full / n)
+        return torch.where(i.isnan(), i, code * (full / n))

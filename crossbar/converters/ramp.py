@@ -49,6 +49,7 @@ class Ramp(Converter):
         n = levels(self.bits)
         y = i * (n / full)
         if self.slope or self.bow:  # x (1 + slope) + bow x |x|/n = y, without cancellation
+            y = y.clamp(-4 * n, 4 * n)  # beyond the end of any ramp, and finite
             a = 1 + self.slope
             root = (a * a + 4 * self.bow / n * y.abs()).clamp(min=0).sqrt()
             y = 2 * y / (a + root)

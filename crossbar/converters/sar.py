@@ -69,4 +69,4 @@ class SAR(Converter):
             taken = left >= weight
             left = torch.where(taken, left - weight, left)
             code = code.add(taken, alpha=2.0**k)
-        return torch.copysign(code, i) * (full / n)
+        return torch.where(i.isnan(), i, torch.copysign(code, i) * (full / n))

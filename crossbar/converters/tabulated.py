@@ -18,8 +18,9 @@ Table = tuple[tuple[float, ...], ...]
 def _rows(field: str, given: Any, columns: tuple[str, ...]) -> Table:
     """A table, or that of a CSV file with these columns."""
     if isinstance(given, str | Path):
-        with open(given, newline="") as file:
-            found = csv.DictReader(file)
+        with open(given, newline="", encoding="utf-8-sig") as file:  # spreadsheets mark UTF-8
+            found = csv.DictReader(file, skipinitialspace=True)
+            found.fieldnames = [name.strip() for name in found.fieldnames or ()]
             missing = set(columns) - set(found.fieldnames or ())
             if missing:
                 raise ValueError(

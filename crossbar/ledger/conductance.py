@@ -27,7 +27,7 @@ class Conductances:
     def _fresh(self) -> dict[str, Any]:
         """What is kept of the cells as they are."""
         cells = self.matrix.written
-        parts = [t for t in (cells.g, cells.matrix) if isinstance(t, Tensor)]
+        parts = [t for t in (cells.kept, cells.matrix) if isinstance(t, Tensor)]
         if any(t.is_inference() for t in parts):
             return {}
         stamp = tuple((id(t), t._version) for t in parts)

@@ -12,7 +12,7 @@ from torch import Tensor
 from crossbar.operations import Operation, Vectors
 from crossbar.pulses.exact import bits_parcels, few_bits, parted_bits
 from crossbar.pulses.lines import fired, phases
-from crossbar.pulses.scheme import Cut, Parcel, all_positive, halves, nowhere
+from crossbar.pulses.scheme import Cut, Parcel, halves, nowhere
 from crossbar.pulses.trains import Drive, Trains
 from crossbar.wires.disturb import Fired
 from devices import Pulses
@@ -43,17 +43,20 @@ class Aggregated(Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Pulses:
         """The moments, however many pulses there are."""
-        return self._moments(self.drive(op, x, d, rate), rate)
+        return self._moments(self.drive(op, x, d, rate))
 
     def parcels(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Iterator[Parcel]:
         """See the class."""
-        drive = self.drive(op, x, d, rate)
+        yield from self.sent(self.drive(op, x, d, rate), generator)
+
+    def sent(self, drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
+        """See the class."""
         if few_bits(drive):
             yield from bits_parcels(drive, generator)
         else:
-            yield Parcel(None, (self._moments(drive, rate),), partial(mean_lines, drive))
+            yield Parcel(None, (self._moments(drive),), partial(mean_lines, drive))
 
     def parted(
         self, x: Tensor, d: Tensor, rate: float, cut: Cut, *, generator: torch.Generator | None
@@ -63,7 +66,7 @@ class Aggregated(Trains):
         if few_bits(drive):
             return parted_bits(drive, cut, generator)
         parts = cut.halve(drive.x, torch.arange(len(x), device=x.device))
-        first, rest = (self._moments(drive._replace(x=part), rate) for part in parts)
+        first, rest = (self._moments(drive._replace(x=part)) for part in parts)
         lines = partial(mean_lines, drive)
         return iter([Parcel(None, (first,), lines)]), iter([Parcel(None, (rest,), nowhere)])
 
@@ -72,12 +75,11 @@ class Aggregated(Trains):
     ) -> tuple[Pulses, Fired]:
         """The mean pulses of the lines; a convolution is unfolded for them."""
         drive = self.drive(op, x, d, rate)
-        return self._moments(drive, rate), mean_lines(drive)
+        return self._moments(drive), mean_lines(drive)
 
     @staticmethod
-    def _moments(drive: Drive, rate: float) -> Pulses:
-        op, x, d = drive.op, drive.x, drive.d
-        positive = all_positive(x)
+    def _moments(drive: Drive) -> Pulses:
+        op, x, d, rate, positive = drive.op, drive.x, drive.d, drive.rate, drive.positive
         up, down = halves(op, x, d * rate, positive)
         shared = op.weighed(x * x.abs(), d * d.abs(), rate * rate / drive.length)
         shared_up, shared_down = halves(op, *shared, positive)

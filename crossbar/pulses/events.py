@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossbar.host import numbers
 from crossbar.pulses import jit
 from crossbar.pulses.bits import Bits, places
 
@@ -37,20 +38,26 @@ Hit = tuple[Tensor, Tensor, Tensor]
 """Flat indices of the weights that are hit, increasing, and their counts of both directions."""
 
 
-def hit(parts: Sequence[Bits], dtype: torch.dtype) -> tuple[Hit, list[int]]:
-    """Of the cells of several matrices, which count on from each to the next, and their ends."""
+def hit(parts: Sequence[Bits], dtype: torch.dtype) -> list[Hit]:
+    """Of the cells of several matrices."""
     if compiled(parts):
-        at, up, down, _, ends = _struck(parts, dtype, None)
-        return (at, up, down), ends
-    events, ends = coincidences(parts)
-    return grouped(events).counts(dtype), ends
+        *found, _, ends, cuts = _struck(parts, dtype, None)
+    else:
+        events, ends = coincidences(parts)
+        found = [*grouped(events).counts(dtype)]
+        cuts = [len(found[0])]
+        if len(parts) > 1:  # the host waits
+            cuts = torch.searchsorted(found[0], found[0].new_tensor(ends)).tolist()
+    begins = zip([0, *ends], [0, *cuts], cuts, strict=False)
+    at, up, down = found
+    return [(at[a:b] - start if start else at[a:b], up[a:b], down[a:b]) for start, a, b in begins]
 
 
 def in_order(bits: Bits) -> Grouped:
     """Of one matrix."""
     if not compiled([bits]):
         return grouped(coincidences([bits])[0])
-    at, up, down, order, _ = _struck([bits], torch.int64, torch.int64)
+    at, up, down, order, *_ = _struck([bits], torch.int64, torch.int64)
     assert order is not None
     return Grouped(at, up.add_(down), order)
 
@@ -62,17 +69,21 @@ def compiled(parts: Sequence[Bits]) -> bool:
 
 def _struck(
     parts: Sequence[Bits], dtype: torch.dtype, order: torch.dtype | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[int]]:
-    """Places, counts, and, if asked for, the coincidences in their order; where matrices end."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[int], list[int]]:
+    """Places, counts, and, if asked for, the coincidences in their order.
+
+    Then the ends of matrices, in cells and in places.
+    """
     groups: list[tuple[Any, Any, int]] = []
     ends: list[int] = []
+    cuts: list[int] = []
     most = events = end = 0
     assert jit.struck is not None
     for bits in parts:
         x, d = (b.flatten(1, -2) if b.dim() > 2 else b.unsqueeze(1) for b in (bits.x, bits.d))
         cells = x.shape[2] * d.shape[2]
         fired = [b.count_nonzero(-1).double() for b in (x, d)]
-        for k, met in enumerate((fired[0] * fired[1]).sum(0).tolist()):
+        for k, met in enumerate((fired[0] * fired[1]).sum(0).numpy()):
             rows, columns = x[:, k].T.contiguous(), d[:, k].contiguous()
             groups.append((rows.numpy(), columns.numpy(), end))
             most, events, end = most + min(cells, int(met)), events + int(met), end + cells
@@ -83,8 +94,11 @@ def _struck(
     into = [None if t is None else t.numpy() for t in (at, up, down, found)]
     begin = done = 0
     for rows, columns, cell in groups:
+        if cell == ends[len(cuts)]:
+            cuts.append(begin)
         begin, done = jit.struck(rows, columns, *into, begin, done, cell)
-    return at[:begin], up[:begin], down[:begin], found, ends
+    cuts.append(begin)
+    return at[:begin], up[:begin], down[:begin], found, ends, cuts
 
 
 def coincidences(parts: Sequence[Bits]) -> tuple[Tensor, list[int]]:
@@ -94,7 +108,11 @@ def coincidences(parts: Sequence[Bits]) -> tuple[Tensor, list[int]]:
     to the next; their ends are returned too. Cost: the bits, and the coincidences.
     """
     x, d = (torch.cat([bits[k].flatten() for bits in parts]) for k in (0, 1))
-    at_x, at_d = places(x), places(d)
+    each = [[b.count_nonzero(-1) for b in bits[:2]] for bits in parts]
+    told = [[rows.sum(), columns.sum(), (rows * columns).sum()] for rows, columns in each]
+    sums = zip(*numbers([torch.stack(counts) for counts in told]), strict=True)
+    n_x, n_d, events = (int(sum(each)) for each in sums)
+    at_x, at_d = places(x, n_x), places(d, n_d)
     # slots of the groups of a convolution count apart: where the lines of each begin among all
     # bits, how many columns a row has, and its first cell
     first_x, first_d, width, cell = [], [], [], []
@@ -122,7 +140,7 @@ def coincidences(parts: Sequence[Bits]) -> tuple[Tensor, list[int]]:
     row = (at_x * wide[slot_x] + base[slot_x]) * 4 + (x[at_x] < 0)
     col = (at_d - of_cols[slot_d]) * 4 + (d[at_d] < 0)
     start = begin[slot_d] - fired.cumsum(0) + fired
-    column = torch.arange(len(at_d), device=x.device).repeat_interleave(fired)
+    column = torch.arange(n_d, device=x.device).repeat_interleave(fired, output_size=events)
     met = torch.arange(len(column), device=x.device).add_(start[column])
     return row[met].add_(col[column]), ends
 

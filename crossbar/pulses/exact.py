@@ -55,7 +55,11 @@ class ExactBits(Trains):
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
     ) -> Iterator[Parcel]:
         """See the class."""
-        yield from bits_parcels(self.drive(op, x, d, rate), generator)
+        yield from self.sent(self.drive(op, x, d, rate), generator)
+
+    def sent(self, drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
+        """See the class."""
+        yield from bits_parcels(drive, generator)
 
     def driven(
         self, op: Operation, x: Tensor, d: Tensor, rate: float, *, generator: torch.Generator | None
@@ -133,5 +137,5 @@ def dealt(bits: Bits, density: float, dtype: torch.dtype) -> Iterator[Parcel]:
     if density > EVENTS and not compiled([bits]):
         at, up, down = hits(bits, dtype)
     else:
-        (at, up, down), _ = hit([bits], dtype)
+        ((at, up, down),) = hit([bits], dtype)
     yield Parcel(at, (Pulses(up, down),))

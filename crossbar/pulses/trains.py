@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from crossbar.host import numbers
 from crossbar.operations import Operation, Vectors
-from crossbar.pulses.scheme import Scheme
+from crossbar.pulses.scheme import Parcel, Scheme
 from devices._check import flag, whole
 from devices.part import MOST
+
+
+class Sought(NamedTuple):
+    """What an array is asked for."""
+
+    op: Operation
+    x: Tensor  # as it takes them
+    d: Tensor
+    rate: Tensor | float  # () float64: the host need not know it yet
 
 
 class Drive(NamedTuple):
@@ -29,6 +41,8 @@ class Drive(NamedTuple):
     length: Tensor  # (n, 1, ..., 1) slots of each vector's trains, or (n, ..., 1) of each matrix
     slots: int  # of all of them
     expected: float  # coincidences, without the clipping
+    rate: float
+    positive: bool  # whether inputs are, as after a ReLU or sigmoid
     extent: tuple[int, ...]  # of the matrix (..., rows, cols)
 
     @property
@@ -80,8 +94,24 @@ class Trains(Scheme):
                 "update_management=False give bl_management=False too"
             )
 
+    @abstractmethod
+    def sent(self, drive: Drive, generator: torch.Generator | None) -> Iterator[Parcel]:
+        """`parcels` of trains that are known."""
+
     def drive(self, op: Operation, x: Tensor, d: Tensor, rate: float) -> Drive:
         """The trains of vectors as `op` takes them."""
+        return self.drives([Sought(op, x, d, rate)])[0]
+
+    def drives(self, sought: Sequence[Sought]) -> list[Drive]:
+        """Those of several arrays, for all of which the host waits once."""
+        found = [self._trains(*one) for one in sought]
+        asked = numbers([told for *_, told in found])
+        return [_clipped(*one[:-1], *told) for one, told in zip(found, asked, strict=True)]
+
+    def _trains(
+        self, op: Operation, x: Tensor, d: Tensor, rate: Tensor | float
+    ) -> tuple[Drive, Tensor]:
+        """Trains, and the numbers that are asked of them."""
         top_x, top_d = op.peaks(x, d)
         mass_x, mass_d = op.sums(x, d)
         needed = (top_x * top_d * rate).clamp_(max=MOST)  # infinite, a line would never fire
@@ -100,14 +130,23 @@ class Trains(Scheme):
             likely = torch.maximum(root, share)
             by_x, by_d = root.clamp_(max=1) / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
         else:
-            by_x = by_d = (rate / length).sqrt().expand_as(top_x)
+            by_x = by_d = (length.reciprocal() * rate).sqrt().expand_as(top_x)
             likely = torch.maximum(top_x, top_d) * by_x
         slots = length.flatten(1).amax(1).sum()
-        asked = torch.stack([(mass_x * mass_d).sum(), slots, likely.amax()]).tolist()
-        if any(number != number for number in asked):
-            raise ValueError("x, δ and their rate must be finite to become pulses, got NaN")
-        extent = op.extent(x, d)
-        if asked[2] > 1 + 1e-6:
-            (x, d), op = op.vectors(x, d), Vectors()
-            x, d = (torch.clamp(v, -1 / by, 1 / by) for v, by in ((x, by_x), (d, by_d)))
-        return Drive(op, x, d, by_x, by_d, length, int(asked[1]), rate * asked[0], extent)
+        mass = (mass_x * mass_d).sum()
+        told = [mass, slots, likely.amax(), torch.as_tensor(rate, device=mass.device), x.amin()]
+        asked = torch.stack([t.double() for t in told])
+        return Drive(op, x, d, by_x, by_d, length, 0, 0.0, 0.0, True, op.extent(x, d)), asked
+
+
+def _clipped(drive: Drive, *told: float) -> Drive:
+    """The trains with what was asked of them."""
+    mass, slots, likely, rate, least = told
+    if any(number != number for number in told):
+        raise ValueError("x, δ and their rate must be finite to become pulses, got NaN")
+    op, x, d, by_x, by_d, *_ = drive
+    if likely > 1 + 1e-6:
+        (x, d), op = op.vectors(x, d), Vectors()
+        x, d = (torch.clamp(v, -1 / by, 1 / by) for v, by in ((x, by_x), (d, by_d)))
+    drive = drive._replace(op=op, x=x, d=d, positive=least >= 0, rate=rate)
+    return drive._replace(slots=int(slots), expected=rate * mass)

@@ -207,18 +207,18 @@ def rounded(n: Tensor, matrix: Matrix) -> Tensor:
 
 def every_line(matrix: Matrix) -> Tensor:
     """All of a matrix, read one-hot line by line, (..., rows, cols)."""
-    lines = torch.arange(matrix.lines[-2], device=matrix.written.g.device)
+    lines = torch.arange(matrix.lines[-2], device=matrix.written.w_max.device)
     return matrix.one_hot(lines).movedim(0, -2)
 
 
 def like(matrix: Matrix, shape: tuple[int, ...]) -> Tensor:
     """Zeros for a digital state beside a matrix."""
-    return torch.zeros(shape, dtype=matrix.written.g.dtype, device=matrix.written.g.device)
+    return torch.zeros(shape, dtype=matrix.written.w_max.dtype, device=matrix.written.w_max.device)
 
 
 def clock(matrix: Matrix) -> Tensor:
     """A count that starts at 0."""
-    return torch.zeros((), dtype=torch.int64, device=matrix.written.g.device)
+    return torch.zeros((), dtype=torch.int64, device=matrix.written.w_max.device)
 
 
 def of_columns(scale: Tensor) -> Tensor:

@@ -85,5 +85,5 @@ def column_neuron(
         tau = positive("leak", leak, "ohm") * capacitance / dt
         at_least("leak * capacitance / dt", tau, 1)
     membrane: Membrane = SpikingJelly(tau, decay_input=False)
-    threshold = theta.to(matrix.written.g.dtype)
+    threshold = theta.to(matrix.written.w_max.dtype)
     return LIF(membrane, threshold, reset=reset, surrogate=surrogate)

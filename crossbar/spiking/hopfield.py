@@ -46,11 +46,11 @@ class Hopfield:
     @torch.no_grad()
     def field(self, s: Tensor) -> Tensor:
         """W s of states (B, N), by the array."""
-        return self.array.mv(s.to(self.array.written.g.dtype))
+        return self.array.mv(s.to(self.array.written.w_max.dtype))
 
     def recall(self, cue: Tensor, steps: int = 40) -> Tensor:
         """States (B, N) of ±1 after at most so many steps from a cue (B, N)."""
-        s = cue.to(self.array.written.g.dtype)
+        s = cue.to(self.array.written.w_max.dtype)
         for _ in range(whole("steps", steps, 1)):
             h = self.field(s)
             new = torch.where(h == 0, s, h.sign())

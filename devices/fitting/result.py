@@ -181,9 +181,14 @@ def between_cells(shot: Shot, cov: Array) -> Spreads | None:
         total = float((shot.cell @ ways.T).var(axis=0, ddof=1).mean())
         own = np.einsum("ke,iejf,kf->kij", ways, error, ways)
         off = float((np.trace(own, axis1=1, axis2=2) - own.sum((1, 2)) / cells).sum()) / freedom
-        low, high = (total * freedom / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025))
+
+        def end(q: float, off: float, freedom: int = freedom, total: float = total) -> float:
+            return total * freedom / float(chi2.ppf(q, freedom)) - off
+
         # the errors are estimates too, within a factor of 2
-        ends = (total - off, low - 2 * off, high - off / 2)
+        low = end(0.975, 2 * off)
+        # of a spread that may be nothing it is an upper limit that is told: one-sided
+        ends = (total - off, low, end(0.025 if low > 0 else 0.05, off / 2))
         parts[name] = Part(*(float(np.sqrt(max(v, 0.0))) for v in ends))
     return Spreads(**parts)
 

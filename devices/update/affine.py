@@ -5,7 +5,8 @@ Constant step, soft bounds, linear step and NeuroSim's exponential curves are th
 other coefficients, so they share one closed form for any (up, down) counts.
 
 Many pulses have the closed form of `devices.update.closed`; cells of which a pulse crosses more
-than `limit` of the way to its bound are pulsed one by one instead (`devices.update.rounds`).
+than `limit` of the way from the middle to its bound are pulsed one by one instead
+(`devices.update.rounds`).
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ def affine_pulse(
     sigma_c2c: float = 0.0,
     sigma_add: float = 0.0,  # [S] per pulse
     at: tuple[Bound, Bound] = (0.0, 0.0),  # [S]
+    jump: float = 0.0,
 ) -> Tensor:
     """Conductance after the pulses, which its device clips; see the module's equations.
 
@@ -118,13 +120,18 @@ def affine_pulse(
         sigma_c2c: noise of a pulse relative to its step.
         sigma_add: noise of a pulse.
         at: conductances that a of up and of down pulses belongs to, from which b counts.
+        jump: part of half the window that a nominal pulse crosses, of steps that do not vanish at
+            the bounds; cells are looked at where it is half the limit.
     """
     size = k.largest
-    if not size > limit(pulses):
+    if not max(size, 2 * jump) > limit(pulses):
         return _closed(g, k, at, pulses, draw, sigma_c2c, sigma_add, size)
     ends = _like(g, (low, high))
-    up, down = k.slopes() or (g, g)
-    coarse = (torch.maximum(up.abs(), down.abs()) > limit(pulses)).expand(g.shape)
+    way = torch.maximum(*(t.abs() for t in k.slopes() or ends)) if size else g.new_zeros(())
+    if jump:
+        half = (ends[1] - ends[0]) / 2
+        way = torch.maximum(way, torch.maximum(*map(torch.abs, k.steps(ends[0] + half, at))) / half)
+    coarse = (way > limit(pulses)).expand(g.shape)
     if pulses.up_var is None and not sigma_c2c:  # sure of its end where all pulses go one way
         coarse = coarse & (pulses.up > 0) & (pulses.down > 0)
     found = coarse.flatten().nonzero().squeeze(-1)

@@ -30,7 +30,7 @@ from devices.update.moments import (
     largest,
     log1p_ratio,
     rate,
-    remainder,
+    remainders,
 )
 
 LARGEST_GROWTH = 80.0
@@ -215,11 +215,12 @@ def _rates(b: Two, pulses: Pulses, size: float) -> tuple[tuple[Count, Count] | N
         n = Count.of(up, up_var), Count.of(down, down_var)
         return n, (rate(b[0], n[0]), rate(b[1], n[1]))
     out = []
+    exact = [m for m, v in ((up, up_var), (down, down_var)) if v is None]
+    parts = iter(remainders(*exact))  # the host waits once for both
     for t, mean, variance in ((b[0], up, up_var), (b[1], down, down_var)):
         if variance is None:
             rho = mean * log1p_ratio(t, size)
-            part = remainder(mean)
-            if part is not None:
+            if (part := next(parts)) is not None:
                 rho = rho.addcmul(part - part.square(), t, value=0.5)
         else:
             rho = mean.addcmul(torch.minimum(mean - variance, mean.square()), t, value=-0.5)

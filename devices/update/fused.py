@@ -19,7 +19,6 @@ from devices.draw import Draw
 from devices.part import Pulses
 from devices.update import jit
 from devices.update.closed import FINE, NEAR
-from devices.update.moments import largest
 
 if TYPE_CHECKING:
     from devices.update.affine import Affine
@@ -38,7 +37,7 @@ def fits(g: Tensor, pulses: Pulses, size: float) -> bool:
         return False
     if size > FINE or g.requires_grad:
         return False
-    return size * sum(largest(pulses.up, pulses.down)) <= NEAR
+    return size * float(sum(t.numpy().max() for t in (pulses.up, pulses.down))) <= NEAR
 
 
 def near(
@@ -73,6 +72,6 @@ def near(
 
 def _flat(t: Tensor | float) -> Any:
     """A number for what is alike, a contiguous array for what differs."""
-    if not isinstance(t, Tensor) or not t.dim():
-        return np.float32(float(t))
-    return t.detach().contiguous().view(-1).numpy()
+    if not isinstance(t, Tensor):
+        return np.float32(t)
+    return t.detach().contiguous().view(-1).numpy() if t.dim() else np.float32(t.detach().numpy())

@@ -45,7 +45,7 @@ class Count(NamedTuple):
     def of(mean: Tensor, variance: Tensor | None) -> Count:
         """The count of these moments; without a variance it is exact."""
         if variance is None:
-            return Count(mean, rest=remainder(mean))
+            return Count(mean, rest=remainders(mean)[0])
         spread = (variance / mean).nan_to_num(1.0, 1.0, 1.0)
         return Count(mean, spread, torch.minimum(1 - spread, mean))
 
@@ -71,10 +71,11 @@ def excess(b: Tensor, n: Count, cycle: float | Tensor) -> Tensor:
     return out
 
 
-def remainder(mean: Tensor) -> Tensor | None:
+def remainders(*means: Tensor) -> list[Tensor | None]:
     """What is left of exact counts of less than a pulse; None: nothing of any."""
-    rest = mean.frac()
-    return rest if rest.numel() and float(rest.amax()) > 0 else None
+    rests = [mean.frac() for mean in means]
+    left = [most > 0 for most in largest(*rests)] if rests else []
+    return [rest if some else None for rest, some in zip(rests, left, strict=True)]
 
 
 def log1p_ratio(x: Tensor, largest: float = math.inf) -> Tensor:

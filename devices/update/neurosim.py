@@ -131,7 +131,10 @@ class NeuroSim(Update):
         low, high = self.bounds(window, p)
         noise = self.sigma_c2c * window.span
         zero = held(window.g_min, g.dtype), held(window.g_max, g.dtype)
-        moved = affine_pulse(g, p, pulses, draw, low=low, high=high, sigma_add=noise, at=zero)
+        jump = 2 * self.step(window) / window.span
+        moved = affine_pulse(
+            g, p, pulses, draw, low=low, high=high, sigma_add=noise, at=zero, jump=jump
+        )
         return moved, p
 
 

@@ -122,5 +122,6 @@ class VolatileStep(Update):
             high=high,
             sigma_c2c=self.sigma_c2c,
             at=(window.g_min, window.g_min),
+            jump=2 * self.step(window) / window.span,
         )
         return moved, p

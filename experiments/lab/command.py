@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.lab import kept
-from experiments.lab.engine import Engine, NoCluster, RunsFailed, cores
+from experiments.lab.engine import Engine, NoCluster, RunsFailed, cores, share
 from experiments.lab.epochs import EpochsFile
 from experiments.lab.plan import Plan
 from experiments.lab.progress import duration
@@ -115,6 +115,9 @@ def _run(
             if engine is not None:
                 with engine:
                     engine.execute(study.name, runs, store)
+                    while found := study.more(options, store):
+                        engine.execute(study.name, found, store)
+                        runs = [*runs, *found]
         except KeyboardInterrupt:
             status = 130
             print(f"\nstopped; {len(store)} results are kept in {store.file}")
@@ -122,8 +125,15 @@ def _run(
         except RunsFailed as error:
             status = 1
             print(f"error: {error}\nall other results are kept in {store.file}", file=sys.stderr)
+        except ValueError as error:  # of a search that cannot go on
+            status = _wrong(error)
         try:
-            report = _report(study, runs, options, store)
+            given_up = status == 2
+            report = (
+                listed(study.name, runs, store)
+                if given_up
+                else _report(study, runs, options, store)
+            )
         except StoreError:
             raise
         except Exception:  # of the study's own code: what was computed is shown all the same
@@ -151,17 +161,26 @@ def _report(study: Study, runs: list[Run], options: argparse.Namespace, store: S
     return replace(report, checks=checks)
 
 
+START = 3.0
+"""Seconds until workers are there and have imported torch."""
+
+
 def _dry(study: Study, runs: list[Run], options: argparse.Namespace, console: Console) -> int:
     """Say what would be done."""
+    slower = scale = 1 / share()
     if (options.out / "results.sqlite").is_file():
         with Store(options.out, write=False) as store:
             plan = Plan(runs, store.has)
+            took = [(store[run].seconds, run.cost()) for run in plan.kept]
+        if len(took) >= 3:  # this very work, on this machine
+            scale = sum(t for t, _ in took) / max(sum(c for _, c in took), 1e-9)
     else:
         plan = Plan(runs, lambda name: False)
     workers = min(options.workers or cores(), max(1, len(plan.waiting)))
+    seconds = (START * slower + plan.cost() * scale / workers) if plan.waiting else 0.0
     console.print(
         f"{study.name}: {len(plan.waiting)} runs to do, {plan.stored} already stored; about "
-        f"{duration(plan.cost() / workers)} on {workers} workers, "
+        f"{duration(seconds)} on {workers} workers, "
         f"{sum(run.disk() for run in plan.waiting.values()) / 1e6:.1f} MB of disk"
     )
     return 0

@@ -186,6 +186,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def share(seconds: float = 0.3) -> float:
+    """The part of a core that other programs leave, by working for so long."""
+    wall, busy = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        pass
+    spent = time.perf_counter() - wall
+    return min(1.0, max((time.process_time() - busy) / spent, 0.05))
+
+
 class _Work:
     """One plan on its way through a cluster."""
 

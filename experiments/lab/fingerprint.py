@@ -113,7 +113,11 @@ def _is_editable(package: str) -> bool:
         spec, "submodule_search_locations", None
     )
     path = _file(package) or next((Path(home).resolve() for home in homes or ()), None)
-    installed = path and any(path.is_relative_to(folder) for folder in _INSTALLED)
+    # of this environment, of one that it rests on, or of the person's own for all of them
+    installed = path and (
+        any(path.is_relative_to(folder) for folder in _INSTALLED)
+        or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    )
     return path is not None and (package in _OURS or not installed)
 
 

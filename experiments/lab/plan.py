@@ -14,7 +14,7 @@ class Plan:
 
     def __init__(self, runs: Iterable[Run], has: Callable[[str], bool]) -> None:
         self.waiting: dict[str, Run] = {}
-        self.stored = 0
+        self.kept: list[Run] = []
         self._missing: dict[str, set[str]] = {}  # run -> needs that are not stored yet
         self._wanted_by: dict[str, list[str]] = {}
         self._free: list[tuple[float, int, str]] = []  # -cost, order of coming, name
@@ -24,7 +24,7 @@ class Plan:
         def visit(run: Run, name: str) -> None:
             seen.add(name)
             if has(name):
-                self.stored += 1
+                self.kept.append(run)
                 return
             needs = {key(need): need for need in run.needs()}
             for other, need in needs.items():
@@ -79,6 +79,11 @@ class Plan:
             if other in self.waiting:
                 lost += [self.waiting.pop(other), *self.drop(other)]
         return lost
+
+    @property
+    def stored(self) -> int:
+        """How many need not be done again."""
+        return len(self.kept)
 
     def cost(self) -> float:
         """Guessed seconds of all that waits."""

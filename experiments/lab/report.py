@@ -166,7 +166,7 @@ def _prose(text: str) -> Markup:
 
 
 def show(report: Report, console: Console) -> None:
-    """The summary table and the checks, in the terminal."""
+    """The summary table, the numbers of the headline and the checks, in the terminal."""
     table = RichTable(
         title=_plain(report.title), title_justify="left", header_style="bold", box=None
     )
@@ -177,6 +177,8 @@ def show(report: Report, console: Console) -> None:
         first, *rest = (_plain(cell) for cell in row)
         table.add_row(first, *(cell.replace(" ", "\u00a0") for cell in rest))
     console.print(table)
+    for fact in report.facts:
+        console.print(_plain(f"{fact.value}  {fact.name}{fact.note and ', ' + fact.note}"))
     for check in report.checks:
         mark = {True: "[green]holds[/green]", False: "[red]FAILS[/red]", None: "[dim]open[/dim]"}
         console.print(f"{mark[check.holds]}  {_plain(check.claim)}: {_plain(check.found)}")

@@ -61,7 +61,8 @@ class Store(Stored, AbstractContextManager["Store"]):
             if write:
                 _refuse_shared(self.folder)
                 self.networks.mkdir(parents=True, exist_ok=True)
-                _sweep(self.networks)
+                for folder in (self.networks, self.folder / "states"):
+                    _sweep(folder)
                 self._db = sqlite3.connect(self.file, timeout=60.0, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
@@ -332,9 +333,9 @@ def _lives(host: str, pid: int, started: float) -> bool:
         return False
 
 
-def _sweep(networks: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Remove what killed processes were writing."""
-    for draft in networks.glob(".*.*"):
+    for draft in folder.glob(".*.*"):
         pid = draft.name.rpartition(".")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             draft.unlink(missing_ok=True)

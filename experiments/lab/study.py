@@ -37,6 +37,14 @@ class Study(ABC):
     def runs(self, options: Namespace) -> list[Run]:
         """Everything that is to be computed; raises ValueError for options that make no sense."""
 
+    def more(self, options: Namespace, store: Store) -> list[Run]:
+        """What is to be computed next, seeing what is stored: asked again until it is nothing.
+
+        A search that looks at results says its next runs here; they must follow from what is
+        stored alone, so that a search which was stopped goes on as it would have.
+        """
+        return []
+
     def report(self, options: Namespace, store: Store) -> Report:
         """The answer, from stored runs only; a table of all metrics unless a study says more."""
         return listed(self.name, self.runs(options), store)

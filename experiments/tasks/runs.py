@@ -48,7 +48,8 @@ class Train(Run):
         )
 
     def cost(self) -> float:  # noqa: D102
-        step = 0.8e-3 if self.chip is None else 4e-3
+        arrays = len(self.mode.slots()) if self.mode is not None else 1
+        step = 0.8e-3 if self.chip is None else 4e-3 * (2 * arrays - 1)
         if "CNN" in type(self.network).__name__:
             step *= 3
         return 0.2 + self.recipe.epochs * math.ceil(1350 / self.recipe.batch) * step
@@ -64,10 +65,7 @@ class Train(Run):
             images = images.held_out()
         lr = self.chosen_lr(store)
         model = self.model(images)
-        if isinstance(self.mode, xb.InSitu):
-            optimiser: torch.optim.Optimizer = xb.InSituSGD(model, lr=lr)
-        else:
-            optimiser = torch.optim.SGD(model.parameters(), lr=lr)
+        optimiser = self.optimiser(model, lr)
         curves = train(model, optimiser, images, self.recipe, lr, self.seed, store.watch(self))
         accuracy, loss, clipped = watched(model, images.x_test, images.y_test)
         return Outcome(
@@ -98,6 +96,12 @@ class Train(Run):
         if len(accuracy) < self.recipe.epochs:
             return 0.0
         return sum(accuracy[-3:]) / len(accuracy[-3:])
+
+    def optimiser(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """Pulses for cells in situ, torch's own descent for what is digital."""
+        if isinstance(self.mode, xb.InSitu):
+            return xb.InSituSGD(model, lr=lr)
+        return torch.optim.SGD(model.parameters(), lr=lr)
 
     def model(self, images: Images) -> nn.Module:
         """The network before training, on its chip."""

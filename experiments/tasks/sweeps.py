@@ -33,7 +33,7 @@ class Axis:
     """One field, or several that change together, and the values that they take.
 
     `numbers` are what is drawn on an axis and where a specification is looked for; None for values
-    that are no numbers.
+    that are no numbers. `log`: whether they were spaced evenly in their logarithm.
     """
 
     fields: tuple[str, ...]
@@ -41,6 +41,7 @@ class Axis:
     names: tuple[str, ...]
     title: str
     numbers: tuple[float, ...] | None = None
+    log: bool = False
 
     def __post_init__(self) -> None:
         if not self.fields or not all(isinstance(f, str) and f for f in self.fields):
@@ -104,22 +105,28 @@ class Sweep:
 
     def points(self) -> list[Point]:
         """Every combination; raises ValueError for a path or value that cannot be."""
-        found = []
-        for combined in itertools.product(*(range(len(a.values)) for a in self.axes)):
-            made, mode, after = self.chip, self.mode, self.after
-            for one, k in zip(self.axes, combined, strict=True):
-                for field, value in zip(one.fields, one.values[k], strict=True):
-                    if field == "after":
-                        after = _time(value)
-                    elif field.startswith("mode."):
-                        if mode is None:
-                            raise ValueError(f"{field}: trained digitally, there is no mode")
-                        mode = paths.replace(mode, field.removeprefix("mode."), value)
-                    else:
-                        made = paths.replace(made, field, value)
-            names = tuple(a.names[k] for a, k in zip(self.axes, combined, strict=True))
-            found.append(Point(names, made, mode or xb.HardwareAware(), after))
-        return found
+        combined = itertools.product(*(range(len(a.values)) for a in self.axes))
+        return [self.of_indices(indices) for indices in combined]
+
+    def of_indices(self, indices: Sequence[int]) -> Point:
+        """The point of one value of each axis, by their places."""
+        picked = list(zip(self.axes, indices, strict=True))
+        return self.of_values([a.values[k] for a, k in picked], [a.names[k] for a, k in picked])
+
+    def of_values(self, values: Sequence[Sequence[Any]], names: Sequence[str]) -> Point:
+        """The point of any values of the axes' fields, declared or not."""
+        made, mode, after = self.chip, self.mode, self.after
+        for one, own in zip(self.axes, values, strict=True):
+            for field, value in zip(one.fields, own, strict=True):
+                if field == "after":
+                    after = _time(value)
+                elif field.startswith("mode."):
+                    if mode is None:
+                        raise ValueError(f"{field}: trained digitally, there is no mode")
+                    mode = paths.replace(mode, field.removeprefix("mode."), value)
+                else:
+                    made = paths.replace(made, field, value)
+        return Point(tuple(names), made, mode or xb.HardwareAware(), after)
 
     def digital(self, seed: int) -> Train:
         """The same training without a chip."""

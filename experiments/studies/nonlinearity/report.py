@@ -11,8 +11,8 @@ from experiments.lab.plots import COLOURS, Line, Panel, band
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.statistics import Estimate, estimate, percent, spreads
 from experiments.lab.store import Store
-from experiments.studies.nonlinearity.online import Online
-from experiments.studies.nonlinearity.plan import PROTOTYPE, Plan, late
+from experiments.tasks.bending import PROTOTYPE, Plan, late
+from experiments.tasks.online import Online
 
 HIGH, MIDDLE, LOW = (
     ("HZO FeFET", "EpiRAM", "GST-PCM"),

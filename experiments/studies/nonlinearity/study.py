@@ -15,8 +15,8 @@ from experiments.lab.report import Report
 from experiments.lab.run import Run
 from experiments.lab.store import Store
 from experiments.lab.study import Study
-from experiments.studies.nonlinearity.plan import Plan
 from experiments.studies.nonlinearity.report import report
+from experiments.tasks.bending import Plan
 
 
 class Nonlinearity(Study):

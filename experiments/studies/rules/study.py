@@ -20,10 +20,10 @@ from experiments.lab.run import Run
 from experiments.lab.statistics import estimate, paired, signed, spreads
 from experiments.lab.store import Store
 from experiments.lab.study import Study
-from experiments.studies.rules.programming import Programming
 from experiments.studies.rules.runs import Cost
 from experiments.tasks.data import Digits
 from experiments.tasks.networks import MLP
+from experiments.tasks.programming import Programming
 from experiments.tasks.runs import Train
 from experiments.tasks.training import Best, Recipe
 

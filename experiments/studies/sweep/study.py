@@ -13,7 +13,7 @@ from experiments.lab.report import Report
 from experiments.lab.run import Run
 from experiments.lab.store import Store
 from experiments.lab.study import Study
-from experiments.studies.sweep.declared import declared
+from experiments.tasks.declared import declared
 from experiments.tasks.swept import held, section
 
 

@@ -47,7 +47,7 @@ class Online(Run):
     seeds: int = 5
 
     def cost(self) -> float:  # noqa: D102
-        return 1.3 * self.epochs
+        return 4.0 * self.epochs
 
     def label(self) -> str:  # noqa: D102
         update = self.chip.device.update

@@ -7,10 +7,10 @@ from dataclasses import replace
 import crossbar as xb
 from devices import NeuroSim
 from experiments.lab.store import Store
-from experiments.studies.nonlinearity.online import LAST, Online
 from experiments.tasks.data import Digits
 from experiments.tasks.materials import MATERIALS, cell
 from experiments.tasks.networks import MLP
+from experiments.tasks.online import LAST, Online
 from experiments.tasks.runs import Train
 from experiments.tasks.training import Recipe
 

@@ -8,6 +8,7 @@ import random
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,8 @@ def _made(file: _File, n: int, table: dict[str, Any]) -> Axis:
         numbers = _range(file, n, ways[0], table[ways[0]])
         if "fields" in table:
             raise file.wrong(ways[0], "paired fields need their values written out", n)
-        return axis(table["field"], numbers, table.get("title", ""))
+        made = axis(table["field"], numbers, table.get("title", ""))
+        return replace(made, log=ways[0] == "log" or table[ways[0]].get("log", False))
     values = table["values"]
     if not isinstance(values, list) or not values:
         raise file.wrong("values", f"must be a list with at least one value, got {values!r}", n)

@@ -1,0 +1,1 @@
+"""The least demanding device that still meets a target."""
