@@ -254,8 +254,11 @@ class Trace:
     window: tuple[float, float]
 
 
-def responses(traces: Sequence[Trace], *, columns: int = 4) -> Figure:
-    """Small multiples: the conductance while up pulses, then as many down pulses arrive."""
+def responses(traces: Sequence[Trace], *, columns: int = 4, points: int = 200) -> Figure:
+    """Small multiples: the conductance while up pulses, then as many down pulses arrive.
+
+    Of a response to more than `points` pulses every n-th is drawn, and the ends of both halves.
+    """
     columns = min(columns, len(traces))
     rows = math.ceil(len(traces) / columns)
     with style():
@@ -263,8 +266,10 @@ def responses(traces: Sequence[Trace], *, columns: int = 4) -> Figure:
         _spread(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=False)
         for trace, ax in zip(traces, axes.flat, strict=False):
-            x = list(range(len(trace.mean)))
-            mean, std, cell = ([1e6 * g for g in v] for v in (trace.mean, trace.std, trace.cell))
+            total = len(trace.mean)
+            every = range(0, total, math.ceil(total / points))
+            x = sorted({*every, total // 2, total - 1})
+            mean, std, cell = ([1e6 * v[n] for n in x] for v in (trace.mean, trace.std, trace.cell))
             ax.fill_between(
                 x,
                 [m - s for m, s in zip(mean, std, strict=True)],
@@ -275,7 +280,7 @@ def responses(traces: Sequence[Trace], *, columns: int = 4) -> Figure:
             )
             ax.plot(x, cell, color=COLOURS[3], linewidth=0.9, zorder=3)
             ax.plot(x, mean, color=COLOURS[0], linewidth=1.8, zorder=4)
-            ax.axvline(len(x) // 2, color=GRID, linewidth=1)
+            ax.axvline(total // 2, color=GRID, linewidth=1)
             low, high = (1e6 * g for g in trace.window)
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             ax.set_title(trace.label, fontsize=9)

@@ -201,7 +201,7 @@ def _devices(results: Results) -> Section:
                 plots.responses(traces),
                 "Up pulses, then as many down pulses: mean of 20 cells (blue), one standard "
                 "deviation between cells (band), one cell (yellow). The down half shows the "
-                "asymmetry that training feels.",
+                "asymmetry that training feels. Long responses are drawn at every n-th pulse.",
             ),
             Table(["Family", "What it is", "Update law", "Route"], rows, prose=True),
         ],
