@@ -29,8 +29,12 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_ext", "_static", "inventories"]
+exclude_patterns = [
+    *("_ext", "_static", "gallery", "inventories"),
+    *(f"figures/*.{kind}" for kind in ("py", "ipynb", "json", "md5", "zip")),
+]
 
 # ---- links: what does not resolve is an error; other projects' names without a network -----------
 
@@ -93,6 +97,19 @@ profile = Path(os.environ["IPYTHONDIR"], "profile_default")
 profile.mkdir(parents=True, exist_ok=True)
 (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40  # errors\n")
 logging.getLogger("traitlets").setLevel(logging.WARNING)
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "figures",  # written by the build
+    "filename_pattern": ".",
+    "reset_modules": ("style.reset",),
+    "image_srcset": ["2x"],
+    "download_all_examples": False,
+    "show_signature": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "only_warn_on_example_error": False,
+}
 
 # ---- looks ---------------------------------------------------------------------------------------
 

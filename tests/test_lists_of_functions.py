@@ -46,6 +46,16 @@ def test_products_of_which_a_digital_function_has_the_name_are_none():
     assert not DIGITAL & (GATHERS | UNREAD_NAMES)
 
 
+def test_functions_that_are_equal_have_the_key_that_users_call():
+    """torch.spmm == torch.mm: a compiler that compares names would miss the other's product."""
+    for table in (PRODUCTS, VIEWS, UNREAD):
+        for key in table:
+            name, home = getattr(key, "__name__", ""), getattr(key, "__module__", None)
+            if home is None and getattr(torch, name, None) == key:
+                assert getattr(torch, name) is key, name
+    assert torch.spmm not in PRODUCTS or next(k for k in PRODUCTS if k == torch.mm) is torch.mm
+
+
 class Uses(nn.Module):
     def __init__(self, use):
         super().__init__()

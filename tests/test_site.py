@@ -22,7 +22,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(p for p in DOCS.rglob("*") if p.suffix in (".md", ".rst"))
+GALLERY, FIGURES = DOCS / "gallery", DOCS / "figures"  # scripts, and what the build makes of them
+PAGES = sorted(
+    page
+    for page in DOCS.rglob("*")
+    if page.suffix in (".md", ".rst") and not {GALLERY, FIGURES} & set(page.parents)
+)
 FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*?)\n(.*?)^\1\s*$", re.S | re.M)
 SPEC = importlib.util.spec_from_file_location("versions", DOCS / "versions.py")
 assert SPEC is not None and SPEC.loader is not None
@@ -46,7 +51,7 @@ def children(page: Path) -> list[Path]:
         if head.strip() == "{toctree}":
             entries = [line for line in body.splitlines() if line and not line.startswith(":")]
             found += [(page.parent / entry.split("<")[-1].rstrip(">")) for entry in entries]
-    return [named(entry) for entry in found]
+    return [named(entry) for entry in found if FIGURES not in entry.parents]
 
 
 def named(entry: Path) -> Path:
@@ -129,6 +134,16 @@ def test_executed_pages_are_python_and_say_nothing_of_this_machine() -> None:
             ast.parse(re.sub(r"^:.*\n", "", cell, flags=re.M))
     for page in PAGES:
         assert not re.search(r"/(home|root|work|tmp|Users)/", page.read_text()), page.name
+
+
+def test_scripts_of_the_gallery_are_one_idea_and_one_figure() -> None:
+    scripts = sorted(GALLERY.glob("*.py"))
+    assert len(scripts) >= 8
+    for script in scripts:
+        said = ast.get_docstring(ast.parse(script.read_text())) or ""
+        assert re.match(r"[^\n]+\n=+\n\n\S", said), script.name
+        assert script.read_text().count("plt.show()") == 1, script.name
+        assert len(script.read_text().splitlines()) <= 60, script.name
 
 
 def test_both_languages_show_the_same_experiments() -> None:

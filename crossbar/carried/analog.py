@@ -13,6 +13,7 @@ from torch._C._dynamo import eval_frame as _eval_frame
 
 from crossbar.carried.tables import (
     gathers,
+    name_of,
     optimiser,
     qualified_name,
     unreadable,
@@ -169,7 +170,7 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     truth values, whole numbers and codes made of any weight.
     """
     if isinstance(out, (tuple, list)):
-        name = getattr(func, "__name__", "")
+        name = name_of(func)
         if name.startswith("_foreach_") or not any(isinstance(t, Tensor) for t in out):
             return out
         each = [
@@ -179,7 +180,7 @@ def _computed(func: Any, out: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return type(out)(*each) if hasattr(out, "_make") else type(out)(each)
     if not isinstance(out, Tensor) or isinstance(out, Analog):
         return out
-    name = getattr(func, "__name__", "")
+    name = name_of(func)
     if name == "__get__" or name.endswith("_like") or name.startswith(("new_", "arg")):
         return out
     gathered = gathers(func) or not _numbers(out)

@@ -128,9 +128,18 @@ GATHERS = {
 """Names of functions that lay numbers of a weight out anew."""
 
 
+def name_of(func: Any) -> str:
+    """A function's own name; "" without one."""
+    name: str = getattr(func, "__name__", "")
+    return name
+
+
+name_of._dynamo_marked_constant = True  # type: ignore[attr-defined]  # tracers ask it
+
+
 def gathers(func: Any) -> bool:
     """Whether a function lays numbers of a weight out anew."""
-    name = getattr(func, "__name__", "")
+    name = name_of(func)
     return name in GATHERS or (name.endswith("_copy") and not name.startswith("__"))
 
 
@@ -167,7 +176,7 @@ def writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a function writes into one of its arguments."""
     if func in _IN_PLACE or kwargs.get("out") is not None:
         return True
-    name = getattr(func, "__name__", "")
+    name = name_of(func)
     if name.startswith(("_fused_", "_foreach_")):
         return name.startswith("_fused_") or name.endswith("_")
     return name.endswith("_") and not name.endswith("__") and name not in _NO_WRITE
@@ -203,6 +212,7 @@ UNREAD = {
 
 UNREAD_NAMES = {
     *("addr", "ger", "outer", "kron", "smm", "hspmm", "hsmm", "saddmm", "sspaddmm"),
+    *("spmm", "dsmm"),  # equal to torch.mm and read as it, but not by compilers
     "cholesky_solve",
     *("lu_solve", "triangular_solve", "linalg_solve", "linalg_solve_ex", "linalg_lu_solve"),
     *("linalg_solve_triangular", "linalg_ldl_solve", "linalg_lstsq", "linalg_tensorsolve", "ormqr"),
