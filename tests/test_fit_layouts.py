@@ -79,6 +79,36 @@ def test_pulses_up_then_down_as_said(tmp_path, start) -> None:
         read(tmp_path, "\n".join([head, *rows]), ramps=(0, 0))
 
 
+@pytest.mark.parametrize(("label", "cells"), [("cycle {}", 1), ("dev{}", 3)])
+def test_columns_of_pulses_up_then_down_as_said(tmp_path, label, cells) -> None:
+    """A cell or a cycle a column, each with both directions or with one."""
+    head = ",".join(["pulse", *(f"{label.format(k)} (uS)" for k in range(3))])
+    rows = [",".join([f"{k}", *(f"{1e6 * v * (1 + n / 50):.9g}" for n in range(3))])
+            for k, v in enumerate(G)]  # fmt: skip
+    with pytest.raises(ValueError, match="--ramps 50 50"):
+        read(tmp_path, "\n".join([head, *rows]))
+    data = read(tmp_path, "\n".join([head, *rows]), ramps=(12, 12))
+    assert len(set(data.cell)) == cells and len(set(data.cycle.tolist())) == 3 // cells
+    assert data.pulse.tolist() == 3 * list(range(len(G)))
+    assert data.polarity.tolist() == 3 * WAY
+    np.testing.assert_allclose(data.g[: len(G)], G, rtol=1e-6)
+    alone = read(tmp_path, "\n".join([head, *rows[: len(UP)]]), ramps=(12, 0))
+    assert alone.polarity.tolist() == 3 * WAY[: len(UP)]
+    named = head.replace(label.format(0), "LTP").replace(label.format(1), "LTD")
+    with pytest.raises(ValueError, match="--ramps.*ramps themselves"):
+        read(tmp_path, "\n".join([named, *rows]), ramps=(12, 12))
+
+
+def test_a_count_without_a_header_is_no_ramp(tmp_path) -> None:
+    """Two columns of which the first is 0, 1, 2, …: it rose, and was taken for the ramp up."""
+    text = "\n".join(f"{k},{1e6 * g:.9g}" for k, g in enumerate(np.r_[UP, DOWN, DOWN[-1] - 1e-7]))
+    with pytest.raises(ValueError, match="--ramps"):
+        read(tmp_path, text, unit="uS")
+    data = read(tmp_path, text, unit="uS", ramps=(12, 13))
+    assert data.polarity.tolist() == [*WAY, -1] and data.g[0] == pytest.approx(UP[0])
+    assert any("counts pulses" in note for note in data.notes)
+
+
 def test_a_ramp_down_listed_backwards_is_named(tmp_path) -> None:
     text = beside(
         "LTP (uS),LTD (uS)", lambda k, u, d: f"{u:.9g},{(UP[-1] + DOWN[-1]) * 1e6 - d:.9g}"

@@ -187,6 +187,23 @@ def test_cells_that_differ() -> None:
     assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_cells_of_one_direction(up) -> None:
+    """Their spread is that of the step; what only the other direction could show is 0 and named."""
+    whole = ramps(6, traces=3, cells=9, cell=0.2)
+    keep = (whole.pulse <= 30 if up else whole.pulse >= 30).nonzero()[:, 0]
+    columns = (c[keep] for c in (whole.cycle, whole.pulse, whole.polarity, whole.g))
+    found = fitted(PulseData(tuple(whole.cell[k] for k in keep), *columns))
+    d2d, step = found.parameters["sigma_d2d"], found.parameters["dg_min"]
+    assert d2d.covers(0.2) and d2d.low > 0.1
+    assert found.parameters["sigma_up_down"] == found.parameters["sigma_up_down"].__class__(0, 0, 0)
+    assert step.covers(STEP) and step.high < 1.5 * STEP
+    assert any("sigma_up_down" in words for words in found.sentences)
+    for seed in range(5):  # the other direction of a device that these data allow mirrors this one
+        update = found.drawn(seed).update
+        assert abs(update.up_down) < 1e-3 and step.low / 2 < update.dg_min < 2 * step.high
+
+
 def test_errors_that_all_cells_share_are_no_spread() -> None:
     # how well the mean cell is known says nothing of how cells differ
     cell = 0.1 * np.random.default_rng(0).standard_normal((9, 4))

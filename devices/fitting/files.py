@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from devices.fitting.layouts import is_long, long_table, side_by_side
-from devices.fitting.reading import Reading, Reads, named
+from devices.fitting.reading import Array, Reading, Reads, named
 from devices.fitting.text import Sheet, decoded, matlab_arrays, read_sheet
 from devices.fitting.units import Column
 
@@ -75,9 +75,13 @@ def of_ramps(sheets: list[tuple[Sheet, int]], how: Reading) -> tuple[Reads, tupl
 
 
 def _unnamed(sheet: Sheet, said: list[str]) -> list[str]:
-    """Names for two columns without a header: a ramp up beside a ramp down (aihwkit)."""
+    """Names for two columns without a header: ramps up and down (aihwkit), or a count and reads."""
     width = len(sheet.rows[0])
     if width == 2:
+        counts = [_counts(np.array(sheet.column(c))) for c in (0, 1)]
+        if counts == [True, False]:
+            said.append("no header: the first column counts pulses, the second has the reads")
+            return ["pulse", "reads"]
         ends = []
         for c in (0, 1):
             values = np.array(sheet.column(c))
@@ -92,6 +96,12 @@ def _unnamed(sheet: Sheet, said: list[str]) -> list[str]:
         "(--columns); known names: cell, cycle, pulse, polarity, conductance, resistance, "
         "current, voltage, amplitude, width, LTP, LTD; - leaves one out"
     )
+
+
+def _counts(values: Array) -> bool:
+    """Whether numbers go up by one whole number: an index, and no reads."""
+    steps = np.diff(values)
+    return len(steps) > 1 and steps[0] >= 1 and bool((steps == round(float(steps[0]))).all())
 
 
 def _matlab(text: str, how: Reading) -> tuple[Reads, tuple[str, ...]]:

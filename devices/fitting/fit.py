@@ -17,8 +17,8 @@ from devices.fitting.laws import FIELDS, Frame, named
 from devices.fitting.look import check, sizes, without_spikes
 from devices.fitting.lookup import lookup_device, table_error
 from devices.fitting.noise import noise_of
-from devices.fitting.result import Fit, Parameter, frame, made
-from devices.fitting.shooting import Pins, Shot, strays
+from devices.fitting.result import Fit, frame, made, one_way
+from devices.fitting.shooting import Pins, strays
 from devices.fitting.switching import clusters
 from devices.fitting.traces import Array, Traces, traces_of
 from devices.fitting.words import sentences
@@ -195,15 +195,13 @@ def _gradual(
             begin=shot.theta,
         )
     notes += [n for n in whole.notes if n not in notes]
-    shot, alone = _both_ways(shot, name)
+    known = None if name == "AbruptReset" else one_way(shot)
+    if known is not None:
+        shot = replace(shot, theta=shot.family.mirrored(shot.theta, known))
     noise, said = noise_of(shot, additive=name == "NeuroSim")
     device, parameters, split, more, draw = made(
-        name, shot, noise, given, window, proportional=proportional
+        name, shot, noise, given, window, proportional=proportional, known=known
     )
-    if alone:
-        more.insert(0, alone)
-        if "up_down" in parameters:
-            parameters["up_down"] = Parameter(parameters["up_down"].value, -2.0, 2.0)
     if best.hard and hard is None:
         more.append("ramps end flat: every cell has hard ends, found from the reads there")
     reach = float(np.ptp(shot.traces.y[shot.traces.seen]))
@@ -358,17 +356,3 @@ def _lookup_candidate(
     )
     name = LookupStep.__name__
     return Candidate(name, numbers, error / reach, held, held and error < 1.06 * own), wins
-
-
-def _both_ways(shot: Shot, name: str) -> tuple[Shot, str]:
-    """A law of both directions where the reads show one: the other its mirror, which is said."""
-    up = shot.traces.up[shot.traces.n > 0]
-    if name == "AbruptReset" or min(int(up.sum()), int((~up).sum())) >= 2:
-        return shot, ""
-    known = bool(up.mean() > 0.5)
-    word, other = ("up", "down") if known else ("down", "up")
-    said = (
-        f"the reads show no {other} pulses: their steps are taken as those of {word} pulses, "
-        "mirrored at the middle of the window; nothing in these data shows it"
-    )
-    return replace(shot, theta=shot.family.mirrored(shot.theta, known)), said

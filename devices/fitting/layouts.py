@@ -297,6 +297,13 @@ def side_by_side(
         at |= {f"{c.role}:{c.number}": i for i, c in enumerate(columns) if " " in c.role}
         shared_counts = whole_pulses(sheet, at["pulse"], "pulse") if "pulse" in at else None
         ramps = [i for i, c in enumerate(columns) if _is_ramp(c)]
+        if how.ramps is not None:
+            if whole or any(columns[i].role in ("up", "down") for i in ramps):
+                raise ValueError("ramps (--ramps) were given, but the columns are ramps themselves")
+            rows = len(sheet.rows)
+            shared = _alternating(
+                [("", 0)] * rows, shared_counts or [None] * rows, how.ramps, notes
+            )
         across = _across([columns[i] for i in ramps], how, bool(whole))
         notes.append(_said(columns, ramps, across, whole))
         times = [c.label for c in columns if c.role.startswith("time ")]
@@ -312,8 +319,9 @@ def side_by_side(
             if not way and shared is None:
                 raise ValueError(
                     f"no column says the polarity of the pulses, and {label} is no ramp up or "
-                    "down: name it LTP or LTD, add a column polarity, or give the ramps down as a "
-                    "second file (down=..., --down)"
+                    "down: say how many pulses up and down every column has, ramps=(50, 50) "
+                    "(--ramps 50 50; 0 of a direction that is not there), name it LTP or LTD, add "
+                    "a column polarity, or give the ramps down as a second file (down=..., --down)"
                 )
             cell = (column.number or column.label) if across == "cells" else "0"
             quiet: list[str] = [] if rank else notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import chi2, t
@@ -168,14 +169,26 @@ def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
     return replace(shot, theta=theta), moved
 
 
-def between_cells(shot: Shot, cov: Array) -> Spreads | None:
-    """The spread of cells, what their own errors make taken off; None for one cell."""
+def one_way(shot: Shot) -> bool | None:
+    """Whether all pulses of the reads are up, or down (False); None: both ways are there."""
+    up = shot.traces.up[shot.traces.n > 0]
+    if min(int(up.sum()), int((~up).sum())) >= 2:
+        return None
+    return bool(up.mean() > 0.5)
+
+
+def between_cells(shot: Shot, cov: Array, known: bool | None = None) -> Spreads | None:
+    """The spread of cells, what their own errors make taken off; None for one cell.
+
+    Of steps of one direction it is that of both alike: an imbalance is not to be seen, and is 0.
+    """
     if shot.cell is None or len(shot.cell) < 2:
         return None
     p, cells = len(shot.theta), len(shot.cell)
     error = cov[p:, p:].reshape(cells, EFFECTS, cells, EFFECTS)
+    kinds = WAYS if known is None else WAYS | {"size": np.eye(4)[[0 if known else 1]]}
     parts = {}
-    for name, ways in WAYS.items():
+    for name, ways in kinds.items():
         freedom = len(ways) * (cells - 1)
         # what all cells have alike is the law's: of effects and errors that apart from it counts
         total = float((shot.cell @ ways.T).var(axis=0, ddof=1).mean())
@@ -190,11 +203,18 @@ def between_cells(shot: Shot, cov: Array) -> Spreads | None:
         # of a spread that may be nothing it is an upper limit that is told: one-sided
         ends = (total - off, low, end(0.025 if low > 0 else 0.05, off / 2))
         parts[name] = Part(*(float(np.sqrt(max(v, 0.0))) for v in ends))
+    if known is not None:
+        parts["tilt"] = Part(0.0, 0.0, 0.0)
     return Spreads(**parts)
 
 
-def parameter_cov(shot: Shot, cov: Array, spreads: Spreads | None) -> tuple[Array, float]:
-    """Covariance of the law's parameters, that of few cells included, and degrees of freedom."""
+def parameter_cov(
+    shot: Shot, cov: Array, spreads: Spreads | None, known: bool | None = None
+) -> tuple[Array, float]:
+    """Covariance of the law's parameters, that of few cells included, and degrees of freedom.
+
+    Those of a direction without pulses mirror those of the `known` one.
+    """
     p = len(shot.theta)
     out = cov[:p, :p].copy()
     freedom = float(shot.traces.size - 1) if shot.traces.size >= 3 else 6.0
@@ -206,16 +226,19 @@ def parameter_cov(shot: Shot, cov: Array, spreads: Spreads | None) -> tuple[Arra
                 if share > out[i, i]:
                     freedom = min(freedom, cells - 1.0)
                 out[i, i] += share
+    if known is not None:
+        image, rows = partial(shot.family.mirrored, up=known), 1e-6 * np.eye(p)
+        slope = np.array([image(shot.theta + r) - image(shot.theta - r) for r in rows]) / 2e-6
+        out = slope.T @ out @ slope
     return out, max(freedom, 1.0)
 
 
 def law_parameters(
-    name: str, shot: Shot, at: Frame, cov: Array, spreads: Spreads | None
+    name: str, shot: Shot, at: Frame, between: Array, freedom: float
 ) -> dict[str, Parameter]:
     """Fields of the law with intervals by the delta method and Student's t."""
     family, theta, p = shot.family, shot.theta, len(shot.theta)
     own = FIELDS[name](family, theta, at)
-    between, freedom = parameter_cov(shot, cov, spreads)
     reach = float(t.ppf(0.975, freedom))
     rows = []
     for i in range(p):
@@ -248,6 +271,7 @@ def made(
     window: tuple[float, float] | None,
     *,
     proportional: bool,
+    known: bool | None = None,
 ) -> tuple[
     Device,
     dict[str, Parameter],
@@ -257,13 +281,14 @@ def made(
 ]:
     """The device, its parameters, every noise, sentences on them, and draws from all of it."""
     cov = covariance(shot, noise, additive=name == "NeuroSim")
-    spreads = between_cells(shot, cov)
+    spreads = between_cells(shot, cov, known)
     at, few = frame(shot, window), ""
     if shot.cell is not None and 1 < len(shot.cell) < FEW:
         shot, at = median_cell(shot, at)
         cells = 0 if shot.cell is None else len(shot.cell)
         few = f"the nominal cell is the median of {cells} cells, of two the lower"
-    parameters = law_parameters(name, shot, at, cov, spreads)
+    between, freedom = parameter_cov(shot, cov, spreads, known)
+    parameters = law_parameters(name, shot, at, between, freedom)
     inside = inner(name, shot.family, shot.theta, at)[0]
     if inside not in ("SoftBounds", "PowStep", "VTEAM"):
         for k, x in (("g_min", at.x_min), ("g_max", at.x_max)):
@@ -271,6 +296,10 @@ def made(
             parameters[k] = Parameter(g, g, g, "S")
     own: dict[str, float] = {}
     fields, said = _noise_fields(inside, noise, spreads, at)
+    if known is not None:
+        said.insert(0, _alone(known, spreads is not None))
+        if "up_down" in parameters:
+            parameters["up_down"] = replace(parameters["up_down"], low=-2.0, high=2.0)
     for k, part in fields.items():
         if k in fixed:
             fields[k] = part = Part(fixed[k], fixed[k], fixed[k])
@@ -289,8 +318,6 @@ def made(
             reads = shot.traces.conductance(shot.traces.y[shot.traces.seen])
             unit, kind = float(np.sqrt(np.mean(np.square(reads)))), ProportionalRead
         return Device(*ends, update=law, read=kind(float(read * span / unit))), unit, why
-
-    between, freedom = parameter_cov(shot, cov, spreads)
 
     def draw(rng: np.random.Generator) -> Device:
         z = rng.standard_normal(len(between)) * np.sqrt(freedom / rng.chisquare(freedom))
@@ -323,6 +350,17 @@ def chance(part: Part, rng: np.random.Generator) -> float:
     z = float(rng.standard_normal())
     side = part.high - part.value if z > 0 else part.value - part.low
     return max(part.value + z * side / 1.96, 0.0) if np.isfinite(side) else part.value
+
+
+def _alone(known: bool, several: bool) -> str:
+    word, other = ("up", "down") if known else ("down", "up")
+    cells = (
+        "; how far cells differ between the ways is taken as 0 (sigma_up_down)" if several else ""
+    )
+    return (
+        f"the reads show no {other} pulses: their steps are taken as those of {word} pulses, "
+        f"mirrored at the middle of the window{cells}; nothing in these data shows it"
+    )
 
 
 def _reset_scatter(shot: Shot, read: float) -> float:
