@@ -106,6 +106,38 @@ def test_an_array_that_holds_the_matrix_solves_at_once():
     assert matrix.solve(torch.zeros(N).double()).residual == 0
 
 
+def test_the_transpose_and_square_parts_are_solved_too():
+    """NumPy's answers; the adjoint of complex ones; the digital matrix is needed once pulsed."""
+    a, b = system(12)
+    for read in (0.0, 0.01):
+        matrix = array(a, write=0.003, read=read)
+        half = matrix[2:8, 2:8]
+        for part, want in ((matrix.T, a.T), (half, a[2:8, 2:8]), (half.T, a[2:8, 2:8].T)):
+            for terms in (8, None):
+                found = part.solve(b[: len(want)], terms=terms)
+                assert found.verdict == "converged"
+                np.testing.assert_allclose(found.x, np.linalg.solve(want, b[: len(want)]), 1e-8)
+    matrix.update(torch.ones(1, 12).double(), torch.ones(1, 12).double(), 0.1, xb.Expected())
+    with pytest.raises(ValueError, match="solve needs exact="):
+        matrix.T.solve(b)
+    assert matrix.T.solve(b, exact=held(matrix).mT).verdict == "converged"
+    with pytest.raises(ValueError, match="only square matrices"):
+        matrix[:3].solve(b, exact=a[:3])
+    torch.manual_seed(0)
+    w = torch.eye(6) + 0.05 * torch.randn(6, 6, dtype=torch.complex128)
+    complex_ = xb.complex_matrix(w, seed=0)
+    for part, want in (
+        (complex_.H, w.mH.resolve_conj()),
+        (complex_.T, w.mT),
+        (complex_[1:4, 1:4], w[1:4, 1:4]),
+    ):
+        c = torch.randn(len(want), dtype=torch.complex128)
+        for terms in (8, None):
+            np.testing.assert_allclose(
+                part.solve(c, terms=terms).x, np.linalg.solve(want, c), rtol=1e-7
+            )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
