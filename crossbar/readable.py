@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from crossbar.cells import Cells
 from crossbar.chip import Chip
 from crossbar.operations import Lookup, Matmul, Operation
-from crossbar.planes import Order
+from crossbar.planes import Lying, Order
 from crossbar.port import Port
 from crossbar.probe import Probe
 from crossbar.read import Call
@@ -65,6 +65,11 @@ class Readable(nn.Module):
         if self.row_order is None or self.col_order is None:
             return None
         return self.row_order, self.col_order
+
+    @property
+    def lies(self) -> Order | Lying | None:
+        """The same, among spare lines too."""
+        return (self.cells and self.cells.lying) or self.order
 
     # ---- reads -----------------------------------------------------------------------------
 

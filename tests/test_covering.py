@@ -327,6 +327,10 @@ NOISY = {
         {"tile": (5, 3)},
         {"wires": xb.Wires(r_wordline=2.0, r_bitline=2.0)},
         {"spares": xb.Spares(rows=0.2), "tile": (6, 4)},
+        {
+            "spares": xb.Spares(rows=0.2, columns=0.2),
+            "wires": xb.Wires(r_wordline=2.0, r_bitline=2.0),
+        },
     ],
     "cell": [
         {},
