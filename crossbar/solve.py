@@ -7,8 +7,8 @@ Each iteration asks the array for a correction z of the residual r, scaled to th
 
 P is what turns r into z: Σ_{k<m} (I − Ã)^k by m − 1 products with the array, or Ã⁻¹ where it
 stands in a feedback loop that inverts it. Read noise of relative effect ν makes refinement fall by
-√(ρ² + ν²) only; where that is above 1 it diverges, which is said, and the best x is kept. A residual
-may fall at first and grow later, so slow refinements are rehearsed to where their rate is seen.
+√(ρ² + ν²) only; where that is above 1 it diverges, which is said, and the best x is kept. As a
+residual may fall at first and grow later, slow refinements are rehearsed until their rate is seen.
 
 Source: Le Gallo et al., Nat. Electron. 1, 246 (2018), doi:10.1038/s41928-018-0054-8; Sun et al.,
 PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116; Saad, SIAM J. Sci. Comput. 14, 461 (1993).
@@ -132,7 +132,7 @@ def _refined(a: Tensor, b: Tensor, z: Correction, rtol: float, most: int) -> Sol
 
 
 def _rehearsed(a: Tensor, r: Tensor, z: Correction) -> float:
-    """Rate of r ← r − A z(r) after a while, rescaled at each step so that no number leaves floats."""
+    """Rate of r ← r − A z(r) after a while, rescaled so that no number leaves what floats hold."""
     grown = []
     for _ in range(REHEARSED):
         r = r / r.norm()

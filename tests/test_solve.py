@@ -126,7 +126,7 @@ def test_coarse_blocks_solve_to_24_bits_where_they_hold_their_matrix():
     I + 0.3 G/√n is solved each time; Wishart matrices of condition 11, too far from what 8 levels
     hold, never are, and that is said.
 
-    Source: Zuo et al., Nat. Electron. (2025), doi:10.1038/s41928-025-01477-0 (3-bit arrays, 24 bits).
+    Source: Zuo et al., Nat. Electron. (2025) (BlockAMC: 3-bit arrays, 24 bits).
     """
     cell = Device(0.0, 1e-4, write=FiniteLevels(8, write=GaussianWrite(0.01)))
     taken, refused = [], 0
