@@ -160,7 +160,8 @@ class _Reading:
             found = i if full is None else self.converted(i, full, number, c)
             for k in range(1, 0 if adc is None else adc.range.halvings + 1):
                 # currents that rounding alone lifts over full scale do not clip
-                beyond = i.detach().abs() > full * (1 + 8 * torch.finfo(i.dtype).eps)
+                assert adc is not None
+                beyond = adc.needs(i.detach()) > full * (1 + 8 * torch.finfo(i.dtype).eps)
                 again = beyond.any(direction.channel, keepdim=True)
                 if not traced(i) and not bool(again.any()):
                     break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,9 @@ def test_level_noise_draws_its_table(tmp_path):
         (lambda: xb.LevelNoise([(0, 0, 0.1), (1, float("nan"), 0.1)]), "must be finite"),
         (lambda: xb.ADC(1, stochastic=True), "stochastic rounding needs bits >= 2"),
         (lambda: xb.ADC(shared=0), "shared must be"),
+        (lambda: xb.ADC(low=0.0), "low must be"),
+        (lambda: xb.ADC(signed=False, low=0.5), "of a signed converter"),
+        (lambda: xb.ADC(2, low=9.0), "no code above zero"),
         (lambda: xb.SAR(bits=1), "bits must be"),
         (lambda: xb.Flash(bits=9), "bits must be"),
         (lambda: xb.Ramp(bow=-0.3), "bow must be"),
@@ -261,6 +265,71 @@ def test_clipping_below_zero_is_counted():
         model(torch.randn(50, 8).double() * 1e-3)
     (counted,) = tally.values()
     assert 0.3 < counted.clipped < 0.7
+
+
+@pytest.mark.parametrize(("bits", "low"), [(2, 0.5), (4, 0.25), (8, 1.0), (8, 3.0), (12, 0.1)])
+def test_ends_may_differ(bits, low):
+    """Every code against NumPy: all 2^b, one of them zero, none further from `low` than a half."""
+    adc = xb.ADC(bits, low=low)
+    n = round((2**bits - 1) / (1 + low))
+    m = 2**bits - 1 - n
+    assert abs(m / n - low) <= (1 + low) / 2 / n
+    codes = np.arange(-m - 2, n + 3)
+    for off in (-0.49, 0.0, 0.3, 0.49):
+        want = np.clip(np.round(codes + off), -m, n)
+        got = convert(adc, (codes + off) / n * 0.7, 0.7) / 0.7 * n
+        np.testing.assert_allclose(got.numpy(), want, atol=1e-9)
+    assert not adc.one_sided and adc.ends == (-m / n, 1.0)
+    x = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64).mul(10)
+    assert convert(xb.ADC(None, low=low), x).tolist() == [-min(low, 10.0), 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "adc",
+    [xb.ADC(8, low=0.25), xb.MeasuredADC([(k, 0.0) for k in range(-16, 65)])],
+    ids=lambda adc: type(adc).__name__,
+)
+def test_ranges_hold_both_ends(adc):
+    """Per vector, managed, calibrated, learned: what each end takes; less is counted as clipped."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(8, 4, bias=False).double(), torch.randn(40, 8).double()
+    low = -adc.ends[0]
+    i = ((x / x.abs().amax(1, keepdim=True)) @ net.weight.detach().mT).numpy()
+    i = i / float(net.weight.detach().abs().amax())
+    needs = np.maximum(i, -i / low)
+    unit = 0.2 * presets.ideal().window.span
+    for policy, tall in (
+        (xb.PerVector(), needs.max(1)),
+        (xb.Calibrated(), np.full(40, needs.max())),
+        (xb.Managed(0.3 * unit), 0.3 * 2 ** np.ceil(np.log2(np.maximum(needs.max(1) / 0.3, 1)))),
+    ):
+        chip = xb.Chip(forward=xb.Periphery(xb.DAC(None), replace(adc, range=policy)))
+        model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+        if isinstance(policy, xb.Calibrated):
+            xb.calibrate(model, [x])
+        seen = Fulls()
+        with xb.observe(model, seen), torch.no_grad():
+            model(x)
+        np.testing.assert_allclose(seen.full.expand(40, 1).squeeze(1), tall, rtol=1e-9)
+    full = float(np.quantile(needs, 0.8))
+    learned = replace(adc, range=xb.Learned(full * unit))
+    model = xb.convert(net, xb.Chip(forward=xb.Periphery(xb.DAC(None), learned)), seed=0)
+    with xb.observe(model, xb.Tally(model)) as tally:
+        y = model(x)
+    assert tally["weight"].clipped == pytest.approx(0.2, abs=0.01)
+    y.sum().backward()
+    q = adc.convert(torch.as_tensor(i), full, None).numpy() / full
+    slope = np.where(needs <= full, q - i / full, q) * float(net.weight.detach().abs().amax())
+    want = (slope * x.abs().amax(1, keepdim=True).numpy()).sum() * full * math.log(2)
+    octaves = model.analog["weight"].matrix.forward_port.adc_octaves
+    assert float(octaves.grad) == pytest.approx(want, rel=1e-5)
+
+
+class Fulls(xb.Probe):
+    """The full scales of a read, in units of one weight at full input."""
+
+    def converted(self, matrix, port, tile, column, i, full):
+        self.full = torch.as_tensor(full).detach()
 
 
 def test_managed_range_doubles_until_nothing_clips():

@@ -101,6 +101,7 @@ DACS: dict[str, Any] = {
 ADCS: dict[str, Any] = {
     "7 bits": lambda **o: xb.ADC(7, **o),
     "unsigned": lambda **o: xb.ADC(7, signed=False, **o),
+    "uneven": lambda **o: xb.ADC(7, low=0.5, **o),
     "sar": lambda **o: xb.SAR(bits=6, sigma_unit=0.02, **o),
     "ramp": lambda **o: xb.Ramp(bits=8, bow=0.05, **o),
     "shared, skewed": lambda **o: xb.ADC(8, sigma_gain=0.02, sigma_offset=0.01, shared=3, **o),
@@ -236,15 +237,15 @@ def composed(
 
                 amps, full, doubled = amperes(v), FULL * np.ones((len(x), 1)), 1.0
                 if row["range"] == "per vector":
-                    full = np.abs(amps).max(1, keepdims=True)
+                    full = needed(row["adc"], amps)
                 elif row["range"] == "managed":
                     start = FULL / 16
-                    size = np.abs(amps).max(1, keepdims=True) / start
+                    size = needed(row["adc"], amps) / start
                     full = start * 2 ** np.ceil(np.log2(np.maximum(size, 1))).clip(0, 10)
                 elif row["range"] == "halved":
                     full, doubled = full / 16, np.ones((len(x), 1))
                     for k in range(1, 11):
-                        again = np.abs(amps).max(1, keepdims=True) > full
+                        again = needed(row["adc"], amps) > full
                         half = amperes(digits(row["dac"], x, k)[0][p][0])
                         amps = np.where(again, half, amps)
                         doubled = np.where(again, 2.0**k, doubled)
@@ -258,6 +259,12 @@ def composed(
     return product
 
 
+def needed(name, amps):
+    """The full scale that holds every current of a vector."""
+    size = np.maximum(amps, amps / -(42 / 85)) if name == "uneven" else np.abs(amps)
+    return size.max(1, keepdims=True)
+
+
 def converted(name, port, tile, c, amps, full, adc):
     """One conversion, written apart (mismatch as it was drawn)."""
     share = amps / full
@@ -265,6 +272,8 @@ def converted(name, port, tile, c, amps, full, adc):
         return np.clip(np.round(share * 63), -63, 63) / 63 * full
     if name == "unsigned":
         return np.clip(np.round(share * 127), 0, 127) / 127 * full
+    if name == "uneven":  # 85 codes above zero, 42 below
+        return np.clip(np.round(share * 85), -42, 85) / 85 * full
     if name == "shared, skewed":
         gain = port.adc_gain_error[tile, c].numpy().astype(float)
         offset = port.adc_offset[tile, c].numpy().astype(float)
@@ -314,6 +323,7 @@ NOISY = {
         None,
         xb.ADC(9),
         xb.ADC(9, range=xb.Learned()),
+        xb.ADC(9, low=1.5),
         xb.SAR(bits=9, sigma_unit=0.01, range=xb.PerVector()),
         xb.ADC(9, stochastic=True, range=xb.Managed()),
         xb.ADC(9, range=xb.Calibrated(linked=True), shared=2, sigma_gain=0.01),
@@ -395,8 +405,10 @@ def test_every_two_features_read_train_age_and_resume_together():
             y = model(inner)
             with torch.no_grad():
                 exact = net(x)
-                # a stuck cell is off by the whole window, four times the weights in situ
+                # a stuck cell is off by the whole window, four times the weights in situ; one of a
+                # reference column is in every weight of its line
                 far = 4 if cell.faults is not None else 0.8
+                far = 8 if far == 4 and isinstance(mapping, xb.OffsetColumn) else far
                 assert float((y - exact).norm() / exact.norm()) < far, row
             y.square().mean().backward()
             assert bool(inner.grad.isfinite().all()), row
