@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from devices import Device, SoftBounds, presets
+from devices import Device, GaussianRead, SoftBounds, presets
 
 ALIKE = {
     "SAR": xb.SAR,
@@ -446,6 +446,40 @@ def test_serial_inputs_equal_one_voltage_on_lossless_arrays(dac, mode):
         found.append(model(x))
         found[-1].sum().backward()
     assert torch.allclose(found[0], found[1], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "mapping", [xb.Differential(), xb.OffsetColumn(), xb.SingleCell()], ids=str
+)
+def test_digits_gathered_before_one_conversion_are_the_whole_code(mapping):
+    """A converter sees what one voltage would give; noise of each digit counts with its weight."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(40, 6, bias=False).double(), torch.randn(7, 40).double()
+    cell = Device(2e-6, 50e-6, update=SoftBounds(1e-8))
+    found = []
+    for dac in (xb.DAC(6), xb.SerialDAC(6, width=2, analog=True), xb.SerialDAC(6, width=2)):
+        chip = xb.Chip(cell, mapping, forward=xb.Periphery(dac, xb.ADC(5)), tile=(20, 6))
+        model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+        with xb.ledger(model) as ledger, torch.no_grad():
+            found.append(model(x))
+        assert ledger.counts.total("adc") == 7 * 6 * 2 * (
+            3 if dac == xb.SerialDAC(6, width=2) else 1
+        )
+    assert torch.allclose(found[0], found[1], atol=1e-12)
+    assert float((found[2] - found[0]).abs().max()) > 1e-3
+    noisy = replace(cell, read=GaussianRead(0.01))
+    line = nn.Linear(30, 1, bias=False).double()
+    for analog in (True, False):
+        dac = xb.SerialDAC(6, width=2, range=xb.Fixed(1.0), analog=analog)
+        chip = xb.Chip(noisy, xb.Differential(), forward=xb.Periphery(dac, xb.ADC(None)))
+        v = torch.rand(1, 30).double() * 2 - 1
+        with torch.no_grad():
+            got = xb.convert(line, chip, mode=xb.Programmed(), seed=0)(v.expand(20_000, -1))
+        power = sum(float((d.v * d.weight).square().sum()) for d in dac.digits(v))
+        want = 0.01 * 2**0.5 * float(line.weight.detach().abs().amax()) * power**0.5
+        assert float(got.std()) == pytest.approx(want, rel=4 / (2 * 20_000) ** 0.5)
+    with pytest.raises(ValueError, match="one alone"):
+        xb.SerialDAC(6, analog=True, passes=True)
 
 
 def test_serial_inputs_through_converters_equal_numpy():

@@ -94,6 +94,7 @@ DACS: dict[str, Any] = {
     "none": None,
     "8 bits": lambda: xb.DAC(8, V_MAX),
     "serial": lambda: xb.SerialDAC(6, V_MAX, width=2),
+    "gathered": lambda: xb.SerialDAC(6, V_MAX, width=2, analog=True),
     "passes": lambda: xb.DAC(5, V_MAX, passes=True),
     "pulse width": lambda: xb.PulseWidth(7, V_MAX, xb.Fixed(2.5)),
     "offsets": lambda: xb.DAC(8, V_MAX, sigma_offset=0.01),
@@ -143,7 +144,7 @@ def digits(name: str, x: np.ndarray, k: int = 0) -> tuple[list[tuple[Any, float]
     if name == "none":
         return [(x / 2**k, 1.0)], np.ones((len(x), 1))
     top = np.full((len(x), 1), 2.5) if name == "pulse width" else np.abs(x).max(1, keepdims=True)
-    n = 2 ** ({"serial": 6, "passes": 5, "pulse width": 7}.get(name, 8) - 1) - 1
+    n = 2 ** ({"serial": 6, "gathered": 6, "passes": 5, "pulse width": 7}.get(name, 8) - 1) - 1
     code = np.clip(np.round(x / top / 2**k * n), -n, n)
     if name == "passes":
         return [(np.maximum(code, 0) / n, 1.0), (np.maximum(-code, 0) / n, -1.0)], top
@@ -315,6 +316,7 @@ NOISY = {
         None,
         xb.DAC(8, noise=0.001),
         xb.SerialDAC(6, width=3),
+        xb.SerialDAC(6, width=3, analog=True),
         xb.PulseWidth(8),
         xb.DAC(8, sigma_offset=0.005, range=xb.Learned(3.0)),
         xb.DAC(8, range=xb.LeastError()),
