@@ -226,6 +226,24 @@ def test_gains_and_offsets_are_drawn_once_and_shared():
     assert torch.equal(got, again)
 
 
+@pytest.mark.parametrize("shared", [1, 2])
+def test_calibration_undoes_gains_and_offsets(shared):
+    """A factor and an offset of each output, fitted on data, leave what rounding leaves."""
+    torch.manual_seed(0)
+    net = nn.Linear(40, 12).double()
+    x, t = torch.rand(2, 300, 40, dtype=torch.float64) * 2 - 1
+    found = []
+    for skewed in ({}, {"sigma_gain": 0.1, "sigma_offset": 0.03}):
+        port = xb.Periphery(xb.DAC(12, range=xb.Fixed(1.0)), xb.ADC(10, shared=shared, **skewed))
+        model = xb.convert(net, xb.Chip(forward=port), mode=xb.Programmed(), seed=0)
+        for calibrated in (False, True):
+            if calibrated:
+                xb.calibrate_columns(model, [x])
+            with torch.no_grad():
+                found.append(xb.figures(model(t), net(t)).relative_error)
+    assert found[2] > 0.1 > 8 * found[3] and found[3] < 1.3 * found[0]
+
+
 @pytest.mark.parametrize(
     "adc",
     [
