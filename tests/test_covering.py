@@ -169,7 +169,6 @@ def chip_of(row: dict[str, Any]) -> xb.Chip:
     return xb.Chip(device, make(**row["scale"]), forward=forward, tile=row["tile"], spares=spares)
 
 
-@pytest.mark.slow
 def test_two_features_together_are_their_composition():
     """Every row of the covering array against NumPy on the conductances that were written."""
     torch.manual_seed(0)
