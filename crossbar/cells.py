@@ -12,7 +12,7 @@ from crossbar import states
 from crossbar.chip import Chip
 from crossbar.held import Held
 from crossbar.placing import fabricated
-from crossbar.planes import Order, Planes, over_line, planes_of, reach_of
+from crossbar.planes import Order, Planes, in_order, over_line, planes_of, reach_of
 from crossbar.programming import Written, programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
@@ -70,17 +70,18 @@ class Cells(Held):
         self.moved: list[tuple[Tensor, Tensor]] | None = None
         # the first number of this seed, whatever has been drawn before
         first = seeded(f"{streams.seed}/{name}", torch.device("cpu"))
-        cells = (chip.layout.devices, *shape)
         if device.type == "meta":  # nothing to draw yet
-            state = states.empty(chip.device.fabricate((1,), generator=first, dtype=dtype), cells)
+            one = chip.device.fabricate((1,), generator=first, dtype=dtype)
+            state = states.empty(one, (chip.layout.devices, *shape))
+            lying = in_order(chip, state.g) if chip.spares and chip.wires else None
         else:
             w = None if wanted is None else wanted.to(dtype) / w_max.to(dtype)
-            state = fabricated(chip, shape, w, first, dtype, device)
+            state, lying = fabricated(chip, shape, w, first, dtype, device)
         self.register_buffer("w_max", w_max.detach().to(dtype, copy=True))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
         dealt = torch.zeros_like(self.updates) if chip.mapping.arbitrated else None
         self.register_buffer("rounds", dealt)
-        self.hold(state)
+        self.hold(state, lying)
         for part in Planes._fields[:3]:
             if part not in self._buffers:
                 self.register_buffer(part, None, persistent=False)
@@ -158,7 +159,7 @@ class Cells(Held):
 
     def solved(self) -> Planes:
         """What reads see, differentiable in resistances that ask for it."""
-        return self.over_line(planes_of(self.chip, self.state, self.order))
+        return self.over_line(planes_of(self.chip, self.state, self.lying or self.order))
 
     def over_line(self, planes: Planes) -> Planes:
         """Planes of such cells, less what their reference column, if there is one, is off."""
@@ -336,9 +337,8 @@ class Cells(Held):
         where the window and the encoding are the same (True); otherwise the weights are to be
         written (False).
         """
-        mine, theirs = self.chip.device, old.chip.device
-        new, state = self.state, old.state
-        if mine.window != theirs.window or self.size != old.size:
+        mine, theirs, new, state = self.chip.device, old.chip.device, self.state, old.state
+        if mine.window != theirs.window or self.size != old.size or not self.together(old):
             return False
         kept = {
             part: getattr(state, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
 from crossbar.converters import DAC
 from crossbar.layout import Layout
@@ -10,7 +11,7 @@ from crossbar.mappings import Differential, Mapping
 from crossbar.mappings.single import Line
 from crossbar.port import Periphery
 from crossbar.quantise import balanced
-from crossbar.spares import Spares
+from crossbar.spares import Spares, physical
 from crossbar.wires.disturb import ParallelWrite
 from crossbar.wires.settings import Newton, Solver, SourceLine, Wires
 from devices import Device, presets
@@ -71,10 +72,7 @@ class Chip:
         if self.spares is not None and self.device.faults is None:
             raise ValueError("spares stand in for stuck cells, and device has faults=None")
         if self.spares is not None and self.wires is not None:
-            raise ValueError(
-                "spares with wires: where a spare line lies along the others is not modelled: "
-                "leave one of them None"
-            )
+            self._check_wired_spares(self.wires)
         dac = self.forward.dac
         if dac is not None and (dac.sigma_offset or type(dac).energy is not DAC.energy):
             if self.device.iv is not None or (self.wires and self.wires.source):
@@ -121,6 +119,14 @@ class Chip:
         """First and last driven line of every tile of a matrix (..., rows, cols)."""
         tile = self.tile or (None, None)
         return balanced(lines[-1 if transposed else -2], tile[1 if transposed else 0])
+
+    def made(self, lines: tuple[int, ...], transposed: bool) -> list[tuple[int, int]]:
+        """The same of the lines that are there, spare ones too."""
+        spares = self.spares or Spares(None, 0.0)
+        share = spares.columns if transposed else spares.rows
+        sizes = (physical(b - a, share) for a, b in self.tiles(lines, transposed))
+        ends = list(accumulate(sizes, initial=0))
+        return list(pairwise(ends))
 
     @property
     def backwards(self) -> Periphery:
@@ -172,6 +178,18 @@ class Chip:
                 f"Managed(inputs=True) with {type(self.mapping).__name__}: a multiple of the sum "
                 "of the encoded input is added digitally, and each tile may halve it for itself: "
                 "use Managed()"
+            )
+
+    def _check_wired_spares(self, wires: Wires) -> None:
+        if self.device.iv is not None or wires.source is not None or self.write is not None:
+            raise ValueError(
+                "spares with wires are solved for ohmic cells without source lines and for reads: "
+                "got device.iv, a source line or write=ParallelWrite(...)"
+            )
+        if any(column.shared is not None for column in self.layout.columns):
+            raise ValueError(
+                "spares with wires: where the cells of a reference column lie along its line is "
+                f"not modelled: leave one of them None, got {self.mapping!r}"
             )
 
     def _check_gates(self, source: SourceLine) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from crossbar import states
 from crossbar.cells import Cells
 from crossbar.chip import Chip
-from crossbar.planes import Planes, planes_of
+from crossbar.planes import Lying, Planes, planes_of
 from crossbar.states import copied, writing
 from crossbar.streams import FABRICATION
 from devices import State
@@ -105,7 +105,7 @@ class CompactCells(Cells):
 
     # ---- the state -----------------------------------------------------------------------------
 
-    def hold(self, state: State) -> None:
+    def hold(self, state: State, lying: Lying | None) -> None:
         """Register what is kept of a state."""
         self.size, update = tuple(state.g.shape), self.chip.device.update
         self._leaves: dict[str, Any] = {}

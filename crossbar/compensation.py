@@ -49,6 +49,8 @@ def reorder(model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module
         if analog.chip.wires is None:
             continue
         _ohmic(matrix)
+        if analog.chip.spares is not None:
+            raise ValueError("lines among spare ones are placed already: leave spares=None")
         weight = analog.form.matrix(parameter.detach()).as_subclass(Tensor).abs()
         if inputs is not None:
             seen = [op.vectors(x, y)[0].abs().mean(0) for op, x, y in _reads(model, matrix, inputs)]
@@ -187,6 +189,6 @@ def _effective_weight(matrix: Matrix, weight: Tensor) -> Tensor:
     """Logical weights (..., rows, cols) that reads would see of cells written with `weight`."""
     chip, w_max = matrix.chip, matrix.written.w_max
     cells = chip.mapping.targets(weight / w_max, chip.device)
-    seen, _ = through_wires(chip, cells, matrix.order)
+    seen, _ = through_wires(chip, cells, matrix.lies)
     planes = matrix.written.over_line(Planes(chip.layout.planes(seen, chip.device.window.span)))
     return chip.layout.logical(planes.matrix, chip.floor) * w_max

@@ -58,6 +58,30 @@ class ComplexPart:
         x = numbers(x)
         return self.T @ x if x.dim() < 2 else (self.T @ x.mT).mT
 
+    @property
+    def weight(self) -> Tensor:
+        """Logical weights that its cells hold now, rows = inputs."""
+        return torch.complex(self.real.weight, self.sign * self.imag.weight)
+
+    def solve(self, b: Any, exact: Any = None, **options: Any) -> Solution:
+        """x of A x = b as `Matrix.solve` finds it, of both parts as one real system.
+
+        (R −I) (x')   (b')
+        (I  R) (x″) = (b″)
+        """
+        if exact is None:
+            known, other = self.real.exact, self.imag.exact
+            exact = (
+                None if known is None or other is None else torch.complex(known, self.sign * other)
+            )
+        if exact is None:
+            raise ValueError("solve needs exact=: the cells have moved since they were written")
+        b = numbers(b)
+        b = b if b.is_complex() else torch.complex(b.double(), torch.zeros_like(b.double()))
+        parts = torch.cat([b.real, b.imag])
+        found = solve(_Embedded(self), parts, _embedded(numbers(exact)), **options)
+        return found._replace(x=torch.complex(*found.x.chunk(2)))
+
 
 class ComplexMatrix(nn.Module):
     """A = R + i I on an array each, as `crossbar.matrix` writes it; see `ComplexPart`.
@@ -110,21 +134,8 @@ class ComplexMatrix(nn.Module):
             part.advance(dt, temperature)
 
     def solve(self, b: Any, exact: Any = None, **options: Any) -> Solution:
-        """x of A x = b as `Matrix.solve` finds it, of both parts as one real system.
-
-        (R −I) (x')   (b')
-        (I  R) (x″) = (b″)
-        """
-        if exact is None:
-            real, imag = self.real.exact, self.imag.exact
-            exact = None if real is None or imag is None else torch.complex(real, imag)
-        if exact is None:
-            raise ValueError("solve needs exact=: the cells have moved since they were written")
-        b = numbers(b)
-        b = b if b.is_complex() else torch.complex(b.double(), torch.zeros_like(b.double()))
-        parts = torch.cat([b.real, b.imag])
-        found = solve(_Embedded(self), parts, _embedded(numbers(exact)), **options)
-        return found._replace(x=torch.complex(*found.x.chunk(2)))
+        """x of A x = b as `Matrix.solve` finds it; see `ComplexPart.solve`."""
+        return self.whole.solve(b, exact, **options)
 
     def __repr__(self) -> str:
         """Both parts."""
@@ -134,7 +145,7 @@ class ComplexMatrix(nn.Module):
 class _Embedded:
     """A complex matrix as the real one of real and imaginary parts."""
 
-    def __init__(self, matrix: ComplexMatrix) -> None:
+    def __init__(self, matrix: ComplexPart) -> None:
         self.matrix = matrix
         self.shape = (2 * matrix.shape[0], 2 * matrix.shape[1])
 

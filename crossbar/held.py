@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from crossbar import states
+from crossbar.chip import Chip
+from crossbar.planes import Lying
 from crossbar.states import copied, writing
 from devices import State
 from devices.device import STATEFUL
@@ -16,18 +18,42 @@ from devices.device import STATEFUL
 class Held(nn.Module):
     """Every tensor of a `State` is a buffer, written in place."""
 
+    chip: Chip
     g: Tensor  # (K, ..., rows, cols) [S]
     age: Tensor
     size: tuple[int, ...]  # of g
 
-    def hold(self, state: State) -> None:
-        """Register what the state is made of."""
+    def hold(self, state: State, lying: Lying | None) -> None:
+        """Register what the state is made of, and where wires find it among spare lines."""
+        if lying is not None:
+            self.register_buffer("idle", lying.idle)
+            self.register_buffer("at", lying.at)
         self._leaves: dict[str, Any] = {}  # each leaf with its buffers' names for tensors
         self.size = tuple(state.g.shape)
         self.register_buffer("g", state.g)
         self.register_buffer("age", state.age)
         for part in STATEFUL:
             self._leaves[part] = self._named(part, getattr(state, part))
+
+    @property
+    def lying(self) -> Lying | None:
+        """Where the cells lie in tiles with spare lines and wires."""
+        idle, at = (self._buffers.get(name) for name in Lying._fields)
+        return None if idle is None or at is None else Lying(idle, at)
+
+    def together(self, old: Held) -> bool:
+        """Whether these cells lie as those of another chip do, among the same spare lines."""
+        new, was = self.chip, old.chip
+        if new.spares is None and was.spares is None:
+            return True
+        mine, theirs = self.lying, old.lying
+        if (new.spares, new.tile) != (was.spares, was.tile) or (mine is None) != (theirs is None):
+            return False
+        if mine is not None and theirs is not None and new.device.faults == was.device.faults:
+            with writing():
+                for name, value in zip(Lying._fields, theirs, strict=True):
+                    self._put(name, value)
+        return True
 
     def lends(self, parameter: Tensor) -> bool:
         """Whether a Parameter that shows these cells is their own memory."""

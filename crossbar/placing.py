@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from crossbar.chip import Chip
-from crossbar.spares import physical
+from crossbar.planes import Lying
 from devices import State
 from devices.trees import mapped
 
@@ -21,8 +21,8 @@ def fabricated(
     generator: torch.Generator,
     dtype: torch.dtype,
     device: torch.device,
-) -> State:
-    """Cells (K, ..., rows, cols) of a fresh chip.
+) -> tuple[State, Lying | None]:
+    """Cells (K, ..., rows, cols) of a fresh chip, and where wires find them among spare ones.
 
     Args:
         chip: whose they are.
@@ -35,16 +35,16 @@ def fabricated(
     spares, count = chip.spares, chip.layout.devices
     own: Any = {"generator": generator, "dtype": dtype, "device": device}
     if spares is None:
-        return chip.device.fabricate((count, *shape), **own)
+        return chip.device.fabricate((count, *shape), **own), None
     *lead, rows, cols = shape
     down, across = chip.tiles(shape, False), chip.tiles(shape, True)
-    high = [physical(b - a, spares.rows) for a, b in down]
-    wide = [physical(b - a, spares.columns) for a, b in across]
-    state = chip.device.fabricate((count, *lead, sum(high), sum(wide)), **own)
+    high, wide = chip.made(shape, False), chip.made(shape, True)
+    size = high[-1][1], wide[-1][1]
+    state = chip.device.fabricate((count, *lead, *size), **own)
     assert chip.device.faults is not None
     window = chip.device.window
     stuck = (chip.device.faults.stuck(state.faults) - window.g_min) / window.span
-    stuck = stuck.to(dtype).view(count, -1, sum(high), sum(wide))
+    stuck = stuck.to(dtype).view(count, -1, *size)
     groups = stuck.shape[1]
     w = None if w is None else w.clamp(-1, 1).view(groups, rows, cols)
     row = torch.zeros(groups, rows, cols, dtype=torch.int64, device=device)
@@ -52,8 +52,8 @@ def fabricated(
     for n in range(groups):
         for i, (a, b) in enumerate(down):
             for j, (c, d) in enumerate(across):
-                top, left = sum(high[:i]), sum(wide[:j])
-                tile = stuck[:, n, top : top + high[i], left : left + wide[j]]
+                (top, low), (left, right) = high[i], wide[j]
+                tile = stuck[:, n, top:low, left:right]
                 at, to = torch.arange(b - a, device=device), torch.arange(d - c, device=device)
                 if w is not None:
                     wanted = w[n, a:b, c:d]
@@ -63,7 +63,7 @@ def fabricated(
                         to = _assigned(chip, wanted.mT, tile[:, at].mT)
                 row[n, a:b, c:d] = top + at.unsqueeze(1)
                 col[n, a:b, c:d] = left + to
-    flat = (row * sum(wide) + col).view(1, groups, -1)
+    flat = (row * size[1] + col).view(1, groups, -1)
 
     def picked(t: Tensor) -> Tensor:
         if not t.dim():
@@ -72,7 +72,8 @@ def fabricated(
         return cells.view(count, *shape)
 
     found: State = mapped(state, picked)
-    return found
+    lying = None if chip.wires is None else Lying(state.g, flat.view(shape))
+    return found, lying
 
 
 def _assigned(chip: Chip, w: Tensor, stuck: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from crossbar.wires import (
     CellTiles,
     Efficacy,
     GatedTiles,
+    Wires,
     effective,
     effective_back,
     tiled_write_shares,
@@ -20,6 +22,24 @@ from devices import State
 
 Order = tuple[Tensor, Tensor]
 """Logical row and column at each physical place, (rows,) and (cols,), tile by tile."""
+
+
+class Lying(NamedTuple):
+    """Tiles with spare lines, of which the logical ones are some."""
+
+    idle: Tensor  # (K, ..., rows, cols) [S] of all lines as they were made
+    at: Tensor  # (..., logical rows, logical cols): place of each weight among rows · cols
+
+    def laid(self, cells: Tensor) -> Tensor:
+        """The cells of all lines, those of logical ones (K, ..., rows, cols) among them."""
+        at = self.at.flatten(-2).expand(*cells.shape[:-2], -1)
+        whole = self.idle.to(cells).flatten(-2).scatter(-1, at, cells.flatten(-2))
+        return whole.view(self.idle.shape)
+
+    def picked(self, t: Tensor) -> Tensor:
+        """What belongs to the logical lines, of (K, ..., rows, cols) of all."""
+        at = self.at.flatten(-2).expand(*t.shape[:-2], -1)
+        return t.flatten(-2).gather(-1, at).unflatten(-1, self.at.shape[-2:])
 
 
 class Planes(NamedTuple):
@@ -32,7 +52,7 @@ class Planes(NamedTuple):
     reach: Tensor | None = None  # (2, tiles, C, 4) of both directions, see `Layout.reach`
 
 
-def planes_of(chip: Chip, state: State, order: Order | None = None) -> Planes:
+def planes_of(chip: Chip, state: State, order: Order | Lying | None = None) -> Planes:
     """What reads see of a state whose K cells a weight come first.
 
     With wires the matrix is the effective one of every tile, and a cell's noise is seen through
@@ -128,15 +148,53 @@ def efficacy_of(chip: Chip, cells: Any, order: Order | None) -> Efficacy | None:
     return chip.write.efficacy(shares, update, state.update)
 
 
-def through_wires(chip: Chip, cells: Tensor, order: Order | None) -> tuple[Tensor, Tensor | None]:
+def in_order(chip: Chip, cells: Tensor) -> Lying:
+    """Tiles whose spare lines come after the others, of a chip's cells (K, ..., rows, cols)."""
+    shape = tuple(cells.shape)
+    lines = []
+    for transposed in (False, True):
+        both = zip(chip.tiles(shape, transposed), chip.made(shape, transposed), strict=True)
+        lines.append([top + k for (a, b), (top, _) in both for k in range(b - a)])
+    size = [chip.made(shape, transposed)[-1][1] for transposed in (False, True)]
+    idle = cells.detach().new_full((*shape[:-2], *size), chip.device.window.g_min)
+    rows, cols = (torch.tensor(part, device=cells.device) for part in lines)
+    at = rows.unsqueeze(1) * size[1] + cols
+    return Lying(idle, at.expand(shape[1:]).contiguous())
+
+
+def through_wires(
+    chip: Chip, cells: Tensor, order: Order | Lying | None
+) -> tuple[Tensor, Tensor | None]:
     """Effective conductances of the forward and, where it differs, of the transposed read."""
     wires = chip.wires
     assert wires is not None
+    if chip.spares is not None:
+        lies = order if isinstance(order, Lying) else in_order(chip, cells)
+        return _among_spares(chip, wires, cells, lies)
+    assert not isinstance(order, Lying)
     lying = placed(cells, order)
     there = effective(lying, wires, chip.solver, chip.tile)
     back = effective_back(lying.detach(), wires, chip.solver, chip.tile)
     undone = None if order is None else (order[0].argsort(), order[1].argsort())
     return placed(there, undone), None if back is None else placed(back, undone)
+
+
+def _among_spares(
+    chip: Chip, wires: Wires, cells: Tensor, lies: Lying
+) -> tuple[Tensor, Tensor | None]:
+    """`through_wires` of lines among spare ones, whose drivers and sense nodes rest at 0 V."""
+    whole, shape = lies.laid(cells), tuple(cells.shape)
+    down, across = chip.made(shape, False), chip.made(shape, True)
+
+    def each(solved: Callable[..., Tensor | None], g: Tensor) -> Tensor | None:
+        found = [[solved(g[..., a:b, c:d], wires, chip.solver) for c, d in across] for a, b in down]
+        if any(tile is None for line in found for tile in line):
+            return None
+        return lies.picked(torch.cat([torch.cat(line, -1) for line in found], -2))  # type: ignore[arg-type]
+
+    there = each(effective, whole)
+    assert there is not None
+    return there, each(effective_back, whole.detach())
 
 
 def placed(t: Tensor, order: Order | None) -> Tensor:

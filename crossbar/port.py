@@ -202,7 +202,7 @@ class Port(nn.Module):
         if self.adc_octaves is not None:
             held = self.adc_octaves[tile * self.columns + column]
         return adc.range.scale(
-            lambda: i.abs().amax(channel, keepdim=True) if i.numel() else i,
+            lambda: adc.needs(i).amax(channel, keepdim=True) if i.numel() else i,
             held,
             reach if given is None else given / unit,
         )
@@ -265,9 +265,8 @@ class Port(nn.Module):
             return adc.drawn(i, full, leaf, normal)
         size = torch.as_tensor(full).detach()
         found = adc.drawn(i.detach(), size, leaf, normal)
-        inside = i.detach().abs() <= size
-        if adc.one_sided:
-            inside &= i.detach() >= 0
+        low, high = adc.ends
+        inside = (i.detach() >= low * size) & (i.detach() <= high * size)
         slope = (found - torch.where(inside, i.detach(), 0)) / size
         return found + torch.where(inside, i - i.detach(), 0) + slope * (full - size)
 

@@ -89,7 +89,7 @@ class _Measured(Probe):
         """Quantiles of |x|."""
         if self.stage == "dac" and port.dac_scale is not None and port is matrix.forward_port:
             dac = replace(port.wanted.dac, noise=0.0)
-            self._widen(port.dac_scale, dac.range, x, lambda v, f: _decoded(dac, v, f))
+            self._widen(port.dac_scale, dac.range, x, x.abs(), lambda v, f: _decoded(dac, v, f))
 
     def converted(
         self, matrix: Any, port: Port, tile: int, column: int, i: Tensor, full: Any
@@ -98,13 +98,13 @@ class _Measured(Probe):
         if self.stage == "adc" and port.adc_scale is not None and port is matrix.forward_port:
             adc = port.wanted.adc
             perfect = partial(adc.convert, leaf=None)
-            self._widen(port.adc_scale[tile, column], adc.range, i, perfect)
+            self._widen(port.adc_scale[tile, column], adc.range, i, adc.needs(i), perfect)
 
     @staticmethod
-    def _widen(scale: Tensor, policy: Any, values: Tensor, converted: Any) -> None:
+    def _widen(scale: Tensor, policy: Any, values: Tensor, size: Tensor, converted: Any) -> None:
         assert isinstance(policy, Calibrated)
         if values.numel():
-            found = policy.measured(values, converted)
+            found = policy.measured(values, size, converted)
             if not bool(found.isfinite()):
                 raise ValueError("batches must give finite inputs and currents to calibrate on")
             scale.copy_(torch.fmax(scale, found))

@@ -252,9 +252,14 @@ class Calibrated(Range):
         assert held is not None
         return torch.where(held > 0, held, 1)
 
-    def measured(self, values: Tensor, converted: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The quantile of |values|, 0-dim float64; `converted`: values at a full scale."""
-        size = values.detach().abs().flatten()
+    def measured(
+        self, values: Tensor, size: Tensor, converted: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """The quantile of the full scales, `size`, that values need, 0-dim float64.
+
+        `converted`: values at a full scale.
+        """
+        size = size.detach().flatten()
         # torch.quantile refuses more than 2^24 values; the k-th value does not
         rank = max(1, round(self.quantile * size.numel()))
         top = size.amax() if rank == size.numel() else size.kthvalue(rank).values
@@ -294,9 +299,11 @@ class LeastError(Calibrated):
         if self.quantile != 1:
             raise ValueError("LeastError chooses what to clip itself: leave quantile=1")
 
-    def measured(self, values: Tensor, converted: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def measured(
+        self, values: Tensor, size: Tensor, converted: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
         """The full scale of the least error, 0-dim float64."""
-        top = super().measured(values, converted)
+        top = super().measured(values, size, converted)
         if not top > 0:
             return top
         v = values.detach().flatten()

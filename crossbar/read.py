@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,6 +125,15 @@ class Call:
         return self.direction.entry(found)
 
 
+class Step(NamedTuple):
+    """One conversion, of one digit of the input or of several that are added before it."""
+
+    parts: tuple[tuple[Tensor, float], ...]  # voltages relative to v_max, and what each counts
+    v: Tensor  # their sum
+    weight: float  # of the code
+    code: Tensor  # of the input, without the noise of its converter
+
+
 class _Reading:
     """One read at work: what is driven, which planes are seen, in which unit."""
 
@@ -148,23 +158,33 @@ class _Reading:
         """What is in units of the window, in that of the planes."""
         return t if self.unit is None else t * self.unit
 
-    def column(self, n: int, c: int) -> Tensor:
-        """Digital sum over the tiles of one digit and layout column, each through its ADC."""
+    def steps(self) -> list[Step]:
+        """What is converted one after another."""
+        dac, digits = self.call.port.settings.dac, self.digits
+        if dac is None or not dac.gathered:
+            return [Step(((v, 1.0),), v, weight, code) for v, weight, code in digits]
+        v, code = (sum(d[k] * d.weight for d in digits) for k in (0, 2))
+        return [Step(tuple((d.v, d.weight) for d in digits), v, 1.0, code)]  # type: ignore[arg-type]
+
+    def column(self, n: int, c: int, step: Step) -> Tensor:
+        """Digital sum over the tiles of one step and layout column, each through its ADC."""
         call, unit = self.call, self.unit
         matrix, port, direction = call.matrix, call.port, call.direction
         adc = port.settings.adc
         total: Tensor | None = None
         for tile in call.tiles:
             number = tile[0]
-            i, full = self.seen(self.digits[n].v, c, tile)
+            i, full = self.seen(step.parts, step.v, c, tile)
             found = i if full is None else self.converted(i, full, number, c)
             for k in range(1, 0 if adc is None else adc.range.halvings + 1):
                 # currents that rounding alone lifts over full scale do not clip
-                beyond = i.detach().abs() > full * (1 + 8 * torch.finfo(i.dtype).eps)
+                assert adc is not None
+                beyond = adc.needs(i.detach()) > full * (1 + 8 * torch.finfo(i.dtype).eps)
                 again = beyond.any(direction.channel, keepdim=True)
                 if not traced(i) and not bool(again.any()):
                     break
-                more, scale = self.seen(self.encoded(k)[0][n].v, c, tile)
+                half = self.encoded(k)[0][n].v
+                more, scale = self.seen(((half, 1.0),), half, c, tile)
                 code = self.converted(more, scale, number, c)
                 found = torch.where(again, code * 2.0**k, found)
                 i, full = torch.where(again, more, i), torch.where(again, scale, full)
@@ -185,18 +205,39 @@ class _Reading:
         call = self.call
         return call.port.convert(i, full, number, c, call.sensed, call.direction, self.normal)
 
-    def seen(self, v: Tensor, c: int, tile: tuple[int, int, int]) -> tuple[Tensor, Any]:
+    def current(
+        self, v: Tensor, c: int, tile: tuple[int, int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What v drives through a tile and layout column, and the variance of its read noise."""
+        matrix, port, (_, a, b) = self.call.matrix, self.call.port, tile
+        column = matrix.layout.columns[c]
+        i, power = currents(v, self.planes, c, a, b, self.call, port.settings.v_max)
+        if port.dac_offset is not None:
+            i = i + self.offsets(port.dac_offset, c, a, b, i.dtype)
+        if column.shared is not None:
+            common = self.call.direction.total(wide_of(v), a, b, self.planes.matrix.shape[-1])
+            i = i - self.in_unit(common * column.reference(matrix.floor))
+        return i, power
+
+    def seen(
+        self,
+        parts: tuple[tuple[Tensor, float], ...],
+        v: Tensor,
+        c: int,
+        tile: tuple[int, int, int],
+    ) -> tuple[Tensor, Any]:
         """What the converters of a tile and layout column are given, and their full scale."""
         call, planes, gauge, unit = self.call, self.planes, self.gauge, self.unit
         matrix, port, direction = call.matrix, call.port, call.direction
         adc, column, volts = port.settings.adc, matrix.layout.columns[c], port.settings.v_max
-        number, a, b = tile
-        i, power = currents(v, planes, c, a, b, call, volts)
-        if port.dac_offset is not None:
-            i = i + self.offsets(port.dac_offset, c, a, b, i.dtype)
-        if column.shared is not None:
-            common = direction.total(wide_of(v), a, b, planes.matrix.shape[-1])
-            i = i - self.in_unit(common * column.reference(matrix.floor))
+        number = tile[0]
+        i, power = self.current(parts[0][0], c, tile)
+        if len(parts) > 1:
+            found = [(i, power), *(self.current(one, c, tile) for one, _ in parts[1:])]
+            pairs = list(zip(found, (counts for _, counts in parts), strict=True))
+            i = torch.stack([own * counts for (own, _), counts in pairs]).sum(0)
+            noisy = [own * counts**2 for (_, own), counts in pairs if own is not None]
+            power = torch.stack(noisy).sum(0) if noisy else None
         if power is not None:
             spread = self.in_unit(root(power))
             i = torch.addcmul(i, matrix.streams.normal(i, call.stream(READ)), spread.to(i.dtype))
@@ -214,6 +255,7 @@ class _Reading:
             i = i + self.normal(i) * (adc.noise * full)
         if adc.capacitor is not None:
             thermal = adc.thermal(call.crossed(number) * column.cells, volts)
+            thermal *= math.sqrt(sum(counts**2 for _, counts in parts))
             i = i + self.in_unit(self.normal(i) * thermal)
         return i, full
 
@@ -263,10 +305,11 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
     )
     m = planes.matrix
     total: Tensor | None = None
-    for n, (v, weight, code) in enumerate(digits):
+    for n, step in enumerate(reading.steps()):
+        _, v, weight, code = step
         for c, column in enumerate(layout.columns):
             if apart:
-                found = reading.column(n, c)
+                found = reading.column(n, c, step)
             else:
                 found = wide_of(direction.whole(v, m[c].to(v.dtype), call.size))
             factor = weight * column.weight

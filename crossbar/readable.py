@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from crossbar.cells import Cells
 from crossbar.chip import Chip
 from crossbar.operations import Lookup, Matmul, Operation
-from crossbar.planes import Order
+from crossbar.planes import Lying, Order
 from crossbar.port import Port
 from crossbar.probe import Probe
 from crossbar.read import Call
 from crossbar.regions import EVERYWHERE, Form, Region
-from crossbar.solve import Solution, solve
+from crossbar.solve import Solution
 from crossbar.streams import Streams
-from crossbar.transposed import Part, columns_of, numbers, part_of, real, rows_of
+from crossbar.transposed import Part, columns_of, numbers, part_of, rows_of, solved
 from crossbar.uses import physical
 
 COMPENSATION = ("column_gain", "column_offset", "row_order", "col_order", "tile_gain")
@@ -66,6 +66,11 @@ class Readable(nn.Module):
             return None
         return self.row_order, self.col_order
 
+    @property
+    def lies(self) -> Order | Lying | None:
+        """The same, among spare lines too."""
+        return (self.cells and self.cells.lying) or self.order
+
     # ---- reads -----------------------------------------------------------------------------
 
     @property
@@ -110,10 +115,7 @@ class Readable(nn.Module):
         Raises:
             ValueError: not square, b of another size, or cells pulsed since (exact is unknown).
         """
-        exact = self.exact if exact is None else exact
-        if exact is None:
-            raise ValueError("solve needs exact=: the cells have moved since they were written")
-        return solve(self, real(b), real(exact), **options)
+        return solved(self, b, exact, options)
 
     def mv(self, x: Tensor, op: Operation | None = None) -> Tensor:
         """The forward read of x (..., rows), or of what `op` takes; differentiable in x."""

@@ -7,7 +7,8 @@ Each iteration asks the array for a correction z of the residual r, scaled to th
 
 P is what turns r into z: Σ_{k<m} (I − Ã)^k by m − 1 products with the array, or Ã⁻¹ where it
 stands in a feedback loop that inverts it. Read noise of relative effect ν makes refinement fall by
-√(ρ² + ν²) only; where that is above 1 it diverges, which is said, and the best x is kept.
+√(ρ² + ν²) only; where that is above 1 it diverges, which is said, and the best x is kept. As a
+residual may fall at first and grow later, slow refinements are rehearsed until their rate is seen.
 
 Source: Le Gallo et al., Nat. Electron. 1, 246 (2018), doi:10.1038/s41928-018-0054-8; Sun et al.,
 PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116; Saad, SIAM J. Sci. Comput. 14, 461 (1993).
@@ -26,6 +27,11 @@ from devices._check import positive, whole
 
 PATIENCE = 6
 """Iterations without a new best residual after which a solution is given up."""
+
+AFTER, REHEARSED, SLOW, APART = 5, 24, 0.5, 1.1
+"""Where a refinement is slower than `SLOW` an iteration `AFTER` so many, the rate that it ends with
+is rehearsed by so many corrections that are not used; above `APART` it diverges, even where its
+residual still falls."""
 
 Correction = Callable[[Tensor], Tensor]
 
@@ -117,22 +123,41 @@ def _refined(a: Tensor, b: Tensor, z: Correction, rtol: float, most: int) -> Sol
         if told[-1] <= rtol:
             return Solution(best, min(told), told, "converged")
         if _stuck(told) or not math.isfinite(told[-1]):
-            return Solution(best, min(told), told, _why(a, b, best, z, told))
+            return Solution(best, min(told), told, _why(a, b, best, z, _rate(told)))
+        if len(told) == AFTER + 1 and told[-1] > SLOW**AFTER:
+            rate = _rehearsed(a, r, z)
+            if rate > APART:
+                return Solution(best, min(told), told, _why(a, b, best, z, rate))
     return Solution(best, min(told), told, "iterations")
+
+
+def _rehearsed(a: Tensor, r: Tensor, z: Correction) -> float:
+    """Rate of r ← r − A z(r) after a while, rescaled so that no number leaves what floats hold."""
+    grown = []
+    for _ in range(REHEARSED):
+        r = r / r.norm()
+        r = r - a @ z(r)
+        grown.append(float(r.norm()))
+    end = grown[REHEARSED // 2 :]
+    return math.exp(sum(math.log(max(g, 1e-300)) for g in end) / len(end))
 
 
 def _stuck(told: list[float]) -> bool:
     return len(told) > PATIENCE and min(told[:-PATIENCE]) <= min(told[-PATIENCE:])
 
 
-def _why(a: Tensor, b: Tensor, x: Tensor, z: Correction, told: list[float]) -> str:
-    """What ended it: two corrections of one residual differ by the noise alone."""
+def _rate(told: list[float]) -> float:
+    """Of the last residuals, by an iteration."""
+    end = [t for t in told[-PATIENCE - 1 :] if math.isfinite(t)]
+    return (end[-1] / end[0]) ** (1 / (len(end) - 1)) if len(end) > 1 else math.inf
+
+
+def _why(a: Tensor, b: Tensor, x: Tensor, z: Correction, rate: float) -> str:
+    """What ended it at that rate: two corrections of one residual differ by the noise alone."""
     r = b - a @ x
     rounding = len(b) * torch.finfo(b.dtype).eps * (a.abs() @ x.abs() + b.abs())
     if bool((r.abs() <= rounding).all()):
         return "rounding"
-    end = [t for t in told[-PATIENCE - 1 :] if math.isfinite(t)]
-    rate = (end[-1] / end[0]) ** (1 / (len(end) - 1)) if len(end) > 1 else math.inf
     noise = float((a @ (z(r) - z(r))).norm() / r.norm()) / math.sqrt(2)
     return "noise" if noise**2 > rate**2 / 2 else "radius"
 
@@ -163,7 +188,7 @@ def _flexible(a: Tensor, b: Tensor, z: Correction, rtol: float, most: int) -> So
             break
         base.append(w / h[k + 1, k])
     done = len(told) > most
-    return Solution(x, min(told), told, "iterations" if done else _why(a, b, x, z, told))
+    return Solution(x, min(told), told, "iterations" if done else _why(a, b, x, z, _rate(told)))
 
 
 def _still(told: list[float]) -> bool:

@@ -15,7 +15,10 @@ class Spares:
     Before weights are first written, a test finds the stuck cells of each tile. Its rows are then
     assigned to the logical ones so that the weights come out with the least squared error (with
     all that the mapping's `corrections` can mend), then its columns; lines left over stay unused.
-    Inputs and outputs are routed digitally, and later writes find the lines as they are.
+    Inputs and outputs are routed digitally, and later writes find the lines as they are. With wires
+    unused lines lie among the others and rest at 0 V, with cells at the bottom of the window or
+    stuck, which do not age; a `HardwareAware` model, which has no cells yet, rehearses them as the
+    last ones of each tile.
 
     Args:
         rows: spare rows of a tile over used ones, >= 0; 0 only permutes; None: they stay in order.

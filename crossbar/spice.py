@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.model import only
+from crossbar.planes import Lying
 from crossbar.quantise import balanced
 from crossbar.wires import Floating, Wires
 from crossbar.wires.interleaved import weave
@@ -197,14 +198,17 @@ def decks(layer: nn.Module, v: Tensor) -> dict[str, str]:
         v: row voltages (rows,) or (groups, rows) [V].
 
     Raises:
-        TypeError: a hardware-aware layer, which has no cells. ValueError: v of another shape.
+        TypeError: a hardware-aware layer, which has no cells. ValueError: v of another shape;
+            spare lines with wires.
     """
     matrix = only(layer).weight.matrix
     if matrix.cells is None:
         raise TypeError("program(layer) first: a hardware-aware layer has no cells to export")
-    chip, order = matrix.chip, matrix.order
+    chip, order = matrix.chip, matrix.lies
     wires = chip.wires or Wires(0.0, 0.0)
     g = chip.device.seen(matrix.cells.state).detach()
+    if isinstance(order, Lying):
+        raise ValueError("tiles with spare lines are not exported: leave spares=None")
     if order is not None:
         g = g.index_select(-2, order[0]).index_select(-1, order[1])
         v = v.index_select(-1, order[0])

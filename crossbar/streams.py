@@ -98,7 +98,11 @@ def advanced(state: Tensor, stream: int, device: torch.device) -> torch.Generato
     # and pulses agree on every rank, read noise does not
     parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank = torch.distributed.get_rank() if parallel else 0
-    return hashed(f"{seed}/{stream}/{n}/{rank}", device)
+    # so are the copies in a DataLoader's workers, whose counters nobody brings back: of each
+    # worker and epoch its own, as torch's generator is
+    worker = torch.utils.data.get_worker_info()
+    own = "" if worker is None else f"/{worker.seed}"
+    return hashed(f"{seed}/{stream}/{n}/{rank}{own}", device)
 
 
 def _draw(like: Tensor, state: Tensor, stream: int) -> Tensor:

@@ -79,13 +79,12 @@ class Tally(Probe, Mapping[str, Counted]):
             return
         way = "back_" if port is matrix.backward_port else ""
         full = torch.as_tensor(full).detach()  # a learned one has a gradient
-        share = (i.detach() / full).abs()
+        adc = port.settings.adc
+        assert adc is not None
+        share = adc.needs(i.detach()) / full
         # a current that rounding alone lifts over full scale is at it, not beyond
         edge = 1 - 8 * torch.finfo(share.dtype).eps
-        cut = share > edge
-        adc = port.settings.adc
-        if adc is not None and adc.one_sided:
-            cut |= i.detach() < (edge - 1) * full
+        cut = adc.cuts(i.detach(), full, edge)
         self._add(matrix, f"{way}conversions", i.numel())
         self._add(matrix, f"{way}clipped", cut.sum())
         self._top(matrix, f"{way}used", share.amax())

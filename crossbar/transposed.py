@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crossbar.regions import EVERYWHERE, WHOLE, Region
+from crossbar.solve import Solution, solve
 
 
 class Part:
@@ -43,6 +44,25 @@ class Part:
         other = self.T
         return rows_of(x, other, other.mv if other is self.matrix else other._read)
 
+    @property
+    def weight(self) -> Tensor:
+        """Logical weights that its cells hold now, rows = inputs."""
+        return self._lying(self.matrix.weight)
+
+    @property
+    def exact(self) -> Tensor | None:
+        """What was written, as `@` multiplies by it, until cells were pulsed."""
+        known = self.matrix.exact
+        return None if known is None else self._lying(known.mT).mT
+
+    def _lying(self, m: Tensor) -> Tensor:
+        m = self.region.of(m)
+        return m.mT if self.region.transposed else m
+
+    def solve(self, b: Any, exact: Any = None, **options: Any) -> Solution:
+        """x of A.T x = b, or of the equations of a square part; see `Matrix.solve`."""
+        return solved(self, b, exact, options)
+
     def _read(self, x: Tensor) -> Tensor:
         found: Tensor = self.matrix.mv_of(x, self.region)
         return found
@@ -76,6 +96,18 @@ def part_of(matrix: Any, region: Region, shape: tuple[int, int], key: Any) -> Pa
     first, second = new
     rows, cols = (first, second) if region.transposed else (second, first)
     return Part(matrix, region._replace(rows=rows, cols=cols))
+
+
+def solved(matrix: Any, b: Any, exact: Any, options: dict[str, Any]) -> Solution:
+    """`solve` of a matrix, or of a part of one, by what is known of it.
+
+    Raises:
+        ValueError: nothing is, and nobody says.
+    """
+    exact = matrix.exact if exact is None else exact
+    if exact is None:
+        raise ValueError("solve needs exact=: the cells have moved since they were written")
+    return solve(matrix, real(b), real(exact), **options)
 
 
 def real(x: Any) -> Tensor:

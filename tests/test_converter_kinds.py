@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 import crossbar as xb
-from devices import Device, SoftBounds, presets
+from devices import Device, GaussianRead, SoftBounds, presets
 
 ALIKE = {
     "SAR": xb.SAR,
@@ -181,6 +182,9 @@ def test_level_noise_draws_its_table(tmp_path):
         (lambda: xb.LevelNoise([(0, 0, 0.1), (1, float("nan"), 0.1)]), "must be finite"),
         (lambda: xb.ADC(1, stochastic=True), "stochastic rounding needs bits >= 2"),
         (lambda: xb.ADC(shared=0), "shared must be"),
+        (lambda: xb.ADC(low=0.0), "low must be"),
+        (lambda: xb.ADC(signed=False, low=0.5), "of a signed converter"),
+        (lambda: xb.ADC(2, low=9.0), "no code above zero"),
         (lambda: xb.SAR(bits=1), "bits must be"),
         (lambda: xb.Flash(bits=9), "bits must be"),
         (lambda: xb.Ramp(bow=-0.3), "bow must be"),
@@ -222,6 +226,24 @@ def test_gains_and_offsets_are_drawn_once_and_shared():
     assert torch.equal(got, again)
 
 
+@pytest.mark.parametrize("shared", [1, 2])
+def test_calibration_undoes_gains_and_offsets(shared):
+    """A factor and an offset of each output, fitted on data, leave what rounding leaves."""
+    torch.manual_seed(0)
+    net = nn.Linear(40, 12).double()
+    x, t = torch.rand(2, 300, 40, dtype=torch.float64) * 2 - 1
+    found = []
+    for skewed in ({}, {"sigma_gain": 0.1, "sigma_offset": 0.03}):
+        port = xb.Periphery(xb.DAC(12, range=xb.Fixed(1.0)), xb.ADC(10, shared=shared, **skewed))
+        model = xb.convert(net, xb.Chip(forward=port), mode=xb.Programmed(), seed=0)
+        for calibrated in (False, True):
+            if calibrated:
+                xb.calibrate_columns(model, [x])
+            with torch.no_grad():
+                found.append(xb.figures(model(t), net(t)).relative_error)
+    assert found[2] > 0.1 > 8 * found[3] and found[3] < 1.3 * found[0]
+
+
 @pytest.mark.parametrize(
     "adc",
     [
@@ -261,6 +283,71 @@ def test_clipping_below_zero_is_counted():
         model(torch.randn(50, 8).double() * 1e-3)
     (counted,) = tally.values()
     assert 0.3 < counted.clipped < 0.7
+
+
+@pytest.mark.parametrize(("bits", "low"), [(2, 0.5), (4, 0.25), (8, 1.0), (8, 3.0), (12, 0.1)])
+def test_ends_may_differ(bits, low):
+    """Every code against NumPy: all 2^b, one of them zero, none further from `low` than a half."""
+    adc = xb.ADC(bits, low=low)
+    n = round((2**bits - 1) / (1 + low))
+    m = 2**bits - 1 - n
+    assert abs(m / n - low) <= (1 + low) / 2 / n
+    codes = np.arange(-m - 2, n + 3)
+    for off in (-0.49, 0.0, 0.3, 0.49):
+        want = np.clip(np.round(codes + off), -m, n)
+        got = convert(adc, (codes + off) / n * 0.7, 0.7) / 0.7 * n
+        np.testing.assert_allclose(got.numpy(), want, atol=1e-9)
+    assert not adc.one_sided and adc.ends == (-m / n, 1.0)
+    x = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64).mul(10)
+    assert convert(xb.ADC(None, low=low), x).tolist() == [-min(low, 10.0), 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "adc",
+    [xb.ADC(8, low=0.25), xb.MeasuredADC([(k, 0.0) for k in range(-16, 65)])],
+    ids=lambda adc: type(adc).__name__,
+)
+def test_ranges_hold_both_ends(adc):
+    """Per vector, managed, calibrated, learned: what each end takes; less is counted as clipped."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(8, 4, bias=False).double(), torch.randn(40, 8).double()
+    low = -adc.ends[0]
+    i = ((x / x.abs().amax(1, keepdim=True)) @ net.weight.detach().mT).numpy()
+    i = i / float(net.weight.detach().abs().amax())
+    needs = np.maximum(i, -i / low)
+    unit = 0.2 * presets.ideal().window.span
+    for policy, tall in (
+        (xb.PerVector(), needs.max(1)),
+        (xb.Calibrated(), np.full(40, needs.max())),
+        (xb.Managed(0.3 * unit), 0.3 * 2 ** np.ceil(np.log2(np.maximum(needs.max(1) / 0.3, 1)))),
+    ):
+        chip = xb.Chip(forward=xb.Periphery(xb.DAC(None), replace(adc, range=policy)))
+        model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+        if isinstance(policy, xb.Calibrated):
+            xb.calibrate(model, [x])
+        seen = Fulls()
+        with xb.observe(model, seen), torch.no_grad():
+            model(x)
+        np.testing.assert_allclose(seen.full.expand(40, 1).squeeze(1), tall, rtol=1e-9)
+    full = float(np.quantile(needs, 0.8))
+    learned = replace(adc, range=xb.Learned(full * unit))
+    model = xb.convert(net, xb.Chip(forward=xb.Periphery(xb.DAC(None), learned)), seed=0)
+    with xb.observe(model, xb.Tally(model)) as tally:
+        y = model(x)
+    assert tally["weight"].clipped == pytest.approx(0.2, abs=0.01)
+    y.sum().backward()
+    q = adc.convert(torch.as_tensor(i), full, None).numpy() / full
+    slope = np.where(needs <= full, q - i / full, q) * float(net.weight.detach().abs().amax())
+    want = (slope * x.abs().amax(1, keepdim=True).numpy()).sum() * full * math.log(2)
+    octaves = model.analog["weight"].matrix.forward_port.adc_octaves
+    assert float(octaves.grad) == pytest.approx(want, rel=1e-5)
+
+
+class Fulls(xb.Probe):
+    """The full scales of a read, in units of one weight at full input."""
+
+    def converted(self, matrix, port, tile, column, i, full):
+        self.full = torch.as_tensor(full).detach()
 
 
 def test_managed_range_doubles_until_nothing_clips():
@@ -377,6 +464,40 @@ def test_serial_inputs_equal_one_voltage_on_lossless_arrays(dac, mode):
         found.append(model(x))
         found[-1].sum().backward()
     assert torch.allclose(found[0], found[1], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "mapping", [xb.Differential(), xb.OffsetColumn(), xb.SingleCell()], ids=str
+)
+def test_digits_gathered_before_one_conversion_are_the_whole_code(mapping):
+    """A converter sees what one voltage would give; noise of each digit counts with its weight."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(40, 6, bias=False).double(), torch.randn(7, 40).double()
+    cell = Device(2e-6, 50e-6, update=SoftBounds(1e-8))
+    found = []
+    for dac in (xb.DAC(6), xb.SerialDAC(6, width=2, analog=True), xb.SerialDAC(6, width=2)):
+        chip = xb.Chip(cell, mapping, forward=xb.Periphery(dac, xb.ADC(5)), tile=(20, 6))
+        model = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+        with xb.ledger(model) as ledger, torch.no_grad():
+            found.append(model(x))
+        assert ledger.counts.total("adc") == 7 * 6 * 2 * (
+            3 if dac == xb.SerialDAC(6, width=2) else 1
+        )
+    assert torch.allclose(found[0], found[1], atol=1e-12)
+    assert float((found[2] - found[0]).abs().max()) > 1e-3
+    noisy = replace(cell, read=GaussianRead(0.01))
+    line = nn.Linear(30, 1, bias=False).double()
+    for analog in (True, False):
+        dac = xb.SerialDAC(6, width=2, range=xb.Fixed(1.0), analog=analog)
+        chip = xb.Chip(noisy, xb.Differential(), forward=xb.Periphery(dac, xb.ADC(None)))
+        v = torch.rand(1, 30).double() * 2 - 1
+        with torch.no_grad():
+            got = xb.convert(line, chip, mode=xb.Programmed(), seed=0)(v.expand(20_000, -1))
+        power = sum(float((d.v * d.weight).square().sum()) for d in dac.digits(v))
+        want = 0.01 * 2**0.5 * float(line.weight.detach().abs().amax()) * power**0.5
+        assert float(got.std()) == pytest.approx(want, rel=4 / (2 * 20_000) ** 0.5)
+    with pytest.raises(ValueError, match="one alone"):
+        xb.SerialDAC(6, analog=True, passes=True)
 
 
 def test_serial_inputs_through_converters_equal_numpy():

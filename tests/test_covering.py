@@ -94,6 +94,7 @@ DACS: dict[str, Any] = {
     "none": None,
     "8 bits": lambda: xb.DAC(8, V_MAX),
     "serial": lambda: xb.SerialDAC(6, V_MAX, width=2),
+    "gathered": lambda: xb.SerialDAC(6, V_MAX, width=2, analog=True),
     "passes": lambda: xb.DAC(5, V_MAX, passes=True),
     "pulse width": lambda: xb.PulseWidth(7, V_MAX, xb.Fixed(2.5)),
     "offsets": lambda: xb.DAC(8, V_MAX, sigma_offset=0.01),
@@ -101,6 +102,7 @@ DACS: dict[str, Any] = {
 ADCS: dict[str, Any] = {
     "7 bits": lambda **o: xb.ADC(7, **o),
     "unsigned": lambda **o: xb.ADC(7, signed=False, **o),
+    "uneven": lambda **o: xb.ADC(7, low=0.5, **o),
     "sar": lambda **o: xb.SAR(bits=6, sigma_unit=0.02, **o),
     "ramp": lambda **o: xb.Ramp(bits=8, bow=0.05, **o),
     "shared, skewed": lambda **o: xb.ADC(8, sigma_gain=0.02, sigma_offset=0.01, shared=3, **o),
@@ -142,7 +144,7 @@ def digits(name: str, x: np.ndarray, k: int = 0) -> tuple[list[tuple[Any, float]
     if name == "none":
         return [(x / 2**k, 1.0)], np.ones((len(x), 1))
     top = np.full((len(x), 1), 2.5) if name == "pulse width" else np.abs(x).max(1, keepdims=True)
-    n = 2 ** ({"serial": 6, "passes": 5, "pulse width": 7}.get(name, 8) - 1) - 1
+    n = 2 ** ({"serial": 6, "gathered": 6, "passes": 5, "pulse width": 7}.get(name, 8) - 1) - 1
     code = np.clip(np.round(x / top / 2**k * n), -n, n)
     if name == "passes":
         return [(np.maximum(code, 0) / n, 1.0), (np.maximum(-code, 0) / n, -1.0)], top
@@ -167,7 +169,6 @@ def chip_of(row: dict[str, Any]) -> xb.Chip:
     return xb.Chip(device, make(**row["scale"]), forward=forward, tile=row["tile"], spares=spares)
 
 
-@pytest.mark.slow
 def test_two_features_together_are_their_composition():
     """Every row of the covering array against NumPy on the conductances that were written."""
     torch.manual_seed(0)
@@ -236,15 +237,15 @@ def composed(
 
                 amps, full, doubled = amperes(v), FULL * np.ones((len(x), 1)), 1.0
                 if row["range"] == "per vector":
-                    full = np.abs(amps).max(1, keepdims=True)
+                    full = needed(row["adc"], amps)
                 elif row["range"] == "managed":
                     start = FULL / 16
-                    size = np.abs(amps).max(1, keepdims=True) / start
+                    size = needed(row["adc"], amps) / start
                     full = start * 2 ** np.ceil(np.log2(np.maximum(size, 1))).clip(0, 10)
                 elif row["range"] == "halved":
                     full, doubled = full / 16, np.ones((len(x), 1))
                     for k in range(1, 11):
-                        again = np.abs(amps).max(1, keepdims=True) > full
+                        again = needed(row["adc"], amps) > full
                         half = amperes(digits(row["dac"], x, k)[0][p][0])
                         amps = np.where(again, half, amps)
                         doubled = np.where(again, 2.0**k, doubled)
@@ -258,6 +259,12 @@ def composed(
     return product
 
 
+def needed(name, amps):
+    """The full scale that holds every current of a vector."""
+    size = np.maximum(amps, amps / -(42 / 85)) if name == "uneven" else np.abs(amps)
+    return size.max(1, keepdims=True)
+
+
 def converted(name, port, tile, c, amps, full, adc):
     """One conversion, written apart (mismatch as it was drawn)."""
     share = amps / full
@@ -265,6 +272,8 @@ def converted(name, port, tile, c, amps, full, adc):
         return np.clip(np.round(share * 63), -63, 63) / 63 * full
     if name == "unsigned":
         return np.clip(np.round(share * 127), 0, 127) / 127 * full
+    if name == "uneven":  # 85 codes above zero, 42 below
+        return np.clip(np.round(share * 85), -42, 85) / 85 * full
     if name == "shared, skewed":
         gain = port.adc_gain_error[tile, c].numpy().astype(float)
         offset = port.adc_offset[tile, c].numpy().astype(float)
@@ -306,6 +315,7 @@ NOISY = {
         None,
         xb.DAC(8, noise=0.001),
         xb.SerialDAC(6, width=3),
+        xb.SerialDAC(6, width=3, analog=True),
         xb.PulseWidth(8),
         xb.DAC(8, sigma_offset=0.005, range=xb.Learned(3.0)),
         xb.DAC(8, range=xb.LeastError()),
@@ -314,6 +324,7 @@ NOISY = {
         None,
         xb.ADC(9),
         xb.ADC(9, range=xb.Learned()),
+        xb.ADC(9, low=1.5),
         xb.SAR(bits=9, sigma_unit=0.01, range=xb.PerVector()),
         xb.ADC(9, stochastic=True, range=xb.Managed()),
         xb.ADC(9, range=xb.Calibrated(linked=True), shared=2, sigma_gain=0.01),
@@ -327,6 +338,10 @@ NOISY = {
         {"tile": (5, 3)},
         {"wires": xb.Wires(r_wordline=2.0, r_bitline=2.0)},
         {"spares": xb.Spares(rows=0.2), "tile": (6, 4)},
+        {
+            "spares": xb.Spares(rows=0.2, columns=0.2),
+            "wires": xb.Wires(r_wordline=2.0, r_bitline=2.0),
+        },
     ],
     "cell": [
         {},
@@ -391,8 +406,10 @@ def test_every_two_features_read_train_age_and_resume_together():
             y = model(inner)
             with torch.no_grad():
                 exact = net(x)
-                # a stuck cell is off by the whole window, four times the weights in situ
+                # a stuck cell is off by the whole window, four times the weights in situ; one of a
+                # reference column is in every weight of its line
                 far = 4 if cell.faults is not None else 0.8
+                far = 8 if far == 4 and isinstance(mapping, xb.OffsetColumn) else far
                 assert float((y - exact).norm() / exact.norm()) < far, row
             y.square().mean().backward()
             assert bool(inner.grad.isfinite().all()), row

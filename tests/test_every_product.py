@@ -70,6 +70,15 @@ PRODUCTS = {
         lambda W, x: torch.einsum("qd,de,ke->qk", x, W, x[:3, :4].cos()),
     ),
     "gates": ((4, 6), lambda W, x: torch.einsum("bo,oi,bi,b->bo", x[:, :4], W, x, x[:, 0])),
+    "einsum of a stack": (STACK, lambda W, x: torch.einsum("eoi,bi->boe", W, x)),
+    "einsum of a stack, each its own": (
+        STACK,
+        lambda W, x: torch.einsum("bei,eoi->beo", x.view(5, 1, 6) * BIAS[1:, None], W),
+    ),
+    "einsum summed over a stack": (
+        (3, 6, 4),
+        lambda W, x: torch.einsum("...hi,hio->...o", x.view(5, 1, 6) * BIAS[1:, None], W),
+    ),
     "a slice": (SQUARE, lambda W, x: F.linear(x[:, 1:4], W[2:5, 1:4])),
     "chunks of packed columns": (
         (12, 6),

@@ -239,6 +239,30 @@ def test_budgets_hold_what_the_checks_need() -> None:
     assert BUDGETS["full"].seeds == 5
 
 
+@pytest.mark.parametrize(("full", "cut"), [(2e-6, True), (2e-3, False)])
+def test_what_training_clips_is_stored_by_weight(full: float, cut: bool) -> None:
+    images = Digits().load()
+    images = images._replace(x_train=images.x_train[:100], y_train=images.y_train[:100])
+    narrow = xb.ADC(8, range=xb.Fixed(full))
+    chip = xb.Chip(forward=xb.Periphery(xb.DAC(8), narrow))
+    run = Train(Digits(), MLP((8,)), Recipe(epochs=2, lr=0.05), chip, xb.InSitu())
+    model = run.model(images)
+    curves = train(model, run.optimiser(model, 0.05), images, run.recipe, 0.05, 0)
+    assert set(curves.clipped) == {
+        f"clipped {way} {name}"
+        for way, names in (("in training", WEIGHTS), ("backward", WEIGHTS[1:]))
+        for name in names
+    }
+    assert (curves.clipped[f"clipped in training {WEIGHTS[0]}"] > 5) == cut
+
+
+WEIGHTS = [
+    name
+    for name, _ in MLP((8,)).build((1, 8, 8), 10, seed=0).named_parameters()
+    if "weight" in name
+]
+
+
 def test_runs_have_a_repr_that_says_all() -> None:
     run = Train(Digits(), MLP(), Recipe(lr=Best((0.1,))), families()["soft"].chip, PULSES, seed=4)
     scope = {**vars(xb), **vars(__import__("devices")), **globals()}

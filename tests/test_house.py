@@ -48,7 +48,7 @@ ROOMS = {
         *("planes", "states", "curves", "held", "placing", "programming", "cells", "compact"),
         *("probe", "currents"),
         *("read", "uses"),  # uses: the autograd function
-        *("transposed", "solve", "readable", "told", "matrix", "complexes", "arrays", "together"),
+        *("solve", "transposed", "readable", "told", "matrix", "complexes", "arrays", "together"),
         *("rules", "equilibrium", "feedback"),
         *("modifiers", "modes", "identity"),
         *("spelling", "tape", "drawn", "floating"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -269,6 +270,27 @@ def test_with_wires_energy_is_that_of_all_elements(interleaved, transposed):
                     drive = torch.stack([drive, -drive], -1).flatten(-2)
                 total += elements(one, wires, drive, transposed)
                 assert k < 2
+    assert ledger.counts.total("array") == pytest.approx(total, rel=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_lines_among_spare_ones_burn_as_the_whole_tile_does(transposed):
+    """Every line that is there, unused ones at 0 V; the wires of spare lines are longer."""
+    wires, dac = xb.Wires(20.0, 30.0, r_driver=5.0, r_sense=7.0), xb.DAC(bits=6, v_max=0.3)
+    cell = replace(CELL, faults=StuckAt(p_off=0.1, p_on=0.1))
+    spares, forward = xb.Spares(rows=0.4, columns=0.5), xb.Periphery(dac, xb.ADC())
+    model = layer(xb.Chip(cell, forward=forward, wires=wires, spares=spares), 7, 5)
+    matrix, cells = matrix_of(model), cells_of(model)
+    x = torch.randn(3, 5 if transposed else 7, dtype=torch.float64)
+    with xb.ledger(matrix) as ledger:
+        (matrix.mv_t if transposed else matrix.mv)(x)
+    (v,) = volts(dac, x)
+    at, g = cells.at, cells.idle.clone()
+    assert g.shape == (2, 10, 8) and float((g > 1.5 * CELL.g_min).sum()) > 0
+    g.view(2, -1)[:, at.flatten()] = cells.g.flatten(1)
+    drive = v.new_zeros(3, 8 if transposed else 10)
+    drive[:, at[0] % 8 if transposed else at[:, 0] // 8] = v
+    total = sum(elements(one, wires, drive, transposed) for one in g)
     assert ledger.counts.total("array") == pytest.approx(total, rel=1e-12)
 
 

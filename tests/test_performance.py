@@ -69,6 +69,11 @@ def test_stages_of_reads(share, turns):
     assert lonely.steps == 28 * 4  # four tiles
     twice = of(ledger.latency(COSTS, xb.Schedule(replicate=2)), "forward")
     assert twice.steps == 14
+    gathered = xb.Periphery(xb.SerialDAC(bits=5, width=1, analog=True), xb.ADC(bits=6))
+    chip = dataclasses.replace(CHIP, forward=gathered)
+    once = counted(nn.Linear(6, 5, bias=False), chip, x).latency(COSTS, schedule)
+    for phase in ("forward", "backward"):  # as many reads, a conversion of all four digits
+        assert of(once, phase).sequential == pytest.approx(28 * (105 + 3 * turns / 4) * NS)
 
 
 def test_slots_last_as_long_as_the_device_says():

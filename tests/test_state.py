@@ -124,6 +124,34 @@ def test_same_seed_same_chip_other_seed_other_chip():
     assert torch.equal(cells_of(b[0]).update_k, cells_of(c[0]).update_k)
 
 
+class Readings(torch.utils.data.Dataset):
+    """Items that an array transforms, in the workers of a loader."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, item):
+        with torch.no_grad():
+            return self.layer(torch.ones(5))
+
+
+def test_workers_of_a_loader_read_one_chip_with_noise_of_their_own():
+    """Of each worker and each epoch; the same again for the same seed, as torch's own numbers."""
+    cell = Device(1e-6, 50e-6, update=SoftBounds(1e-8, sigma_d2d=0.3), read=GaussianRead(0.01))
+    layer = xb.AnalogLinear(5, 3, chip=xb.Chip(cell), mode=xb.Programmed(), seed=0)
+    told = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        loader = torch.utils.data.DataLoader(Readings(layer), batch_size=1, num_workers=2)
+        told.append(torch.cat([torch.cat(list(loader)) for _ in range(2)]))
+    assert torch.equal(*told) and len(told[0].unique(dim=0)) == 8
+    exact = nn.functional.linear(torch.ones(5), layer.weight, layer.bias)
+    assert torch.allclose(told[0], exact.detach().expand(8, 3), atol=0.1)
+
+
 def test_layers_are_independent_chips_named_by_their_place():
     small = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
     large = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6))

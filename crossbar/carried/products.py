@@ -179,7 +179,10 @@ def _chain(tensors: Any) -> Any:
 
 @product(torch.einsum, "aten::einsum")
 def _einsum(equation: Any, *operands: Any) -> Any:
-    """Sums over one weight: its dimensions that the others share, and those it brings."""
+    """Sums over one weight: its dimensions that the others share, and those it brings.
+
+    The first of three counts the matrices of a stack: each meets its own vectors, or all of them.
+    """
     if not isinstance(equation, str):
         return NotImplemented
     operands = tuple(operands[0]) if isinstance(operands[0], (list, tuple)) else operands
@@ -196,24 +199,35 @@ def _einsum(equation: Any, *operands: Any) -> Any:
         letters = "".join(terms).replace(".", "")
         output = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
         output = ("..." if "..." in inputs else "") + output
-    if len(mine) != 2 or mine[0] == mine[1] or "." in mine or w.dim() != 2:
+    if len(mine) not in (2, 3) or len(set(mine)) < len(mine) or "." in mine or w.dim() != len(mine):
         raise unread(f"einsum {equation!r}")
     others = [term for j, term in enumerate(terms) if j != k]
     rest = [digital(t) for j, t in enumerate(operands) if j != k]
-    elsewhere = "".join(others)
-    summed = [c for c in mine if c in elsewhere and c not in output]
-    brought = [c for c in mine if c not in elsewhere and c in output]
-    if summed and not brought and "." not in equation:
+    elsewhere, lines = "".join(others), mine[-2:]
+    summed = [c for c in lines if c in elsewhere and c not in output]
+    brought = [c for c in lines if c not in elsewhere and c in output]
+    if summed and not brought and "." not in equation and len(mine) == 2:
         return _between(equation, terms, k, operands, output, summed[0])
     if len(summed) != 1 or len(brought) != 1:
         raise unread(f"einsum {equation!r}")
     (i,), (o,) = summed, brought
     # the others alone, with the summed index last; then one product; then the order asked for
-    kept = [c for c in dict.fromkeys(elsewhere.replace(".", "")) if c != i and c in output]
+    own = mine[:-2]  # of a stack: which of its matrices
+    met = "".join(dict.fromkeys(elsewhere.replace(".", "")))
+    kept = "".join(c for c in met if c not in i + own and c in output)
     dots = "..." if "..." in elsewhere else ""
-    x = torch.einsum(f"{','.join(others)}->{dots}{''.join(kept)}{i}", *rest)
-    y = _turned(x, w, mine == o + i)
-    return torch.einsum(f"{dots}{''.join(kept)}{o}->{output}", y)
+    if not own:
+        x = torch.einsum(f"{','.join(others)}->{dots}{kept}{i}", *rest)
+        y = _turned(x, w, mine == o + i)
+        return torch.einsum(f"{dots}{kept}{o}->{output}", y)
+    each = own if own in elsewhere else ""  # else every matrix multiplies them all
+    if not each and own not in output:
+        raise unread(f"einsum {equation!r}")
+    x = torch.einsum(f"{','.join(others)}->{each}{dots}{kept}{i}", *rest)
+    x = x if each else x.unsqueeze(0)
+    y = stacked(x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1), w, left=lines == o + i)
+    y = y.unflatten(1, x.shape[1:-1]) if x.dim() > 2 else y.squeeze(1)
+    return torch.einsum(f"{own}{dots}{kept}{o}->{output}", y)
 
 
 def _between(equation: str, terms: list[str], k: int, operands: Any, output: str, i: str) -> Any:

@@ -67,9 +67,27 @@ class Converter(ABC):
             positive("capacitor", self.capacitor, "F")
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest code, as currents relative to full scale."""
+        return -1.0, 1.0
+
+    @property
     def one_sided(self) -> bool:
         """Whether currents below zero are cut."""
-        return False
+        return self.ends[0] >= 0
+
+    def needs(self, i: Tensor) -> Tensor:
+        """The full scale that would hold each current; |i| where no code has its sign."""
+        low, high = self.ends
+        if low == -high or low >= 0 or high <= 0:
+            return i.abs()
+        return torch.maximum(i / high, i / low)
+
+    def cuts(self, i: Tensor, full: Tensor | float, edge: float) -> Tensor:
+        """Which currents lie beyond the codes, of which this part, `edge`, counts."""
+        low, high = self.ends
+        below, above = low * edge if low else edge - 1, high * edge if high else 1 - edge
+        return (i < below * full) | (i > above * full)
 
     def thermal(self, cells: float, v_max: float) -> float:
         """Standard deviation of kT/C noise of so many cells a column, of one cell at v_max."""

@@ -45,6 +45,9 @@ class DAC:
     at_once: ClassVar[bool] = True
     """Whether one voltage stands for the whole input, so that inputs may be halved."""
 
+    gathered: ClassVar[bool] = False
+    """Whether the currents of all voltages are added before one conversion."""
+
     bits: int | None = 8
     v_max: float = 0.2
     range: Range = field(default_factory=PerVector)

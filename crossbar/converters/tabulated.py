@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -74,9 +75,9 @@ class LevelNoise(Converter):
         object.__setattr__(self, "table", table)
 
     @property
-    def one_sided(self) -> bool:
-        """Whether currents below zero are cut."""
-        return self._columns[0][0] >= 0
+    def ends(self) -> tuple[float, float]:
+        """The first and the last level, relative to the larger one."""
+        return _ends(self._columns[0])
 
     @property
     def _columns(self) -> Table:
@@ -98,6 +99,11 @@ class LevelNoise(Converter):
         if normal is not None and any(std):
             out = out.addcmul(i.new_tensor(std)[at], normal(i))
         return torch.where(i.isnan(), i, out * unit)
+
+
+def _ends(codes: Sequence[float]) -> tuple[float, float]:
+    top = max(abs(codes[0]), abs(codes[-1]))
+    return codes[0] / top, codes[-1] / top
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,9 @@ class MeasuredADC(Converter):
         object.__setattr__(self, "table", _rows("table", self.table, ("code", "inl")))
 
     @property
-    def one_sided(self) -> bool:
-        """Whether currents below zero are cut."""
-        return cast(Table, self.table)[0][0] >= 0
+    def ends(self) -> tuple[float, float]:
+        """The first and the last code, relative to the larger one."""
+        return _ends([row[0] for row in cast(Table, self.table)])
 
     def convert(self, i: Tensor, full: Tensor | float, leaf: Any) -> Tensor:
         """The code whose transition the current has passed; a missing code is passed over."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from crossbar.chip import Chip
 from crossbar.ledger.sums import along_lines
-from crossbar.planes import placed
+from crossbar.planes import Lying, placed
 from crossbar.wires import prepare
 from crossbar.wires.lines import identity
 
@@ -99,12 +101,16 @@ class Conductances:
         """`admittances` of tiles with wires, of driven by sensed ones."""
 
         def make() -> list[list[Tensor]]:
-            chip, order = self.matrix.chip, self.matrix.order
-            g = placed(self.seen.detach(), order)
+            chip, order = self.matrix.chip, self.matrix.lies
+            g = self.seen.detach()
 
             def solved(cells: Tensor, back: bool) -> Tensor:
                 return admittances(prepare(cells, chip.wires, solver=chip.solver), back)
 
+            if isinstance(order, Lying):
+                tiles = _among_spares(chip, order, g, transposed, solved)
+                return [list(t) for t in zip(*tiles, strict=True)] if transposed else tiles
+            g = placed(g, order)
             tiles = [
                 [solved(g[..., a:b, c:d], transposed) for c, d in self.across] for a, b in self.down
             ]
@@ -118,6 +124,30 @@ class Conductances:
             return [list(t) for t in zip(*tiles, strict=True)] if transposed else tiles
 
         return self._asked(f"circuits {transposed}", make)
+
+
+def _among_spares(
+    chip: Chip,
+    lies: Lying,
+    g: Tensor,
+    transposed: bool,
+    solved: Callable[[Tensor, bool], Tensor],
+) -> list[list[Tensor]]:
+    """`admittances` between the logical lines of tiles that have spare ones, which rest at 0 V."""
+    shape, whole = tuple(g.shape), lies.laid(g)
+    width, found = whole.shape[-1], []
+    for (a, b), (top, low) in zip(chip.tiles(shape, False), chip.made(shape, False), strict=True):
+        line = []
+        ends = zip(chip.tiles(shape, True), chip.made(shape, True), strict=True)
+        for (c, d), (left, right) in ends:
+            y = solved(whole[..., top:low, left:right], transposed)
+            own = lies.at[..., a:b, c:d]
+            at = own[..., 0, :] % width - left if transposed else own[..., 0] // width - top
+            rows = at.unsqueeze(-1).expand(*at.shape, y.shape[-1])
+            y = y.gather(-2, rows)
+            line.append(y.gather(-1, at.unsqueeze(-2).expand(*y.shape[:-1], at.shape[-1])))
+        found.append(line)
+    return found
 
 
 def admittances(network: Any, transposed: bool) -> Tensor:

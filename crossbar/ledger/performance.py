@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from crossbar.costs import Costs
 from crossbar.ledger.bill import Bill, Pulses, si
@@ -152,6 +153,9 @@ def _read(key: Key, counts: Counts, costs: Costs, matrix: Any, how: Schedule) ->
         bits = getattr(adc, "bits", None)
         turns = math.ceil(widest / math.ceil(widest / how.share))
         times["adc"] = turns * costs.find("time", "adc", bits).value
+        dac = (matrix.backward_port if transposed else matrix.forward_port).settings.dac
+        if dac is not None and dac.gathered:  # converted after the last digit
+            times["adc"] /= len(dac.digits(torch.zeros(1)))
     return Stages(key.weight, key.phase, key.matrix, math.ceil(steps), times)
 
 

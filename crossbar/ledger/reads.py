@@ -93,10 +93,12 @@ class Plan:
         self.step = getattr(dac, "width", self.bits)  # bits of one digit
         self.has_dac = dac is not None
         digits = len(use.digits)
-        codes = digits * len(matrix.layout.columns)
+        integrated = digits * len(matrix.layout.columns)
+        # digits that are gathered on capacitors are converted once
+        codes = len(matrix.layout.columns) if dac is not None and dac.gathered else integrated
         each = np.outer((driven > 0).astype(np.float64), sensed)  # of every tile and column
         loaded = np.outer(driven, self.on)
-        self.each: dict[tuple[str, Any], np.ndarray] = {("integrate", None): codes * each}
+        self.each: dict[tuple[str, Any], np.ndarray] = {("integrate", None): integrated * each}
         out_bits = None if adc is None else getattr(adc, "bits", None)
         if dac is not None and not self.lone:
             self.each["dac", self.step] = digits * loaded

@@ -69,7 +69,7 @@ class Train(Run):
         curves = train(model, optimiser, images, self.recipe, lr, self.seed, store.watch(self))
         accuracy, loss, clipped = watched(model, images.x_test, images.y_test)
         return Outcome(
-            metrics={"accuracy": accuracy, "loss": loss, "lr": lr, **clipped},
+            metrics={"accuracy": accuracy, "loss": loss, "lr": lr, **clipped, **curves.clipped},
             curves={"loss": curves.loss, "accuracy": curves.accuracy},
             network=None if self.held_out else model.state_dict(),
         )

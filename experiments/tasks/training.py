@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ class Curves:
 
     loss: list[float]  # mean cross-entropy over the epoch's training steps
     accuracy: list[float]  # percent, on the images that are not trained on
+    clipped: dict[str, float] = field(default_factory=dict)
+    """Share of the last epoch's conversions at full scale [%], by weight and direction."""
 
 
 def train(
@@ -85,15 +88,22 @@ def train(
     for epoch in range(len(curves.loss), recipe.epochs):
         model.train()
         total = 0.0
-        for x, y in batches(images.x_train, images.y_train, recipe.batch, generator):
-            optimiser.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            if not math.isfinite(loss.item()):
-                return curves
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(y)
+        last = epoch == recipe.epochs - 1 and any(isinstance(m, xb.Matrix) for m in model.modules())
+        with xb.observe(model, xb.Tally(model)) if last else nullcontext() as tally:
+            for x, y in batches(images.x_train, images.y_train, recipe.batch, generator):
+                optimiser.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                if not math.isfinite(loss.item()):
+                    return curves
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.item() * len(y)
+        for name, n in (tally or {}).items():
+            if n.conversions:
+                curves.clipped[f"clipped in training {name}"] = 100.0 * n.clipped
+            if n.back_conversions:
+                curves.clipped[f"clipped backward {name}"] = 100.0 * n.back_clipped
         curves.loss.append(total / len(images.y_train))
         curves.accuracy.append(score(model, images.x_test, images.y_test)[0])
         found = {"loss": curves.loss[-1], "accuracy": curves.accuracy[-1]}

@@ -43,7 +43,6 @@ WRITTEN: dict[str, xb.Mapping] = {
     "bit slices 1-1-2-4": xb.Slices((1, 1, 2, 4)),
     "block floating point 2-2": xb.Slices((2, 2), per_column=True, binary=True),
 }
-CHANCE = 10.0
 
 
 class Mappings(Study):
@@ -51,11 +50,11 @@ class Mappings(Study):
 
     name = "mappings"
     help = "every mapping on digits: accuracy, devices, converters, clipping"
-    least = {"seeds": 2, "epochs": 10}
+    least = {"seeds": 2, "epochs": 30}
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--seeds", type=int, default=3, help="chips (default: %(default)s)")
-        parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+        parser.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
         quick(parser, seeds=1, epochs=2)
 
     def named(self, options: Namespace) -> dict[str, list[Trained]]:

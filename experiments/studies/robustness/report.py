@@ -130,8 +130,9 @@ def _accuracy_table(results: Results) -> Table:
         rows,
         "Test accuracy, and the difference to the digital network of the same seed; programmed "
         f"networks are repeated on {plan.budget.chips} chips a seed. {spreads(len(plan.seeds))} "
-        "Clipped: the largest share of conversions at full scale of any weight, when scored; where "
-        "it is more than a per cent a converter limits, not a cell.",
+        "Clipped: the largest share of conversions at full scale of any weight, in the last epoch "
+        "of training or when scored; where it is more than a per cent a converter limits, not a "
+        "cell.",
     )
 
 
