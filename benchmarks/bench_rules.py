@@ -2,8 +2,8 @@
 
 python benchmarks/bench_rules.py [--repeats N] [--threads N] [--only TEXT] [--cpu]
 
-784-256-128-10, ReRAM-SB, batches of 1, 10 and 64, converters as aihwkit has them, the same inputs
-and errors at every step; minimum of interleaved repeats. Density decides, so the coincidences a
+784-256-128-10, ReRAM-SB, one cell a weight around a perfect zero and converters as aihwkit has them,
+batches of 1, 10 and 64, the same inputs and errors at every step; minimum of interleaved repeats. Density decides, so the coincidences a
 cell and vector that A (or the only array) is given are counted beside every number. aihwkit takes
 part where it can be imported (ReRamSB presets of its TTv2 and mixed precision); the bars are ratios
 to its step, for one thread.
@@ -69,7 +69,7 @@ def ours(rule: xb.Rule, x: Tensor, e: Tensor) -> tuple[Callable[[], None], float
     dac = xb.DAC(7, range=xb.PerVector())
     full = 12 / 2 * dac.v_max * (device.g_max - device.g_min)
     port = xb.Periphery(dac, xb.ADC(9, range=xb.Fixed(full), noise=0.06 / 12))
-    chip = xb.Chip(device, xb.OffsetColumn(w_max=1.0), port)
+    chip = xb.Chip(device, xb.SingleCell(w_max=1.0), port)
     model = xb.convert(net(), chip, mode=xb.InSitu(rule=rule, gradient=False), seed=1)
     step = step_of(model, xb.InSituSGD(model, LR), x, e)
     first = [next(iter(w.all()))[1] for w in xb.analog_weights(model).values()]
