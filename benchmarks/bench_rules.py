@@ -2,11 +2,11 @@
 
 python benchmarks/bench_rules.py [--repeats N] [--threads N] [--only TEXT] [--cpu]
 
-784-256-128-10, ReRAM-SB, one cell a weight around a perfect zero and converters as aihwkit has them,
-batches of 1, 10 and 64, the same inputs and errors at every step; minimum of interleaved repeats. Density decides, so the coincidences a
-cell and vector that A (or the only array) is given are counted beside every number. aihwkit takes
-part where it can be imported (ReRamSB presets of its TTv2 and mixed precision); the bars are ratios
-to its step, for one thread.
+784-256-128-10, ReRAM-SB, one cell a weight around a perfect zero and converters as aihwkit has
+them, batches of 1, 10 and 64, the same inputs and errors at every step; minimum of interleaved
+repeats. Density decides, so the coincidences a cell and vector that A (or the only array) is given
+are counted beside every number. aihwkit takes part where it can be imported (ReRamSB presets of
+its TTv2 and mixed precision); the bars are ratios to its step, for one thread.
 """
 
 from __future__ import annotations
