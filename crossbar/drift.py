@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from crossbar.matrix import Matrix
 from crossbar.model import advance, fed, inputs_of, placements, program, reseed
 from crossbar.states import Writer
 from crossbar.streams import derive
-from devices._check import at_least, whole
+from devices._check import at_least, positive, whole
 
 
 class Compensation(ABC):
@@ -327,6 +327,7 @@ def over_time(
     *,
     chips: int = 1,
     compensation: Compensation | None = None,
+    refresh: float | None = None,
     writer: Writer | None = None,
     seed: int = 0,
     temperature: float = 300.0,
@@ -339,6 +340,9 @@ def over_time(
         times: since programming [s], increasing, >= 0.
         chips: of this kind, each programmed and aged by itself.
         compensation: refers to every chip as programmed, and is applied at every time.
+        refresh: period after which all cells are written anew with what they were to hold [s],
+            write error, wear and reference of the compensation included; at a time that is a
+            multiple of it, cells are as old as ever they get. None: never.
         writer: how cells are written, see `program`.
         seed: of the chips.
         temperature: [K].
@@ -354,21 +358,38 @@ def over_time(
     for time in times:
         at_least("times", float(time), before, "s, in increasing order")
         before = float(time)
+    if refresh is not None:
+        positive("refresh", refresh, "s")
     rows = []
     for number in range(chips):
         with torch.inference_mode(False):
             chip = copy.deepcopy(model)
         reseed(chip, derive(seed, f"chip {number}"))
+        wanted = [weight.wanted(parameter) for _, _, parameter, weight in placements(chip)]
         program(chip, writer)
         if compensation is not None:
             compensation.refer(chip)
         row, now = [], 0.0
-        for time in times:
+        for time, rewrites in _steps(times, refresh):
             if time > now:
-                advance(chip, float(time) - now, temperature=temperature)
-                now = float(time)
+                advance(chip, time - now, temperature=temperature)
+                now = time
+            if rewrites:
+                for (_, _, parameter, weight), w in zip(placements(chip), wanted, strict=True):
+                    weight.rewrite(parameter, w, writer)
             if compensation is not None:
-                compensation.apply(chip)
-            row.append(float(score(chip)))
+                (compensation.refer if rewrites else compensation.apply)(chip)
+            if not rewrites:
+                row.append(float(score(chip)))
         rows.append(row)
     return Aged(tuple(float(t) for t in times), torch.tensor(rows, dtype=torch.float64))
+
+
+def _steps(times: Sequence[float], refresh: float | None) -> Iterator[tuple[float, bool]]:
+    """Moments [s] in their order, and whether cells are written anew then; else they are scored."""
+    done = 1
+    for time in times:
+        while refresh is not None and done * refresh < time:
+            yield done * refresh, True
+            done += 1
+        yield float(time), False

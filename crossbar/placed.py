@@ -235,11 +235,7 @@ class Placed(Shown):
     def program(self, parameter: Tensor, writer: Writer | None = None) -> None:
         """Write the weight onto devices, at the scale that was rehearsed; see `xb.program`."""
         if self.mode.written:
-            self.sync(parameter)
-            for _, matrix in self.all():
-                matrix.program(matrix.weight, writer)
-            self._zero()
-            self.show(parameter)
+            self.rewrite(parameter, self.wanted(parameter), writer)
             return
         mapping = self.chip.mapping
         with torch._C.DisableTorchFunctionSubclass():
@@ -248,6 +244,22 @@ class Placed(Shown):
             if mapping.low > -1:  # weights that training led further were read as the least
                 parameter.data.copy_(self.form.weight(w.clamp(min=mapping.low * scale), self.shape))
         self.settle(parameter, after(self.chip, self.computed), scale=scale, writer=writer)
+
+    def wanted(self, parameter: Tensor) -> list[Tensor]:
+        """What `program` writes onto each matrix: numbers of a float weight, else what it holds."""
+        if not self.mode.written:
+            return [self._wanted(parameter).clone()]
+        self.sync(parameter)
+        return [matrix.weight for _, matrix in self.all()]
+
+    def rewrite(
+        self, parameter: Tensor, wanted: Sequence[Tensor], writer: Writer | None = None
+    ) -> None:
+        """Write weights onto the cells of every matrix anew, at the scale they have."""
+        for w, (_, matrix) in zip(wanted, self.all(), strict=True):
+            matrix.program(w, writer)
+        self._zero()
+        self.show(parameter)
 
     def advance(self, dt: float, temperature: float) -> None:
         """Let dt seconds pass at `temperature` [K]."""

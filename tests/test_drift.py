@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 import crossbar as xb
-from devices import Device, GaussianRead, PowerLawDrift, presets
+from devices import Device, GaussianRead, GaussianWrite, PowerLawDrift, presets
 
 DRIFTING = Device(1e-6, 50e-6, retention=PowerLawDrift(nu=0.05))
 CHIP = xb.Chip(DRIFTING, tile=(4, 3))
@@ -179,6 +179,41 @@ def test_scores_over_time():
         xb.over_time(model, error, [2.0, 1.0])
     with pytest.raises(ValueError, match="two chips"):
         xb.over_time(model, error, [1.0]).interval()
+
+
+def test_cells_that_are_refreshed_are_never_older_than_the_period():
+    """w (t/t₀)^−ν in closed form; what is written is the weight, not what is left of it."""
+    nu, t0, x = 0.1, 1.0, torch.eye(6, dtype=torch.float64)
+    cell = Device(0.0, 50e-6, retention=PowerLawDrift(nu=nu, t0=t0))
+    net = nn.Linear(6, 3, bias=False).double()
+    want = net.weight.detach().T
+
+    def left(one):
+        with torch.no_grad():
+            return float((one(x) * want).sum() / want.square().sum())
+
+    times, period = [50.0, 100.0, 150.0, 1000.0, 1030.0], 100.0
+    ages = torch.tensor([50.0, 100.0, 50.0, 100.0, 30.0], dtype=torch.float64)
+    model = xb.convert(net, xb.Chip(cell), seed=0)
+    aged = xb.over_time(model, left, times, refresh=period)
+    torch.testing.assert_close(aged.scores[0], ((ages + t0) / t0) ** -nu, rtol=1e-9, atol=0)
+    held = xb.over_time(xb.program(model), left, times, refresh=period)
+    torch.testing.assert_close(held.scores, aged.scores, rtol=1e-9, atol=0)
+    keep = xb.over_time(model, left, times, refresh=period, compensation=xb.TileCompensation())
+    torch.testing.assert_close(keep.scores, torch.ones_like(keep.scores), rtol=1e-9, atol=0)
+    with pytest.raises(ValueError, match="refresh.*0"):
+        xb.over_time(model, left, times, refresh=0.0)
+
+
+def test_a_refresh_has_write_errors_of_its_own():
+    cell = Device(1e-6, 50e-6, write=GaussianWrite(0.02))
+    model = xb.convert(nn.Linear(5, 4, bias=False), xb.Chip(cell), seed=0)
+    seen = []
+    xb.over_time(
+        model, lambda one: seen.append(one.weight.detach().clone()) or 0.0, [5.0, 15.0], refresh=10
+    )
+    off = torch.stack(seen) - model.weight.detach()
+    assert 0.3 < float(off[0].std() / off[1].std()) < 3 and not torch.equal(off[0], off[1])
 
 
 @pytest.mark.filterwarnings(TRACER)
