@@ -191,3 +191,22 @@ def test_compiled_products_under_gains(name, mode):
         want.square().sum().backward()
         wanted = both.digital.weight.grad * both.factors["weight"]
         assert float((both.analog.weight.grad - wanted).abs().max()) < bound * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["bi,eoi->bo", "boi,eoi->boi", "be,eoi->boi", "eoi,bi->ebi"],  # sums of weights, or no product
+)
+def test_einsums_that_no_array_computes_are_refused(equation):
+    torch.manual_seed(0)
+    given = {"bi": X, "boi": X.unsqueeze(1).expand(5, 4, 6), "be": X[:, :3]}
+    mine, other = sorted(equation.partition("->")[0].split(","), key=lambda term: "eoi" not in term)
+    x = given[other if mine == "eoi" else mine]
+
+    def use(W, _):
+        pair = (W, x) if equation.startswith("eoi") else (x, W)
+        return torch.einsum(equation, *pair)
+
+    model = xb.convert(Uses(use, STACK), xb.Chip(), seed=0)
+    with pytest.raises(TypeError, match="einsum"):
+        model(X)
