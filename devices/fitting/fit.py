@@ -155,9 +155,7 @@ def _gradual(
     if not trials:
         raise Unidentified("; ".join(f"{k}: {v}" for k, v in reasons.items()))
     best = trials[0]
-    name = labels.get(best.family.name) or named(
-        best.family, best.shot.theta, frame(best.shot, window)
-    )
+    name = labels.get(best.family.name) or _law_of(best, window)
     candidates = _candidates(trials, labels, reasons, held, window, part)
     if wanted is None or LookupStep.__name__ in wanted:
         entry, wins = _lookup_candidate(part, trials[0], min(trials, key=lambda t: t.score), held)
@@ -195,13 +193,20 @@ def _gradual(
             begin=shot.theta,
         )
     notes += [n for n in whole.notes if n not in notes]
-    shot, alone = _both_ways(shot, name)
+    known = _known_way(shot)
+    if known is not None:
+        shot = replace(shot, theta=shot.family.mirrored(shot.theta, known))
     noise, said = noise_of(shot, additive=name == "NeuroSim")
     device, parameters, split, more, draw = made(
-        name, shot, noise, given, window, proportional=proportional
+        name, shot, noise, given, window, known=known, proportional=proportional
     )
-    if alone:
-        more.insert(0, alone)
+    if known is not None:
+        word, other = ("up", "down") if known else ("down", "up")
+        more.insert(
+            0,
+            f"the reads show no {other} pulses: their steps are taken as those of {word} pulses, "
+            "mirrored at the middle of the window; nothing in these data shows it",
+        )
         if "up_down" in parameters:
             parameters["up_down"] = Parameter(parameters["up_down"].value, -2.0, 2.0)
     if best.hard and hard is None:
@@ -328,9 +333,7 @@ def _candidates(
     best = min(trials, key=lambda t: t.score)
     out = []
     for trial in trials:
-        name = labels.get(trial.family.name) or named(
-            trial.family, trial.shot.theta, frame(trial.shot, window)
-        )
+        name = labels.get(trial.family.name) or _law_of(trial, window)
         error = float(np.sqrt(trial.squares.sum() / traces.seen.sum())) / reach
         good = as_good(trial, best) if held else trial.score <= best.score + 2
         also = "any affine step has this curve" if trial.family.name == "affine" else ""
@@ -360,15 +363,16 @@ def _lookup_candidate(
     return Candidate(name, numbers, error / reach, held, held and error < 1.06 * own), wins
 
 
-def _both_ways(shot: Shot, name: str) -> tuple[Shot, str]:
-    """A law of both directions where the reads show one: the other its mirror, which is said."""
+def _known_way(shot: Shot) -> bool | None:
+    """Whether up is the one direction that the reads show; None where they show both."""
     up = shot.traces.up[shot.traces.n > 0]
-    if name == "AbruptReset" or min(int(up.sum()), int((~up).sum())) >= 2:
-        return shot, ""
-    known = bool(up.mean() > 0.5)
-    word, other = ("up", "down") if known else ("down", "up")
-    said = (
-        f"the reads show no {other} pulses: their steps are taken as those of {word} pulses, "
-        "mirrored at the middle of the window; nothing in these data shows it"
-    )
-    return replace(shot, theta=shot.family.mirrored(shot.theta, known)), said
+    if shot.family.name == "AbruptReset" or min(int(up.sum()), int((~up).sum())) >= 2:
+        return None
+    return bool(up.mean() > 0.5)
+
+
+def _law_of(trial: Trial, window: tuple[float, float] | None) -> str:
+    """The simplest law of a curve; of one direction with its mirror, not with what it began as."""
+    shot, known = trial.shot, _known_way(trial.shot)
+    theta = shot.theta if known is None else shot.family.mirrored(shot.theta, known)
+    return named(shot.family, theta, frame(shot, window))

@@ -247,6 +247,7 @@ def made(
     fixed: dict[str, float],
     window: tuple[float, float] | None,
     *,
+    known: bool | None,
     proportional: bool,
 ) -> tuple[
     Device,
@@ -255,8 +256,13 @@ def made(
     list[str],
     Callable[[np.random.Generator], Device],
 ]:
-    """The device, its parameters, every noise, sentences on them, and draws from all of it."""
+    """The device, its parameters, every noise, sentences on them, and draws from all of it.
+
+    `known` is the direction that the reads show where the other is its mirror.
+    """
     cov = covariance(shot, noise, additive=name == "NeuroSim")
+    if known is not None:
+        cov = _mirrored(shot, cov, known)
     spreads = between_cells(shot, cov)
     at, few = frame(shot, window), ""
     if shot.cell is not None and 1 < len(shot.cell) < FEW:
@@ -316,6 +322,18 @@ def made(
     if spreads is not None:
         split["cell to cell"] = scaled(spreads.size)
     return made_device, parameters, split, said, draw
+
+
+def _mirrored(shot: Shot, cov: Array, known: bool) -> Array:
+    """Covariance where one direction is the mirror of the other and errs as that does."""
+    family, p = shot.family, len(shot.theta)
+    whole = np.eye(len(cov))
+    for i in range(p):
+        by = 1e-5 if shot.theta[i] + 1e-5 <= family.high[i] else -1e-5
+        moved = shot.theta.copy()
+        moved[i] += by
+        whole[:p, i] = (family.mirrored(moved, known) - shot.theta) / by
+    return np.asarray(whole @ cov @ whole.T)
 
 
 def chance(part: Part, rng: np.random.Generator) -> float:
