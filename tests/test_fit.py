@@ -336,6 +336,43 @@ def test_what_the_data_cannot_tell_is_named() -> None:
         devices.fit(measured(LAWS[0]), families=[ConstantStep], fixed={"gamma_up": 0.1})
 
 
+def test_one_direction_of_a_line_is_a_line_whose_intervals_are_those_of_its_ramp() -> None:
+    rng, x = np.random.default_rng(3), 0.05
+    g = [x]
+    for _ in range(100):
+        x += 0.02 * (1 - 0.8 * (x - 0.5))
+        g.append(x)
+    reads = 30e-6 * (np.array(g) + 0.006 * rng.standard_normal(101))
+    found = devices.fit(signs([0] + [1] * 100, reads + 2e-6))
+    assert type(found.device.update) is LinearStep
+    step = found.parameters["dg_min"]
+    middle = (sum(found.device.window) / 2 - 2e-6) / 30e-6
+    assert step.covers(30e-6 * 0.02 * (1 - 0.8 * (middle - 0.5)))
+    # what up pulses do is known within 2 %, and that down ones mirror them is said
+    assert 0.005 < (step.high - step.low) / step.value < 0.06
+    ratio = [found.drawn(seed).update.dg_min / step.value for seed in range(20)]
+    assert 0.9 < min(ratio) < 1 < max(ratio) < 1.1
+
+
+def test_a_table_is_not_finer_than_the_steps() -> None:
+    rng, x = np.random.default_rng(8), 0.05
+    cycle, pulse, way, g = [], [], [], []
+    for c in range(12):
+        for k in range(17):
+            sign = 1 if k <= 8 else -1
+            if k:
+                move = 0.15 * (1 - 1.2 * sign * (x - 0.5)) * (1 + 0.2 * rng.standard_normal())
+                x += sign * move
+            cycle.append(c), pulse.append(k), way.append(sign), g.append(x)
+    reads = 30e-6 * (np.array(g) + 0.01 * rng.standard_normal(len(g))) + 2e-6
+    columns = (torch.tensor(v) for v in (cycle, pulse, way, reads))
+    found = devices.fit(PulseData(("a",) * len(g), *columns))
+    assert found.noise["pulse"].covers(0.2) and 0.13 < found.noise["pulse"].value < 0.3
+    assert found.noise["coloured read"].low == 0
+    at = found.candidates[0]
+    assert at.parameters <= 6, at
+
+
 @each_law
 @pytest.mark.parametrize("up", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_one_direction_is_fitted_and_the_other_its_mirror(law: Update, up: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devices.fitting.families import Affine, Family, Seen
+from devices.fitting.families import Affine, Family, Piecewise, Seen
 from devices.fitting.shooting import Curve, Pins, Shot, correlation, first_weight, shoot
 from devices.fitting.traces import Array, Index, Traces
 
@@ -139,7 +139,10 @@ def compare(
     # as many nodes as traces can bear: without unseen ramps they would follow the noise
     bear = 32 if folds else 12
     few = 2 + int(traces.seen.sum()) // 6
-    plans = [(f, False) for f in families if len(f.names) <= min(bear, few)]
+    # of nodes nearer than a pulse moves, a ramp passes some by: their steps would be noise
+    near = 2 / min(max(seen.up, seen.down), 1.0)
+    most = min(bear, few, max(near, len(Piecewise().names)))
+    plans = [(f, False) for f in families if len(f.names) <= most]
     plans = plans or [(f, False) for f in families[:1]]
     if walls is not None:
         # offered always, hard ends would also explain ramps whose step varies

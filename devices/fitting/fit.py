@@ -155,9 +155,7 @@ def _gradual(
     if not trials:
         raise Unidentified("; ".join(f"{k}: {v}" for k, v in reasons.items()))
     best = trials[0]
-    name = labels.get(best.family.name) or named(
-        best.family, best.shot.theta, frame(best.shot, window)
-    )
+    name = labels.get(best.family.name) or _law_of(best, window)
     candidates = _candidates(trials, labels, reasons, held, window, part)
     if wanted is None or LookupStep.__name__ in wanted:
         entry, wins = _lookup_candidate(part, trials[0], min(trials, key=lambda t: t.score), held)
@@ -195,7 +193,7 @@ def _gradual(
             begin=shot.theta,
         )
     notes += [n for n in whole.notes if n not in notes]
-    known = None if name == "AbruptReset" else one_way(shot)
+    known = one_way(shot)
     if known is not None:
         shot = replace(shot, theta=shot.family.mirrored(shot.theta, known))
     noise, said = noise_of(shot, additive=name == "NeuroSim")
@@ -326,9 +324,7 @@ def _candidates(
     best = min(trials, key=lambda t: t.score)
     out = []
     for trial in trials:
-        name = labels.get(trial.family.name) or named(
-            trial.family, trial.shot.theta, frame(trial.shot, window)
-        )
+        name = labels.get(trial.family.name) or _law_of(trial, window)
         error = float(np.sqrt(trial.squares.sum() / traces.seen.sum())) / reach
         good = as_good(trial, best) if held else trial.score <= best.score + 2
         also = "any affine step has this curve" if trial.family.name == "affine" else ""
@@ -356,3 +352,10 @@ def _lookup_candidate(
     )
     name = LookupStep.__name__
     return Candidate(name, numbers, error / reach, held, held and error < 1.06 * own), wins
+
+
+def _law_of(trial: Trial, window: tuple[float, float] | None) -> str:
+    """The simplest law of a curve; of one direction with its mirror, not with what it began as."""
+    shot, known = trial.shot, one_way(trial.shot)
+    theta = shot.theta if known is None else shot.family.mirrored(shot.theta, known)
+    return named(shot.family, theta, frame(shot, window))

@@ -191,7 +191,8 @@ def _left(s: Levels, at: Around, several: bool) -> tuple[str, ...]:
 def explained(shot: Shot) -> Array:
     """What parameters and cells' own make of the reads: rows of the pseudo-inverse."""
     full = shot.jacobian
-    keep = np.abs(full).max(axis=0) > 1e-12
+    # what no read shows is not 0 but what rounding makes of a finite difference
+    keep = np.abs(full).max(axis=0) > 1e-9
     scale = np.linalg.norm(full[:, keep], axis=0) + 1e-300
     inverse = np.linalg.pinv(full[:, keep] / scale, rcond=1e-9) / scale[:, None]
     out = np.zeros((full.shape[1], full.shape[0]))

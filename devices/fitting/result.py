@@ -172,7 +172,7 @@ def median_cell(shot: Shot, at: Frame) -> tuple[Shot, Frame]:
 def one_way(shot: Shot) -> bool | None:
     """Whether all pulses of the reads are up, or down (False); None: both ways are there."""
     up = shot.traces.up[shot.traces.n > 0]
-    if min(int(up.sum()), int((~up).sum())) >= 2:
+    if shot.family.name == "AbruptReset" or min(int(up.sum()), int((~up).sum())) >= 2:
         return None
     return bool(up.mean() > 0.5)
 
