@@ -187,6 +187,19 @@ def test_cells_that_differ() -> None:
     assert alike.parameters["sigma_d2d"].low == 0 and alike.parameters["sigma_d2d"].value < 0.02
 
 
+@pytest.mark.parametrize("seed", [3, 14])
+def test_wandering_cells_have_no_curve_of_their_own(seed) -> None:
+    """Six ramps that pulse noise leads astray: a curve that bends predicts none of them better.
+
+    It did from starts that it could move, and took the noise of pulses for its own and slow reads'.
+    """
+    steady = ramps(seed, traces=6, pulses=40, step=lambda g, up: 1e-6 if up else -1e-6,
+                   pulse=0.4, read=0.4e-6)  # fmt: skip
+    found = devices.fit(steady)
+    assert found.candidates[0].parameters == 2
+    assert found.noise["pulse"].high > 0.25
+
+
 @pytest.mark.parametrize("up", [True, False])
 def test_cells_of_one_direction(up) -> None:
     """Their spread is that of the step; what only the other direction could show is 0 and named."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t
 
 from devices.fitting.families import Affine, Family, Piecewise, Seen
 from devices.fitting.shooting import Curve, Pins, Shot, correlation, first_weight, shoot
@@ -20,6 +21,9 @@ NEAR = 1.06
 
 FAR = 1.2
 """Or within one standard error, and this factor."""
+
+FIRM = 100.0
+"""Weight of the first read of an unseen ramp, unless a curve leaves little but read noise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Trial:
     family: Family
     shot: Shot
     squares: Array  # of every trace, summed; of unseen ramps where held out
+    firm: float  # weight of the first read of an unseen trace
     score: float  # the smaller the better
     hard: bool  # whether the window has hard ends
 
@@ -129,10 +134,11 @@ def compare(
 ) -> tuple[list[Trial], dict[str, str], bool]:
     """The curves in the order in which they are taken, the reasons of others, whether held out.
 
-    With three traces and more each curve predicts a fourth of them from a fit to the others, open
-    loop from their starts; of those within `NEAR` of the best, or within a standard error of it and
-    `FAR`, the one with fewest parameters is first. With fewer, n log(error²) + p log n decides, n
-    the number of reads that the correlation of the residuals leaves.
+    With three traces and more each curve predicts a fourth of them from a fit to the others,
+    open loop from their first reads (from starts of their own where read noise is all that is
+    left); of those within `NEAR` of the best, or within a standard error of it and `FAR`, the
+    one with fewest parameters is first. With fewer, n log(error²) + p log n decides, n the
+    number of reads that the correlation of the residuals leaves.
     """
     cells = traces.cells > 1
     folds = _folds(traces)
@@ -149,7 +155,7 @@ def compare(
         plans += [(f, True) for f in families if isinstance(f, Affine) and f.name != "AbruptReset"]
     if len(plans) == 1:  # one curve is compared with none
         folds = []
-    trials, reasons = [], {}
+    found, reasons = [], {}
     for family, hard in plans:
         own, pin = walls if hard else None, (pins or {}).get(family.name)
         try:
@@ -157,12 +163,17 @@ def compare(
         except (ValueError, np.linalg.LinAlgError) as error:
             reasons[family.name] = f"its least squares do not converge ({error})"
             continue
+        found.append((family, shot, hard, pin))
+    if not found:
+        return [], reasons, bool(folds)
+    # one rule for all: curves that bend would make more of a start that may be moved
+    firm = FIRM if min(shot.weight for _, shot, _, _ in found) > 0 else 0.0
+    trials = []
+    for family, shot, hard, pin in found:
         squares = _squares(shot.traces, (shot.traces.y - shot.mean)[shot.traces.seen])
         for left in folds:
-            squares[left] = _unseen(shot, left, hard, pin)
-        trials.append(Trial(family, shot, squares, 0.0, hard))
-    if not trials:
-        return [], reasons, bool(folds)
+            squares[left] = _unseen(shot, left, hard, pin, firm)
+        trials.append(Trial(family, shot, squares, firm, 0.0, hard))
     return _ordered(trials, traces, bool(folds)), reasons, bool(folds)
 
 
@@ -180,8 +191,8 @@ def _folds(traces: Traces) -> list[Index]:
     return out
 
 
-def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
-    """Squared errors of traces that a fit to the others did not see."""
+def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None, firm: float) -> Array:
+    """Squared errors of traces that a fit to the others did not see, from starts held so firmly."""
     whole = shot.traces
     kept = whole.of(np.setdiff1d(np.arange(whole.size), left))
     own = ends(kept) if hard else None
@@ -203,7 +214,7 @@ def _unseen(shot: Shot, left: Index, hard: bool, pin: Pins | None) -> Array:
         cell = np.vstack([cell, np.zeros((whole.cells - len(cell), cell.shape[1]))])
     test = whole.of(left)
     start = test.y[test.first].copy()
-    _, mean, _ = Curve(shot.family, again.theta, test, own).begun(start, cell, shot.weight)
+    _, mean, _ = Curve(shot.family, again.theta, test, own).begun(start, cell, firm)
     return _squares(test, test.y[test.seen] - mean)
 
 
@@ -238,5 +249,7 @@ def as_good(own: Trial, best: Trial) -> bool:
     if own.score <= NEAR * best.score + 1e-12:
         return True
     apart = own.squares - best.squares
-    error = float(apart.std(ddof=1)) * len(apart) ** 0.5 if len(apart) > 1 else 0.0
+    few = len(apart)
+    # few traces know their scatter badly, and the best of several curves is so by luck too
+    error = float(apart.std(ddof=1)) * few**0.5 * float(t.ppf(0.95, few - 1)) if few > 1 else 0.0
     return float(apart.sum()) <= error and own.score <= FAR * best.score

@@ -342,7 +342,7 @@ def _lookup_candidate(
     reach = float(np.ptp(traces.y[traces.seen]))
     own = float(np.sqrt(best.squares.sum() / traces.seen.sum()))
     try:
-        error, numbers = table_error(traces, held, best.shot.weight)
+        error, numbers = table_error(traces, held, best.firm)
     except Unidentified as why:
         return Candidate(LookupStep.__name__, 0, np.inf, held, False, str(why)), False
     wins = (

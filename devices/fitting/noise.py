@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from devices.fitting.likelihood import Around, Levels, Likelihood, around
-from devices.fitting.search import DROP, Profile, Search
+from devices.fitting.search import DROP, Point, Profile, Search
 from devices.fitting.shooting import Shot, direct, misfit, roughness
 from devices.fitting.traces import Array
 
@@ -93,7 +93,8 @@ def taken_apart(
     rough, most = _largest(at, several, both)
     # below a part of it the factorisation loses its digits
     least = 0.03 * rough
-    search = Search(model, most, bind or (least, 3 * most["read"]), max(at.pulses, 4.0))
+    within = bind or (least, 3 * most["read"]), max(at.pulses, 4.0)
+    search = Search(model, most, *within)
     tau = min(6.0, max(at.pulses, 4.0))
     shares = {"read": 0.5, "pulse": 0.3, "colour": 0.02, "cycle": 0.1, "tilt": 0.1}
     begun = [search.at(shares | own, tau) for own in ({}, {"pulse": 0.02, "colour": 0.4})]
@@ -131,6 +132,11 @@ def taken_apart(
                 (float(np.exp(-max(point.loss - best.loss, 0.0))), search.levels(point.z))
                 for point in points
             ]
+    if levels.colour > 0:
+        top = _steady(
+            search, best, Search(model, {k: most[k] for k in most if k != "colour"}, *within)
+        )
+        parts["pulse"] = replace(parts["pulse"], high=max(parts["pulse"].high, top))
     if levels.colour > levels.read / 3 and levels.tau > at.pulses / 4:
         # without slow reads, which nothing tells from it, the noise of pulses would be that much
         i, plain = search.names.index("colour"), begun[0].copy()
@@ -143,6 +149,20 @@ def taken_apart(
         parts["drift"] = Part(value, value - reach, value + reach)
     left = _left(levels, at, several)
     return Noise(levels, parts, left, -best.loss, tuple(averages))
+
+
+def _steady(search: Search, best: Point, alone: Search) -> float:
+    """The most that pulse noise may be without slow reads, where there may be none; else 0.
+
+    At the bound of one kind of noise the likelihood along another is too narrow.
+    """
+    i, plain = search.names.index("colour"), best.z.copy()
+    plain[i] = search.low[i]
+    none = search.near(search.point(plain), i)
+    if none.loss - best.loss > DROP:
+        return 0.0
+    own = alone.best(np.delete(none.z, i))
+    return alone.profile(alone.names.index("pulse"), own, own.loss).high
 
 
 def _largest(at: Around, several: bool, both: bool) -> tuple[float, dict[str, float]]:
