@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -164,23 +165,37 @@ def _report(study: Study, runs: list[Run], options: argparse.Namespace, store: S
 START = 3.0
 """Seconds until workers are there and have imported torch."""
 
+OFF = 10.0
+"""How many times the guess a study may take on a machine where none of it was measured."""
+
 
 def _dry(study: Study, runs: list[Run], options: argparse.Namespace, console: Console) -> int:
     """Say what would be done."""
-    slower = scale = 1 / share()
+    slower, took = 1 / share(), defaultdict[type[Run], list[tuple[float, float]]](list)
     if (options.out / "results.sqlite").is_file():
         with Store(options.out, write=False) as store:
             plan = Plan(runs, store.has)
-            took = [(store[run].seconds, run.cost()) for run in plan.kept]
-        if len(took) >= 3:  # this very work, on this machine
-            scale = sum(t for t, _ in took) / max(sum(c for _, c in took), 1e-9)
+            for run in plan.kept:
+                took[type(run)].append((store[run].seconds, run.cost()))
     else:
         plan = Plan(runs, lambda name: False)
-    workers = min(options.workers or cores(), max(1, len(plan.waiting)))
-    seconds = (START * slower + plan.cost() * scale / workers) if plan.waiting else 0.0
+    # this very work, on this machine: each kind of run is as far off its guess as it was before
+    scales = {
+        kind: sum(seconds for seconds, _ in found) / max(sum(cost for _, cost in found), 1e-9)
+        for kind, found in took.items()
+        if len(found) >= 3
+    }
+    waiting = plan.waiting.values()
+    workers = min(options.workers or cores(), max(1, len(waiting)))
+    work = sum(run.cost() * scales.get(type(run), slower) for run in waiting)
+    guessed = sum(run.cost() * slower for run in waiting if type(run) not in scales)
+    seconds = (START * slower + work / workers) if waiting else 0.0
+    about = f"about {duration(seconds)}"
+    if guessed > work / 2:  # a processor that is slower or shared is not known before it was tried
+        about += f" (a guess: up to {duration(OFF * seconds)} where little was measured here)"
     console.print(
-        f"{study.name}: {len(plan.waiting)} runs to do, {plan.stored} already stored; about "
-        f"{duration(seconds)} on {workers} workers, "
-        f"{sum(run.disk() for run in plan.waiting.values()) / 1e6:.1f} MB of disk"
+        f"{study.name}: {len(waiting)} runs to do, {plan.stored} already stored; {about} on "
+        f"{workers} workers, {sum(run.disk() for run in waiting) / 1e6:.1f} MB of disk",
+        soft_wrap=True,
     )
     return 0

@@ -270,13 +270,16 @@ class Store(Stored, AbstractContextManager["Store"]):
         return size
 
     def prune(self, names: Iterable[str]) -> int:
-        """Forget results and their networks; how many there were."""
+        """Forget results and their networks; how many there were.
+
+        All or none of the results: one that is left without its network is made again.
+        """
         count = 0
         with self._explained():
-            for name in names:
-                with self._transaction():
+            with self._transaction():  # one wait for the disk, not one a result
+                for name in names:
+                    self._network_file(name).unlink(missing_ok=True)
                     count += self._db.execute("DELETE FROM runs WHERE key = ?", (name,)).rowcount
-                self._network_file(name).unlink(missing_ok=True)
             self._db.execute("VACUUM")
         return count
 

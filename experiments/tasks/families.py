@@ -91,12 +91,12 @@ def families() -> dict[str, Family]:
             "the same imbalance where one cell of each pair is idle: nothing cancels it",
         ),
         "imbalance-float": Family(
-            "the same without converters",
+            "up/down 0.2, reference, no converters",
             replace(chip(_cell(tilted), xb.Reference()), forward=xb.Periphery()),
             "the same cells read without converters: what the imbalance itself costs",
         ),
         "imbalance-narrow": Family(
-            "the same, ADC of √64 weights",
+            "up/down 0.2, reference, narrow ADC",
             narrow(chip(_cell(tilted), xb.Reference())),
             "the same cells behind converters whose full scale, 39 µA, is that of 64 weights of "
             "random sign: the imbalance moves all weights to one side, and it is the converter "
