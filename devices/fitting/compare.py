@@ -20,7 +20,7 @@ NEAR = 1.06
 """A simpler curve is taken whose error is within this factor of the best one's."""
 
 FAR = 1.2
-"""Or within one standard error, and this factor."""
+"""Or no further than chance leads (Student's 95 % of one side), and this factor."""
 
 FIRM = 100.0
 """Weight of the first read of an unseen ramp, unless a curve leaves little but read noise."""
@@ -136,7 +136,7 @@ def compare(
 
     With three traces and more each curve predicts a fourth of them from a fit to the others,
     open loop from their first reads (from starts of their own where read noise is all that is
-    left); of those within `NEAR` of the best, or within a standard error of it and `FAR`, the
+    left); of those within `NEAR` of the best, or within `FAR` and no further than chance leads, the
     one with fewest parameters is first. With fewer, n log(error²) + p log n decides, n the
     number of reads that the correlation of the residuals leaves.
     """
