@@ -47,6 +47,7 @@ DIGITAL = frozenset(
     linalg_cross linalg_det linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh linalg_inv
     linalg_inv_ex linalg_ldl_factor linalg_ldl_factor_ex linalg_lu linalg_lu_factor
     linalg_lu_factor_ex linalg_matrix_exp linalg_matrix_norm linalg_matrix_power linalg_matrix_rank
+    linalg_matrix_sqrth linalg_polar
     linalg_norm linalg_pinv linalg_qr linalg_slogdet linalg_svd linalg_svdvals linalg_tensorinv
     linalg_vander linalg_vector_norm lobpcg local_response_norm log log10 log1p log2 log_sigmoid
     log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or
