@@ -101,10 +101,9 @@ def _matmul(a: Any, b: Any) -> Any:
 
 @product(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.linalg.matmul)
 @product(torch.mm, Tensor.mm, torch.mv, Tensor.mv, "aten::mm", "aten::mv", "aten::matmul")
-@product(
-    torch.sparse.mm
-)  # torch.spmm and torch.dsmm are torch.mm by another name: one key of a dict
+@product(torch.sparse.mm)
 def _product(input: Any, other: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+    # torch.spmm and torch.dsmm equal torch.mm: one key of a dict, by the name that users call
     other = next(iter(kwargs.values())) if other is None and kwargs else other
     return _matmul(input, other)
 

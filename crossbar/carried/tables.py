@@ -237,7 +237,7 @@ def unreadable(func: Any) -> bool:
     """
     space, _, name = qualified_name(func).partition("::")
     if not space:
-        return func in UNREAD or getattr(func, "__name__", "") in UNREAD_NAMES
+        return func in UNREAD or name_of(func) in UNREAD_NAMES
     if space in ("crossbar", "prim", "prims", "inductor"):
         return False
     if space != "aten" or name in UNREAD_NAMES or name in _OPERATORS:

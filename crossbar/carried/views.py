@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crossbar.carried.analog import VIEWED, Analog, AnalogView, parts, wrapped
-from crossbar.carried.tables import CASTS, FREES, MAY_COPY, TURNS, VIEWS
+from crossbar.carried.tables import CASTS, FREES, MAY_COPY, TURNS, VIEWS, name_of
 from crossbar.weight import AnalogWeight
 
 
@@ -132,7 +132,7 @@ def _starts(
     func: Any, args: Any, kwargs: Any, cells: Tensor, out: Any, first: int | None
 ) -> list[int | None]:
     """Where each of the views of `cells` begins in the memory of their weight; None: unknown."""
-    name = getattr(func, "__name__", "")
+    name = name_of(func)
     if first is None:
         return [None] * _count(out)
     if name == "__getitem__":

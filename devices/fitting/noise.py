@@ -122,9 +122,8 @@ def taken_apart(
         if name == "read" and bind is None and low <= 1.05 * least:
             low = 0.0
         if name == "pulse" and low > 0:
-            i, none = search.names.index(name), best.z.copy()
-            none[i] = search.low[i]
-            low = low if search.near(search.point(none), i).loss - best.loss > SURE else 0.0
+            none = search.without(search.names.index(name), best.z)
+            low = low if none.loss - best.loss > SURE else 0.0
         value = parts[name].value
         parts[name] = Part(value, min(low, value), max(high, value))
         if name == "pulse":
@@ -139,9 +138,8 @@ def taken_apart(
         parts["pulse"] = replace(parts["pulse"], high=max(parts["pulse"].high, top))
     if levels.colour > levels.read / 3 and levels.tau > at.pulses / 4:
         # without slow reads, which nothing tells from it, the noise of pulses would be that much
-        i, plain = search.names.index("colour"), begun[0].copy()
-        plain[i] = search.low[i]
-        top = search.levels(search.near(search.point(plain), i).z).pulse
+        plain = search.without(search.names.index("colour"), begun[0])
+        top = search.levels(plain.z).pulse
         parts["pulse"] = replace(parts["pulse"], high=max(parts["pulse"].high, top))
     if model.drifts:
         value, error = model(levels).drift
@@ -156,9 +154,8 @@ def _steady(search: Search, best: Point, alone: Search) -> float:
 
     At the bound of one kind of noise the likelihood along another is too narrow.
     """
-    i, plain = search.names.index("colour"), best.z.copy()
-    plain[i] = search.low[i]
-    none = search.near(search.point(plain), i)
+    i = search.names.index("colour")
+    none = search.without(i, best.z)
     if none.loss - best.loss > DROP:
         return 0.0
     own = alone.best(np.delete(none.z, i))

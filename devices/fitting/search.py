@@ -119,6 +119,12 @@ class Search:
             here = there
         return here
 
+    def without(self, i: int, z: Array) -> Point:
+        """The least loss near z with one kind at its lower bound, mostly none of it."""
+        none = z.copy()
+        none[i] = self.low[i]
+        return self.near(self.point(none), i)
+
     def _step(self, here: Point, held: int | None) -> Array:
         """Newton's step within the bounds, of 1 at most: a least square of few numbers."""
         z, slope, bends = here.z, here.slope, here.bends
