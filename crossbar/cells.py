@@ -12,13 +12,13 @@ from crossbar import states
 from crossbar.chip import Chip
 from crossbar.held import Held
 from crossbar.placing import fabricated
-from crossbar.planes import Order, Planes, in_order, over_line, planes_of, reach_of
+from crossbar.planes import Order, Planes, Seen, in_order, over_line, planes_of, reach_of, seen_of
 from crossbar.programming import Written, programmed, rewritten
 from crossbar.regions import Form
 from crossbar.states import Writer, writing
 from crossbar.streams import FABRICATION, WRITE, Streams
 from crossbar.wires import CellTiles, Efficacy, Fired
-from devices import Pulses, State
+from devices import Pulses
 from devices.device import STATEFUL
 from devices.draw import seeded
 from devices.trees import mapped
@@ -265,7 +265,7 @@ class Cells(Held):
         self.put(at, states.pulsed(self.chip.device, some, given, generator), some)
         follows = self.separate and FEW * len(at) <= self.matrix[0].numel()
         if follows:
-            self.follow(at, some)
+            self.follow(at, seen_of(self.chip, some))
         return follows
 
     @property
@@ -280,21 +280,18 @@ class Cells(Held):
             return False
         return self.matrix.is_contiguous() and self._seen is not None
 
-    def follow(self, at: Tensor, some: State) -> None:
-        """What reads see of the weights `at`, whose cells are now `some` (K, n)."""
-        chip = self.chip
-        planes, place = planes_of(chip, some), self.form.place(at, self.size[1:])
-        self.matrix.view(len(planes.matrix), -1).index_copy_(1, place, planes.matrix)
-        if self.variance is not None and planes.variance is not None and self.variance.dim():
-            variance = self.variance.view(len(planes.variance), -1)
-            variance.index_copy_(1, place, planes.variance)
+    def follow(self, at: Tensor, seen: Seen) -> None:
+        """What reads see of the weights `at` has become this."""
+        place = self.form.place(at, self.size[1:])
+        self.matrix.view(len(seen.matrix), -1).index_copy_(1, place, seen.matrix)
+        if self.variance is not None and seen.variance is not None and self.variance.dim():
+            self.variance.view(len(seen.matrix), -1).index_copy_(1, place, seen.variance)
         self._seen = self._stamp()
         if self.moved is not None:
-            layout, w_max = chip.layout, self.w_max
+            w_max = self.w_max
             if w_max.dim():
                 w_max = w_max.expand(self.size[1:]).reshape(-1)[at]
-            held = layout.planes(some.g, chip.device.window.span)
-            self.moved.append((place, layout.logical(held, chip.floor).mul_(w_max)))
+            self.moved.append((place, seen.held * w_max))
             if sum(len(w) for _, w in self.moved) > self.matrix[0].numel():
                 self.moved = None  # nobody shows them
 
@@ -321,7 +318,7 @@ class Cells(Held):
 
         Returns which cells (K, ..., rows, cols) were; None: none.
         """
-        self.updates += 1
+        self.updates.add_(1)
         if not self.chip.mapping.due(self.updates):
             return None
         found = rewritten(self.chip, self.state, self.weight / self.w_max, generator)

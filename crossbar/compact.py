@@ -26,7 +26,7 @@ from torch import Tensor
 from crossbar import states
 from crossbar.cells import Cells
 from crossbar.chip import Chip
-from crossbar.planes import Lying, Planes, planes_of
+from crossbar.planes import Lying, Planes, Seen, planes_of
 from crossbar.states import copied, writing
 from crossbar.streams import FABRICATION
 from devices import State
@@ -210,13 +210,12 @@ class CompactCells(Cells):
         wrapped = torch._C._functorch.is_functorch_wrapped_tensor(self.matrix)
         return not wrapped and self._seen is not None
 
-    def follow(self, at: Tensor, some: State) -> None:
-        """What reads see of the noise of the weights `at`, whose cells are now `some` (2, n)."""
+    def follow(self, at: Tensor, seen: Seen) -> None:
+        """See `Cells`; of the noise alone, as the weights are kept themselves."""
         if self.variance is not None and self.variance.dim():
-            found = planes_of(self.chip, some).variance
-            assert found is not None
+            assert seen.variance is not None
             place = self.form.place(at, self.size[1:])
-            self.variance.view(1, -1).index_copy_(1, place, found)
+            self.variance.view(1, -1).index_copy_(1, place, seen.variance)
         self._seen = self._stamp()
 
 

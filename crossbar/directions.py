@@ -120,7 +120,7 @@ class Dense(Direction):
         """(..., 1)."""
         if not v.numel():
             return v.new_zeros(*v.shape[:-1], 1)
-        return torch.linalg.vector_norm(v, math.inf, -1, keepdim=True)
+        return v.abs().amax(-1, keepdim=True)  # tens of times faster than the norm of infinity
 
     def lines(self, v: Tensor) -> Tensor:
         """(n, driven)."""
@@ -323,5 +323,5 @@ class Scatter(Direction):
 def _image_peak(v: Tensor) -> Tensor:
     if not v.numel():
         return v.new_zeros(v.shape[0], *(1,) * (v.dim() - 1))
-    peak = torch.linalg.vector_norm(v.flatten(1), math.inf, -1)
+    peak = v.flatten(1).abs().amax(-1)
     return peak.view(-1, *(1,) * (v.dim() - 1))

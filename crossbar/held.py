@@ -96,10 +96,11 @@ class Held(nn.Module):
 
     def _with(self, g: Tensor) -> State:
         """The state with these conductances."""
+        buffers = self._buffers
 
         def held(names: Any) -> Any:
             if isinstance(names, str):
-                return getattr(self, names)
+                return buffers[names]
             return names if names is None else type(names)(*(held(name) for name in names))
 
         return State(g, self.age, **{part: held(x) for part, x in self._leaves.items()})

@@ -282,8 +282,8 @@ def finite(jobs: Sequence[tuple[str, Job]]) -> None:
     Raises:
         ValueError: it names the weight.
     """
-    asked = [torch.stack([*job.x.aminmax(), *job.d.aminmax()]) for _, job in jobs]
-    for (name, _), ends in zip(jobs, numbers(asked), strict=True):
+    asked = numbers([(*job.x.aminmax(), *job.d.aminmax()) for _, job in jobs])
+    for (name, _), ends in zip(jobs, asked, strict=True):
         if not all(map(math.isfinite, ends)):
             raise ValueError(
                 f"the error δ reaching {name}, and the input it is multiplied by, must be "

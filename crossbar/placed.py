@@ -287,7 +287,7 @@ class Placed(Shown):
         Raises:
             ValueError: a Parameter of another shape, or values that are not finite.
         """
-        if not self.mode.written or parameter.is_meta or not self.stale(parameter):
+        if not self.mode.written or not self.stale(parameter) or parameter.is_meta:
             return
         if tuple(parameter.shape) != self.shape:
             raise ValueError(

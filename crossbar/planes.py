@@ -84,6 +84,22 @@ def planes_of(chip: Chip, state: State, order: Order | Lying | None = None) -> P
     return Planes(layout.planes(seen, span), variance, back)
 
 
+class Seen(NamedTuple):
+    """What reads see of some weights, each of whose columns hangs on its own cells alone."""
+
+    matrix: Tensor  # (C, n)
+    variance: Tensor | None  # () or (C, n)
+    held: Tensor  # (n,) the weights that the cells hold, relative to the window
+
+
+def seen_of(chip: Chip, some: State) -> Seen:
+    """Of cells (K, n)."""
+    planes = planes_of(chip, some)
+    plain = chip.device.read is None  # nothing else is seen of them than they hold
+    own = planes.matrix if plain else chip.layout.planes(some.g, chip.device.window.span)
+    return Seen(planes.matrix, planes.variance, chip.layout.logical(own, chip.floor))
+
+
 def over_line(chip: Chip, planes: Planes, line: Planes) -> Planes:
     """Planes, less how far a reference column is from what it is to show; its noise is added.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -75,7 +75,8 @@ class Call:
 
     def back(self, x: Tensor) -> Call:
         """The call that gives x's gradient."""
-        return replace(self, flipped=not self.flipped, size=self.op.sized(x))
+        own = self.region, self.op.sized(x), not self.flipped, self.quiet, self.shared, self.keeper
+        return Call(self.matrix, self.op, *own)
 
     def crossed(self, tile: int) -> int:
         """Driven lines of a tile, those that are not in use and spare ones too."""
@@ -286,12 +287,7 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
             None: 1.
     """
     matrix, port, direction = call.matrix, call.port, call.direction
-    reading = _Reading(x, planes, call, gauge)
-    digits, scale = reading.digits, reading.scale
-    if matrix.probe is not None:
-        matrix.probe.encoded(matrix, port, x, scale, digits)
-        matrix.probe.used(call, digits, planes)
-    layout = matrix.layout
+    layout, m = matrix.layout, planes.matrix
     shift = layout.shift(matrix.floor)
     apart = (
         port.settings.adc is not None
@@ -303,7 +299,14 @@ def read(x: Tensor, planes: Planes, call: Call, gauge: Tensor | None = None) -> 
         or shift != 0
         or any(column.shared is not None for column in layout.columns)
     )
-    m = planes.matrix
+    if not apart and port.settings.dac is None and matrix.probe is None:
+        if len(layout.columns) == 1 and layout.columns[0].weight == 1:  # a product, no more
+            return wide_of(direction.whole(x, m[0].to(x.dtype), call.size))
+    reading = _Reading(x, planes, call, gauge)
+    digits, scale = reading.digits, reading.scale
+    if matrix.probe is not None:
+        matrix.probe.encoded(matrix, port, x, scale, digits)
+        matrix.probe.used(call, digits, planes)
     total: Tensor | None = None
     for n, step in enumerate(reading.steps()):
         _, v, weight, code = step

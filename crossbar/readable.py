@@ -182,9 +182,10 @@ class Readable(nn.Module):
         Raises:
             TypeError: there are none yet.
         """
-        if self.cells is None:
+        cells: Any = self._modules.get("cells")
+        if cells is None:
             raise TypeError("the matrix has no cells yet: program() it first")
-        return self.cells
+        return cells
 
     @property
     def weight(self) -> Tensor:

@@ -106,7 +106,7 @@ class Form:
             return at
         *lead, rows, cols = lines
         row = at // cols
-        place = (at - row * cols) * rows + row
+        place = torch.sub(at * rows, row, alpha=rows * cols - 1)  # (at - row cols) rows + row
         if math.prod(lead) > 1:
             place += (row // rows) * (rows * cols - rows)
         return place

@@ -28,9 +28,11 @@ class Shown(nn.Module):
 
     def show(self, parameter: Tensor) -> None:
         """Show in the Parameter what the cells hold."""
-        if not self.mode.written or parameter.is_meta:
+        if not self.mode.written:
             return
         with writing(), torch._C.DisableTorchFunctionSubclass():
+            if parameter.is_meta:
+                return
             stale = self.stale(parameter)
             moved = None if stale else self._moved(parameter)
             if moved is not None:
@@ -80,10 +82,13 @@ class Shown(nn.Module):
 
     def remember(self, parameter: Tensor) -> None:
         """The Parameter shows what the cells hold from here on."""
-        self.seen, self.dirty = None if parameter.is_inference() else parameter._version, False
+        with torch._C.DisableTorchFunctionSubclass():
+            seen = None if parameter.is_inference() else parameter._version
+        self.seen, self.dirty = seen, False
 
     def stale(self, parameter: Tensor) -> bool:
         """Whether somebody wrote into the Parameter, noticed by dispatch or by its version."""
-        if self.dirty or parameter.is_inference():
-            return self.dirty
-        return parameter._version != self.seen
+        with torch._C.DisableTorchFunctionSubclass():
+            if self.dirty or parameter.is_inference():
+                return self.dirty
+            return parameter._version != self.seen

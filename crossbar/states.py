@@ -17,7 +17,7 @@ from torch import Tensor
 from devices import Device, Pulses, State
 from devices.trees import mapped
 
-FEW = 1 << 12
+FEW = 1 << 14
 """Weights up to which a second call costs a CPU more than laying counts of all devices together."""
 
 TURNED = 1 << 14
@@ -43,6 +43,9 @@ class Writer(Protocol):
 @contextmanager
 def writing() -> Iterator[None]:
     """State is written as ordinary tensors, whatever the caller's grad or inference mode."""
+    if not (torch.is_grad_enabled() or torch.is_inference_mode_enabled()):  # as within another one
+        yield
+        return
     with torch.inference_mode(False), torch.no_grad():
         yield
 
@@ -57,11 +60,9 @@ def empty(state: Any, shape: tuple[int, ...]) -> Any:
 def joined(how: Any, *trees: Any) -> Any:
     """The tree whose every tensor is `how` of those in its place."""
     first = trees[0]
-    if isinstance(first, Tensor):
-        return how(*trees)
-    if first is None:
-        return None
-    return type(first)(*(joined(how, *parts) for parts in zip(*trees, strict=True)))
+    if isinstance(first, tuple):
+        return type(first)(*[joined(how, *parts) for parts in zip(*trees, strict=True)])
+    return None if first is None else how(*trees)
 
 
 def device_of(state: State, k: int) -> State:
@@ -110,10 +111,17 @@ def put_back(state: State, at: Tensor | None, made: State) -> None:
 
 
 def side_by_side(some: Sequence[State], sizes: Sequence[int]) -> State:
-    """Cells (K, n) of several arrays as one; what is alike in an array is so for each cell."""
+    """Cells (K, n) of several arrays as one; what is alike in an array is so for each cell.
+
+    What all arrays have alike stays one number, where the host sees that without waiting.
+    """
+    devices = some[0].g.shape[0]
 
     def one(*each: Tensor) -> Tensor:
-        devices = some[0].g.shape[0]
+        first = each[0]
+        if first.device.type == "cpu" and not any(t.dim() for t in each):
+            if all(t.numpy() == first.numpy() for t in each[1:]):
+                return first
         wide = (t if t.dim() else t.expand(devices, n) for t, n in zip(each, sizes, strict=True))
         return torch.cat(list(wide), 1)
 
@@ -184,14 +192,15 @@ def _walked(
     n = some.g.shape[-1]
     assert device.update is not None
     block = device.update.block if some.g.device.type == "cpu" else max(n, 1)
+    one = block >= n
     for start in range(0, n, block):
-        first = now = _cut(some, start, start + block)
+        first = now = some if one else _cut(some, start, start + block)
         for pulses in rounds:
-            given = _cut(pulses, start, start + block)
+            given = pulses if one else _cut(pulses, start, start + block)
             size = given.up.shape[-1]
             if not size:
                 break
-            new_life = _cut(written, start, start + size)
+            new_life = written if written is None else _cut(written, start, start + size)
             part = now if size == now.g.shape[-1] else _cut(now, 0, size)
             new = device.pulse(part, given, written=new_life, generator=generator, checked=True)
             now = new if part is now else joined(_before_rest, now, part, new)

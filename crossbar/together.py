@@ -12,6 +12,7 @@ from torch import Tensor
 from crossbar import states
 from crossbar.matrix import Matrix
 from crossbar.operations import Operation
+from crossbar.planes import seen_of
 from crossbar.programming import Written
 from crossbar.pulses import Aggregated, ExactBits, Scheme
 from crossbar.pulses.bits import drawn
@@ -116,11 +117,11 @@ def _at_once(shares: Sequence[tuple[Asked, Drive]]) -> None:
         given = matrix.chip.mapping.given(Pulses(up, down))
         device, joined = matrix.chip.device, states.side_by_side(some, sizes)
         made = states.pulsed(device, joined, [given], generator)
-        news = zip(states.apart(made, sizes), states.apart(joined, sizes), strict=True)
-        for (one, _), (cells, place), (new, now) in zip(shares, found, news, strict=True):
+        ends = (states.apart(t, sizes) for t in (made, joined, seen_of(matrix.chip, joined)))
+        for (one, _), (cells, place), new, now, seen in zip(shares, found, *ends, strict=True):
             if len(place):
                 cells.put(place, new, now)
-                cells.follow(place, now)
+                cells.follow(place, seen)
             mask = cells.maintain(generator)
             if mask is not None:
                 cells.refresh()

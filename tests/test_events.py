@@ -145,7 +145,7 @@ def test_every_way_counts_the_coincidences_of_the_same_bits(engine):
                 assert torch.equal(at, first)
                 for few, all_ in zip(some, more, strict=True):
                     assert torch.equal(few, all_.flatten()[first])
-            for mine, listed in zip(in_order(bits), grouped(coincidences([bits])[0]), strict=True):
+            for mine, listed in zip(in_order(bits), grouped(coincidences(bits)), strict=True):
                 assert torch.equal(mine, listed)
 
 

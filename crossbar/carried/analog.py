@@ -62,8 +62,10 @@ class Analog(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """See the class."""
-        kwargs = dict(kwargs) if kwargs else {}
         with plain():
+            if name_of(func) == "__get__" and func not in VIEWED:  # an attribute, read many times
+                return func(*args)
+            kwargs = dict(kwargs) if kwargs else {}
             operator = qualified_name(func)  # "" of torch's own functions
             handler = PRODUCTS.get(operator or func)
             if handler is not None:

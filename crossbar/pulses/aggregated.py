@@ -21,7 +21,7 @@ from devices import Pulses
 def mean_lines(drive: Drive) -> Fired:
     """The mean pulses of the lines of trains."""
     xs, ds = drive.op.vectors(drive.x, drive.d)
-    xs, ds = xs * drive.by_x * drive.length, ds * drive.by_d * drive.length
+    xs, ds = (v * (by * drive.length).to(v) for v, by in ((xs, drive.by_x), (ds, drive.by_d)))
     return fired(xs, ds, phases(xs, ds), xs.dtype, drive.length)
 
 

@@ -28,20 +28,19 @@ def drawn(drives: Sequence[Drive], generator: torch.Generator | None) -> list[Bi
     """The trains of the vectors of each drive, those of the first vector first."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for drive in drives:
+        vectors, place = drive.op.vectors(drive.x, drive.d), drive.x.device
         x, d = (
-            (v.double() * by).mul_(2**31).clamp_(1 - 2**31, 2**31 - 1).to(torch.int32)
-            for v, by in zip(
-                drive.op.vectors(drive.x, drive.d), (drive.by_x, drive.by_d), strict=True
-            )
+            (v * (by * 2**31)).clamp_(1 - 2**31, 2**31 - 1).to(torch.int32)
+            for v, by in zip(vectors, (drive.by_x, drive.by_d), strict=True)
         )
-        slots = torch.arange(len(drive.length), device=drive.length.device)
-        if drive.slots > len(slots):
-            length = drive.length.flatten(1).amax(1).long()
-            slots = slots.repeat_interleave(length, output_size=drive.slots)
+        vector = np.arange(len(drive.turns))
+        slots = torch.from_numpy(np.repeat(vector, drive.turns)).to(place)
+        if len(slots) > len(vector):
             x, d = x.index_select(0, slots), d.index_select(0, slots)
-            if drive.length.numel() > len(length):  # trains of single matrices that end before
-                first = length.cumsum(0) - length
-                turn = torch.arange(drive.slots, device=slots.device) - first[slots]
+            if drive.length.numel() > len(vector):  # trains of single matrices that end before
+                first = drive.turns.cumsum() - drive.turns
+                turn = torch.arange(len(slots), device=place)
+                turn -= torch.from_numpy(np.repeat(first, drive.turns)).to(place)
                 x *= turn.view(-1, *(1,) * (x.dim() - 1)) < drive.length.index_select(0, slots)
         found.append((x, d, slots))
     thresholds = [t for k in (0, 1) for t in (part[k] for part in found)]
@@ -109,9 +108,8 @@ def digits(total: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return up.to(dtype), (whole & (BASE - 1)).add_(whole >> 16).to(dtype)
 
 
-def places(t: Tensor, size: int | None = None) -> Tensor:
-    """Flat indices of what is not zero, so many if that is known; NumPy finds it faster."""
+def places(t: Tensor) -> Tensor:
+    """Flat indices of what is not zero; NumPy finds it faster."""
     if t.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero((t != 0).numpy()))
-    found = t.view(-1)
-    return (found.nonzero() if size is None else found.nonzero_static(size=size))[:, 0]
+    return t.view(-1).nonzero()[:, 0]

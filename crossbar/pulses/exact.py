@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from crossbar.operations import Operation, Vectors
+from crossbar.pulses import jit
 from crossbar.pulses.bits import Bits, counted, drawn, hits
-from crossbar.pulses.events import compiled, hit
+from crossbar.pulses.events import hit
 from crossbar.pulses.lines import Phases, fired, phases, slots
 from crossbar.pulses.scheme import Cut, Parcel, counted_once, nowhere
 from crossbar.pulses.trains import Drive, Trains
@@ -93,9 +94,10 @@ def few_bits(drive: Drive) -> bool:
     Their products go over the slots, those of the moments several times over the vectors.
     """
     *lead, rows, cols = drive.extent
-    lines = drive.slots * math.prod(lead) * (rows + cols)
-    moments = math.prod(drive.extent) * (2 + len(drive.length) / 16)
-    short = drive.slots <= PRODUCTS * len(drive.length) + SLOTS
+    slots, vectors = drive.slots, len(drive.turns)
+    lines = slots * math.prod(lead) * (rows + cols)
+    moments = math.prod(drive.extent) * (2 + vectors / 16)
+    short = slots <= PRODUCTS * vectors + SLOTS
     return short and lines <= DRAWN + moments
 
 
@@ -134,7 +136,8 @@ def dealt(bits: Bits, density: float, dtype: torch.dtype) -> Iterator[Parcel]:
     if density > HITS:
         yield Parcel(None, (Pulses(*counted(bits, dtype)),))
         return
-    if density > EVENTS and not compiled([bits]):
+    many = density > EVENTS and jit.struck is None
+    if many or bits.x.device.type != "cpu":  # an accelerator has the product before bits cross
         at, up, down = hits(bits, dtype)
     else:
         ((at, up, down),) = hit([bits], dtype)

@@ -10,7 +10,7 @@ import numpy as np
 try:
     import numba
 except ImportError:
-    struck = split = None
+    met = struck = split = None
 else:
     FEW = 24
     """Coincidences of a row up to which its cells are sorted; else all of the row are looked at."""
@@ -29,6 +29,18 @@ else:
                     found[n] = 2 * c + (d[s, c] > 0)
                     n += 1
         return found, first
+
+    @numba.njit(nogil=True, cache=True)
+    def met(x, d):
+        """How many coincidences there are, of x (rows, slots) and d (slots, cols)."""
+        fired = np.zeros(len(d), np.int64)
+        for r in range(len(x)):
+            for s in range(x.shape[1]):
+                fired[s] += x[r, s] != 0
+        total = 0
+        for s in range(len(d)):
+            total += fired[s] * np.count_nonzero(d[s])
+        return total
 
     @numba.njit(nogil=True, cache=True)
     def struck(x, d, at, up, down, order, begin, done, cell):

@@ -6,8 +6,9 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from crossbar.operations import Operation, Vectors
 from crossbar.pulses.scheme import Parcel, Scheme
 from devices._check import flag, whole
 from devices.part import MOST
+
+HIGHEST = 1e150
+"""Rate beyond which all trains are as long, and all lines as likely, as can be."""
 
 
 class Sought(NamedTuple):
@@ -36,14 +40,19 @@ class Drive(NamedTuple):
     op: Operation  # `Vectors` where they had to be taken apart to be clipped
     x: Tensor
     d: Tensor
-    by_x: Tensor  # (n, ..., 1)
+    by_x: Tensor  # (n, ..., 1) float64
     by_d: Tensor
     length: Tensor  # (n, 1, ..., 1) slots of each vector's trains, or (n, ..., 1) of each matrix
-    slots: int  # of all of them
+    turns: Any  # (n,) int64 array, slots of each vector
     expected: float  # coincidences, without the clipping
     rate: float
     positive: bool  # whether inputs are, as after a ReLU or sigmoid
     extent: tuple[int, ...]  # of the matrix (..., rows, cols)
+
+    @property
+    def slots(self) -> int:
+        """Of all trains."""
+        return int(self.turns.sum())
 
     @property
     def density(self) -> float:
@@ -104,49 +113,54 @@ class Trains(Scheme):
 
     def drives(self, sought: Sequence[Sought]) -> list[Drive]:
         """Those of several arrays, for all of which the host waits once."""
-        found = [self._trains(*one) for one in sought]
-        asked = numbers([told for *_, told in found])
-        return [_clipped(*one[:-1], *told) for one, told in zip(found, asked, strict=True)]
+        told = numbers([_told(one) for one in sought])
+        return [self._trains(*pair) for pair in zip(sought, told, strict=True)]
 
-    def _trains(
-        self, op: Operation, x: Tensor, d: Tensor, rate: Tensor | float
-    ) -> tuple[Drive, Tensor]:
-        """Trains, and the numbers that are asked of them."""
-        top_x, top_d = op.peaks(x, d)
-        mass_x, mass_d = op.sums(x, d)
-        needed = (top_x * top_d * rate).clamp_(max=MOST)  # infinite, a line would never fire
-        one = (-1, *(1,) * (top_x.dim() - 1))
+    def _trains(self, sought: Sought, told: Sequence[Any]) -> Drive:
+        """Trains of vectors whose `_told` are these, (n, ..., 1) of each; settled by the host."""
+        op, x, d, _ = sought
+        *tops, mass_x, mass_d, least, rate = told
+        top_x, top_d = tops
+        if not all(math.isfinite(top.max()) for top in tops) or math.isnan(rate):
+            raise ValueError(
+                "x, δ and their rate must be finite to become pulses, got NaN or infinity"
+            )
+        rate, tiny = min(float(rate), HIGHEST), torch.finfo(x.dtype).tiny
+        needed = np.minimum(top_x * top_d * rate, MOST)  # infinite, a line would never fire
+        n, one = len(needed), (-1, *(1,) * (needed.ndim - 1))
         if self.bl_management:
-            own = top_x.dim() == 2 or op == Vectors()
-            most = needed if own else needed.flatten(1).amax(1).view(one)
-            length = most.ceil().clamp_(1, self.bl)
+            own = needed.ndim == 2 or op == Vectors()
+            most = needed if own else needed.reshape(n, -1).max(1).reshape(one)
+            length = np.minimum(np.maximum(np.ceil(most), 1), self.bl)
         else:
-            length = top_x.new_full((len(top_x),), self.bl).view(one)
+            length = np.full(n, float(self.bl)).reshape(one)
         if self.update_management:
             # a vector without inputs or errors fires nothing
-            tiny = torch.finfo(top_x.dtype).tiny
             share = needed / length
-            root = share.sqrt()
-            likely = torch.maximum(root, share)
-            by_x, by_d = root.clamp_(max=1) / top_x.clamp(min=tiny), likely / top_d.clamp(min=tiny)
+            root = np.sqrt(share)
+            likely = np.maximum(root, share)
+            by_x = np.minimum(root, 1) / np.maximum(top_x, tiny)
+            by_d = likely / np.maximum(top_d, tiny)
         else:
-            by_x = by_d = (length.reciprocal() * rate).sqrt().expand_as(top_x)
-            likely = torch.maximum(top_x, top_d) * by_x
-        slots = length.flatten(1).amax(1).sum()
-        mass = (mass_x * mass_d).sum()
-        told = [mass, slots, likely.amax(), torch.as_tensor(rate, device=mass.device), x.amin()]
-        asked = torch.stack([t.double() for t in told])
-        return Drive(op, x, d, by_x, by_d, length, 0, 0.0, 0.0, True, op.extent(x, d)), asked
+            by_x = by_d = np.broadcast_to(np.sqrt(rate / length), top_x.shape).copy()
+            likely = np.maximum(top_x, top_d) * by_x
+        place = x.device
+        by_x, by_d = (torch.from_numpy(by).to(place) for by in (by_x, by_d))
+        if likely.max() > 1 + 1e-6:
+            (x, d), op = op.vectors(x, d), Vectors()
+            x, d = (
+                torch.clamp(v, -most, most)
+                for v, most in ((x, (1 / by_x).to(x)), (d, (1 / by_d).to(d)))
+            )
+        turns = length.reshape(n, -1).max(1).astype(np.int64)
+        long = torch.from_numpy(length).to(place, x.dtype)
+        expected = rate * float((mass_x * mass_d).sum())
+        extent = sought.op.extent(sought.x, sought.d)
+        return Drive(op, x, d, by_x, by_d, long, turns, expected, rate, bool(least >= 0), extent)
 
 
-def _clipped(drive: Drive, *told: float) -> Drive:
-    """The trains with what was asked of them."""
-    mass, slots, likely, rate, least = told
-    if any(number != number for number in told):
-        raise ValueError("x, δ and their rate must be finite to become pulses, got NaN")
-    op, x, d, by_x, by_d, *_ = drive
-    if likely > 1 + 1e-6:
-        (x, d), op = op.vectors(x, d), Vectors()
-        x, d = (torch.clamp(v, -1 / by, 1 / by) for v, by in ((x, by_x), (d, by_d)))
-    drive = drive._replace(op=op, x=x, d=d, positive=least >= 0, rate=rate)
-    return drive._replace(slots=int(slots), expected=rate * mass)
+def _told(one: Sought) -> tuple[Tensor, ...]:
+    """What is asked of vectors: the largest and the sum of |x| and |δ|, the least x, the rate."""
+    op, x, d, rate = one
+    rate = torch.as_tensor(rate, device=x.device)
+    return *op.peaks(x, d), *op.sums(x, d), x.amin(), rate

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from devices.update.affine import Affine
     from devices.update.clip import Bound
 
-LEAST = 4096
+LEAST = 256
 """Cells from which one loop is faster than the passes, calls included."""
 
 TOGETHER = BLOCK if jit.near is None else 1 << 19
