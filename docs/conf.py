@@ -21,7 +21,6 @@ copyright = "the analog-crossbar authors, MIT licence"
 
 extensions = [
     "api",
-    "mathml",
     "sources",
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -30,6 +29,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.katex",
 ]
 exclude_patterns = [
     *("_ext", "_static", "gallery", "inventories"),
@@ -121,7 +121,8 @@ html_show_sphinx = False
 html_show_search_summary = False  # they are fetched, which a folder refuses
 html_copy_source = False
 html_show_sourcelink = False
-html_math_renderer = "mathml"
+html_math_renderer = "katex"  # the package brings the script; style and fonts lie beside site.css
+katex_css_path = "katex/katex.min.css"
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0860ca",
