@@ -70,11 +70,10 @@ def _here(parts: Sequence[Bits]) -> list[Bits]:
 def _struck(bits: Bits, dtype: torch.dtype, order: torch.dtype | None) -> list[Any]:
     """Places, counts, and, if asked for, the coincidences in their order, by the compiled loop."""
     assert jit.struck is not None and jit.met is not None
-    x, d = (b.flatten(1, -2) if b.dim() > 2 else b.unsqueeze(1) for b in bits[:2])
+    x, d = (b.numpy().reshape(len(b), -1, b.shape[-1]) for b in bits[:2])
     cells = x.shape[2] * d.shape[2]
-    lines = [
-        (x[:, k].T.contiguous().numpy(), d[:, k].contiguous().numpy()) for k in range(x.shape[1])
-    ]
+    pairs = ((x[:, k].T, d[:, k]) for k in range(x.shape[1]))
+    lines = [tuple(map(np.ascontiguousarray, pair)) for pair in pairs]
     met = [jit.met(*pair) for pair in lines]
     kinds = (torch.int64, dtype, dtype)
     most = sum(min(cells, events) for events in met)
