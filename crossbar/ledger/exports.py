@@ -12,6 +12,7 @@ from torch import nn
 from crossbar.carried.owner import weights
 from crossbar.costs import Costs
 from crossbar.ledger.ledger import Ledger
+from crossbar.watching import called
 
 POOLS = tuple(getattr(nn, f"{kind}Pool2d") for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg"))
 
@@ -47,8 +48,7 @@ def to_neurosim(model: nn.Module, example: Any) -> str:
         if isinstance(module, POOLS) or (isinstance(module, nn.Module) and weights(module)):
             handles.append(module.register_forward_hook(used))
     try:
-        with torch.no_grad():
-            model(example)
+        called(model, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -102,7 +102,7 @@ def to_accelforge(ledger: Ledger, costs: Costs) -> str:
 
     def mean(event: str, of: str = "") -> float:
         number = counts.total(of or event)
-        return joules.get(event, 0.0) / number if number else 0.0
+        return joules[event].joules / number if number and event in joules else 0.0
 
     def bits(event: str) -> int:
         known = [key.of for key in counts if key.event == event and key.of is not None]

@@ -86,6 +86,7 @@ class Plan:
                 "which is not counted: Managed() converts held currents again"
             )
         driven, sensed = (np.array(n, dtype=np.float64) for n in use.lines())
+        self.of = settings, matrix.chip  # kept, as its key is their identity
         self.transposed, self.lone = call.transposed, call.direction.lone
         self.on = (sensed > 0).astype(np.float64)  # tiles outside the region rest
         self.cells = _line_cells(use)
@@ -144,7 +145,9 @@ def kind(use: Use) -> tuple[Any, ...]:
     """Equal for reads that fall on tiles alike."""
     call = use.call
     region = None if call.region.whole else repr(call.region)
-    return call.transposed, region, call.direction.lone, len(use.digits)
+    # what is counted a vector goes by the periphery, which calibrations exchange, and by the chip
+    made = id(call.port.settings), id(call.matrix.chip)
+    return call.transposed, region, call.direction.lone, len(use.digits), *made
 
 
 def _line_cells(use: Use) -> np.ndarray:
