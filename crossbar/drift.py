@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from crossbar.matrix import Matrix
 from crossbar.model import advance, fed, inputs_of, placements, program, reseed
+from crossbar.probes import lent
 from crossbar.states import Writer
 from crossbar.streams import derive
 from devices._check import at_least, positive, whole
@@ -334,6 +335,8 @@ def over_time(
 ) -> Aged:
     """What a model scores as its chips age; the model itself stays as it is.
 
+    A ledger of the model counts what happens on all of these chips.
+
     Args:
         model: hardware-aware, or with cells: every chip is programmed with what it holds.
         score: of a model.
@@ -366,21 +369,22 @@ def over_time(
             chip = copy.deepcopy(model)
         reseed(chip, derive(seed, f"chip {number}"))
         wanted = [weight.wanted(parameter) for _, _, parameter, weight in placements(chip)]
-        program(chip, writer)
-        if compensation is not None:
-            compensation.refer(chip)
-        row, now = [], 0.0
-        for time, rewrites in _steps(times, refresh):
-            if time > now:
-                advance(chip, time - now, temperature=temperature)
-                now = time
-            if rewrites:
-                for (_, _, parameter, weight), w in zip(placements(chip), wanted, strict=True):
-                    weight.rewrite(parameter, w, writer)
+        with lent(model, chip):
+            program(chip, writer)
             if compensation is not None:
-                (compensation.refer if rewrites else compensation.apply)(chip)
-            if not rewrites:
-                row.append(float(score(chip)))
+                compensation.refer(chip)
+            row, now = [], 0.0
+            for time, rewrites in _steps(times, refresh):
+                if time > now:
+                    advance(chip, time - now, temperature=temperature)
+                    now = time
+                if rewrites:
+                    for (_, _, parameter, weight), w in zip(placements(chip), wanted, strict=True):
+                        weight.rewrite(parameter, w, writer)
+                if compensation is not None:
+                    (compensation.refer if rewrites else compensation.apply)(chip)
+                if not rewrites:
+                    row.append(float(score(chip)))
         rows.append(row)
     return Aged(tuple(float(t) for t in times), torch.tensor(rows, dtype=torch.float64))
 

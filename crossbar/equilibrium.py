@@ -91,6 +91,9 @@ class ResistiveNetwork:
 
     def settle(self, x: Tensor, target: Tensor | None = None, beta: float = 0.0) -> list[Tensor]:
         """Voltages of every layer (n, nodes) [V] for inputs x (n, inputs), nudged by β [S]."""
+        for array in self.arrays:
+            if array.probe is not None:
+                array.probe.untold(array, "a network that settles (ResistiveNetwork.settle)")
         return settled(self.conductances, x, target, beta, self.leak)
 
     def gradient(self, x: Tensor, target: Tensor, beta: float | None = None) -> list[Tensor]:

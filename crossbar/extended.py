@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crossbar.carried.owner import Owner
+from crossbar.carried.owner import Owner, weights
 from devices._check import positive
 
 
@@ -38,6 +38,16 @@ class Extended:
             y = y * self.output_scale.view(lines)
         bias: Tensor | None = self.bias  # type: ignore[attr-defined]
         return y if bias is None else y + bias.view(lines)
+
+    def events(self, inputs: tuple[Any, ...], output: Tensor) -> dict[str, float]:
+        """Scales, what bias is digital, and the product where no array computes it."""
+        on_array = isinstance(self, Owner) and bool(weights(self))
+        product = 0 if on_array else output.numel() * self.weight[0].numel()
+        return {
+            "digital_mac": float(product),
+            "inner": float(output.numel() * (self.output_scale is not None)),
+            "add": float(output.numel() * (self.bias is not None)),  # type: ignore[attr-defined]
+        }
 
     def _extended(self, x: Tensor, drive: float) -> Tensor:
         raise NotImplementedError

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from crossbar.arrays import matrix
 from crossbar.chip import Chip
@@ -20,9 +21,11 @@ class DirectFeedback:
 
         δ_hidden = B_k e,   e = dL/d output,   B_k a fixed random array
 
-    After this, `loss.backward()` gives hidden modules B_k e in place of the gradient of their
-    output, and what lies before them in the module is differentiated as ever: name the last module
-    of each layer, its activation. Use it as a context, or `remove()` it.
+    While it lasts, `loss.backward()` gives hidden modules B_k e in place of the gradient of their
+    output; no error passes the layers between, whose arrays are not read from behind. What lies
+    before the hidden modules in a layer is differentiated as ever: name the last module of each
+    layer, its activation. Use it as a context, or `remove()` it. Whoever watches the model
+    (`xb.ledger`) is told of the arrays B_k, as "feedback of" a module.
 
     Args:
         model: whose output (n, outputs) meets the loss.
@@ -49,17 +52,19 @@ class DirectFeedback:
         feedback: Sequence[Tensor] | None = None,
     ) -> None:
         seed = Streams(seed).seed
-        self.error: Tensor | None = None
         self.arrays: list[Matrix] = []
-        self._hooks = [model.register_forward_hook(self._watch)]
+        self._taught: list[Tensor | None] = []
+        self._hooks = [model.register_forward_hook(self._joined)]
         for k, (name, n) in enumerate(zip(hidden, features, strict=True)):
             draw = torch.Generator().manual_seed(derive(seed, f"weights {k}"))
             w = torch.randn(n, outputs, generator=draw) / outputs**0.5
             w = w if feedback is None else feedback[k].detach()
             array = matrix(w, chip, seed=derive(seed, f"array {k}"))
+            array.role = f"feedback of {name}", "backward"
             self.arrays.append(array)
-            teach = functools.partial(self._teach, array=array)
-            self._hooks.append(model.get_submodule(name).register_forward_hook(teach))
+            self._taught.append(None)
+            cut = functools.partial(self._cut, k=k)
+            self._hooks.append(model.get_submodule(name).register_forward_hook(cut))
 
     def remove(self) -> None:
         """Let errors travel backwards through the layers again."""
@@ -72,24 +77,39 @@ class DirectFeedback:
     def __exit__(self, *error: object) -> None:
         self.remove()
 
-    def _watch(self, module: nn.Module, args: Any, y: Tensor) -> None:
-        if y.requires_grad:
-            y.register_hook(self._keep)
+    def _cut(self, module: nn.Module, args: Any, y: Tensor, k: int) -> Tensor:
+        """What follows sees the numbers alone."""
+        self._taught[k] = y if y.requires_grad else None
+        return y.detach()
 
-    def _keep(self, error: Tensor) -> None:
-        self.error = error.detach()
+    def _joined(self, model: nn.Module, args: Any, y: Tensor) -> Tensor:
+        """The output, whose error goes to the hidden modules too."""
+        kept, self._taught = self._taught, [None] * len(self.arrays)
+        some = [(array, h) for array, h in zip(self.arrays, kept, strict=True) if h is not None]
+        if not some:
+            return y
+        probes = (m.probe for m in model.modules() if isinstance(m, Matrix))
+        probe = next((probe for probe in probes if probe is not None), None)
+        for array, _ in some:
+            array.probe = probe
+        found: Tensor = _Taught.apply(y, [array for array, _ in some], *(h for _, h in some))  # type: ignore[no-untyped-call]
+        return found
 
-    def _teach(self, module: nn.Module, args: Any, y: Tensor, array: Matrix) -> None:
-        if y.requires_grad:
-            y.register_hook(functools.partial(self._instead, array=array))
 
-    def _instead(self, d: Tensor, array: Matrix) -> Tensor:
-        """B e in the place of a gradient.
+class _Taught(torch.autograd.Function):
+    """An output as it is; hidden outputs h_k are given B_k e of its error."""
 
-        Raises:
-            RuntimeError: the output has no error yet, so that it is not what the loss was made of.
-        """
-        if self.error is None or len(self.error) != len(d):
-            raise RuntimeError("DirectFeedback saw no error of the model's output in this backward")
-        with torch.no_grad():
-            return array.mv(self.error.to(array.written.w_max.dtype)).to(d.dtype)
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, arrays: list[Matrix], *hidden: Tensor) -> Tensor:
+        """The output."""
+        ctx.arrays = arrays
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, e: Tensor) -> tuple[Any, ...]:
+        """The error, and what the arrays make of it."""
+        found = []
+        for array in ctx.arrays:
+            found.append(array.mv(e.to(array.written.w_max.dtype)).to(e.dtype))
+        return e, None, *found

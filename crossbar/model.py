@@ -38,7 +38,15 @@ def placements(model: nn.Module) -> list[Placement]:
         TypeError: not a module. ValueError: a module without analog weights.
     """
     instance("model", model, nn.Module, optional=False)
-    found, seen = [], set()
+    found = list(placed(model))
+    if not found:
+        raise ValueError("model has no analog layers; convert(model, chip) makes them")
+    return found
+
+
+def placed(model: nn.Module) -> Iterator[Placement]:
+    """The same; there may be none."""
+    seen: set[int] = set()
     for path, module in model.named_modules():
         for name in weights(module):
             weight = held(module, name)
@@ -46,10 +54,7 @@ def placements(model: nn.Module) -> list[Placement]:
                 continue
             seen.add(id(weight))
             full = f"{path}.{name}" if path else name
-            found.append(Placement(full, module, value_of(module, name), weight))
-    if not found:
-        raise ValueError("model has no analog layers; convert(model, chip) makes them")
-    return found
+            yield Placement(full, module, value_of(module, name), weight)
 
 
 def only(layer: nn.Module) -> Placement:

@@ -299,4 +299,4 @@ def tell(rule: Any, jobs: list[Job]) -> None:
         if probe is not None and type(probe).worked is not Probe.worked:
             found.setdefault(job.matrices[-1], []).append(job)
     for matrix, own in found.items():
-        matrix.probe.worked(matrix, rule.work(Load.of(own)))
+        matrix.probe.worked(matrix, rule.work(Load.of(own)), "update")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -46,8 +47,11 @@ class Probe:
     def advanced(self, matrix: Any, dt: float) -> None:
         """Time passed [s]."""
 
-    def worked(self, matrix: Any, work: Any) -> None:
-        """Digital logic worked for a step of the rule, see `rules.Work`."""
+    def worked(self, matrix: Any, work: Any, phase: str) -> None:
+        """Digital logic worked beside the matrix: a NamedTuple of events, as `rules.Work` is.
+
+        `phase` is "update" (a step of a rule) or "forward".
+        """
 
     def encoded(
         self, matrix: Any, port: Port, x: Tensor, scale: Tensor | None, digits: Sequence[Digit]
@@ -85,3 +89,16 @@ class Probe:
 
     def stepped(self, matrix: Any, lr: float) -> None:
         """An optimiser's step updated the matrix."""
+
+    def untold(self, matrix: Any, why: str) -> None:
+        """The cells were used in a way that no verb tells, which `why` names."""
+
+    # ---- beside what happens -----------------------------------------------------------------
+
+    def paused(self) -> AbstractContextManager[None]:
+        """What runs within asks the emulator something, and happens on no hardware."""
+        return nullcontext()
+
+    def follows(self, model: Any, copy: Any) -> AbstractContextManager[Probe | None]:
+        """Who is told of a copy that stands for the model within; None: nobody."""
+        return nullcontext()

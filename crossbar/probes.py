@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossbar.complexes import ComplexMatrix
 from crossbar.converters import DAC, Digit
 from crossbar.matrix import Matrix
-from crossbar.model import fed, inputs_of, placements
+from crossbar.model import fed, inputs_of, placed
 from crossbar.port import Periphery, Port
 from crossbar.probe import Probe
 from crossbar.ranges import Calibrated, PerVector
@@ -31,7 +30,7 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
     Contexts nest: each probe is told what happens while its own lasts.
 
     Args:
-        model: a model with analog layers, or a matrix of `crossbar.matrix`.
+        model: a model with analog layers or matrices in it, or a matrix of `crossbar.matrix`.
         probe: what is told; see `Probe`.
 
     Raises:
@@ -50,12 +49,41 @@ def observe(model: nn.Module, probe: Probe) -> Iterator[Probe]:
             matrix.probe = before.get(matrix, outer)  # a rule or another chip brought others
 
 
+@contextmanager
+def lent(model: nn.Module, copy: nn.Module) -> Iterator[None]:
+    """Who watches the model is told of a copy that stands for it, where the probe follows it."""
+    told: dict[int, Probe | None] = {}
+    with ExitStack() as stack:
+        for path, m in model.named_modules():
+            if isinstance(m, Matrix) and m.probe is not None:
+                if id(m.probe) not in told:
+                    told[id(m.probe)] = stack.enter_context(m.probe.follows(model, copy))
+                copy.get_submodule(path).probe = told[id(m.probe)]  # type: ignore[assignment]
+        yield
+
+
 class _Several(Probe):
     """Probes of contexts within one another, each told everything."""
 
     def __init__(self, *probes: Probe) -> None:
         self._probes = probes
         self.currents = any(probe.currents for probe in probes)  # type: ignore[misc]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All of them."""
+        with ExitStack() as stack:
+            for probe in self._probes:
+                stack.enter_context(probe.paused())
+            yield
+
+    @contextmanager
+    def follows(self, model: Any, copy: Any) -> Iterator[Probe | None]:
+        """Those that do."""
+        with ExitStack() as stack:
+            told = [stack.enter_context(probe.follows(model, copy)) for probe in self._probes]
+            some = [probe for probe in told if probe is not None]
+            yield _Several(*some) if some else None
 
 
 def _to_each(name: str) -> Any:
@@ -67,14 +95,37 @@ def _to_each(name: str) -> Any:
 
 
 for _name in [name for name, verb in vars(Probe).items() if name[0] != "_" and callable(verb)]:
-    setattr(_Several, _name, _to_each(_name))
+    if _name not in vars(_Several):
+        setattr(_Several, _name, _to_each(_name))
+
+
+def named(model: nn.Module) -> dict[Matrix, tuple[str, int]]:
+    """Every matrix of a model: the name of its weight and its number there.
+
+    One that a module reads by itself has that of its module path, a model that is one "matrix".
+    """
+    found = {
+        matrix: (name, k)
+        for name, _, _, weight in placed(model)
+        for k, (_, matrix) in enumerate(weight.all())
+    }
+    for path, module in model.named_modules():
+        if isinstance(module, Matrix):
+            found.setdefault(module, (path or "matrix", 0))
+    return found
 
 
 def matrices(model: nn.Module) -> list[Matrix]:
-    """Every matrix of a model."""
-    if isinstance(model, (Matrix, ComplexMatrix)):
-        return [m for m in model.modules() if isinstance(m, Matrix)]
-    return [m for _, _, _, weight in placements(model) for _, m in weight.all()]
+    """Every matrix of a model.
+
+    Raises:
+        TypeError: not a module. ValueError: there is none.
+    """
+    instance("model", model, nn.Module, optional=False)
+    found = list(named(model))
+    if not found:
+        raise ValueError("model has no analog layers; convert(model, chip) makes them")
+    return found
 
 
 class _Measured(Probe):

@@ -43,6 +43,7 @@ class Readable(nn.Module):
         self.streams = Streams(seed)
         self.cells: Cells | None = None
         self.probe: Probe | None = None
+        self.role: tuple[str, str] | None = None  # name and phase, of an array beside a model
         self.exact: Tensor | None = None  # (m, n) what `matrix` wrote, until cells are pulsed
         for name in COMPENSATION:
             self.register_buffer(name, None)

@@ -13,7 +13,16 @@ from crossbar.carried.analog import is_analog
 from crossbar.carried.kinds import products_of, tables_of
 from crossbar.carried.owner import held, weights
 from crossbar.spares import physical
-from crossbar.watching import DIGITAL, PRODUCT, TABLE, Seen, Watch, called, candidates
+from crossbar.watching import (
+    DIGITAL,
+    PRODUCT,
+    TABLE,
+    Seen,
+    Watch,
+    called,
+    candidates,
+    rehearsed,
+)
 from crossbar.weight import AnalogWeight
 
 ANALOG, NOT_CALLED, REFUSED = "analog", "not called", "refused"
@@ -257,7 +266,8 @@ def sensitivity(
     """Which weights are worth keeping digital: the most rewarding first.
 
     A weight on cells is computed with what the cells hold, so that its gain is that of reads alone
-    (converters, noise, wires); hardware-aware, it is that of write errors too.
+    (converters, noise, wires); hardware-aware, it is that of write errors too. No hardware computes
+    so, and an open ledger counts nothing of it.
 
     Args:
         model: a converted model, in any mode.
@@ -277,14 +287,15 @@ def sensitivity(
     def mean() -> float:
         return sum(float(score(model)) for _ in range(repeats)) / repeats
 
-    everything, found = mean(), []
-    for name, weight in named.items():
-        weight.digital = True
-        try:
-            one = mean()
-        finally:
-            weight.digital = False
-        found.append(Sensitivity(name, one, everything - one))
+    with rehearsed(model):
+        everything, found = mean(), []
+        for name, weight in named.items():
+            weight.digital = True
+            try:
+                one = mean()
+            finally:
+                weight.digital = False
+            found.append(Sensitivity(name, one, everything - one))
     return sorted(found, key=lambda s: -s.gain)
 
 

@@ -17,7 +17,7 @@ PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116; Saad, SIAM J. Sci. Comput. 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +34,12 @@ is rehearsed by so many corrections that are not used; above `APART` it diverges
 residual still falls."""
 
 Correction = Callable[[Tensor], Tensor]
+
+
+class Products(NamedTuple):
+    """What digital logic multiplies while an array corrects."""
+
+    digital_mac: float
 
 
 class Solution(NamedTuple):
@@ -79,7 +85,31 @@ def solve(
         walk = _refined if method == "refinement" else _flexible
         # of size one: squares of very small or large numbers would leave what floats can hold
         found = walk(exact, b / size, corrected, rtol, most)
+        for array in list(arrays(matrix))[:1]:
+            if array.probe is not None:
+                steps = len(found.residuals) - 1
+                array.probe.worked(array, Products(products(method, n, steps)), "forward")
         return found._replace(x=found.x * size)
+
+
+def arrays(matrix: Any) -> Iterator[Any]:
+    """Those that a matrix, or a part of one, is read on."""
+    if hasattr(matrix, "probe"):
+        yield matrix
+        return
+    for name in ("matrix", "real", "imag"):
+        yield from arrays(getattr(matrix, name)) if hasattr(matrix, name) else ()
+
+
+def products(method: str, n: int, steps: int) -> float:
+    """Digital multiplications of so many iterations on n unknowns.
+
+    Refinement: a residual each. GMRES: A z, the residual, and of k vectors of the base twice a
+    product and a difference, and the new x.
+    """
+    if method == "refinement":
+        return float(steps * n * n)
+    return float(sum(2 * n * n + 5 * k * n for k in range(1, steps + 1)))
 
 
 def correction(matrix: Any, terms: int | None) -> Correction:
@@ -95,6 +125,9 @@ def correction(matrix: Any, terms: int | None) -> Correction:
         return run
 
     if terms is None:
+        for array in arrays(matrix):
+            if array.probe is not None:
+                array.probe.untold(array, "a feedback loop that inverts a matrix (terms=None)")
         held = matrix.weight.mT.double()
         lu, pivots, singular = torch.linalg.lu_factor_ex(held)
         if int(singular) or not bool(lu.isfinite().all()):

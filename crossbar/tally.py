@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from crossbar.converters import Digit
-from crossbar.matrix import Matrix
-from crossbar.model import placements
 from crossbar.port import Port
 from crossbar.probe import Probe
+from crossbar.probes import matrices, named
 from devices import Pulses
 
 
@@ -46,19 +45,15 @@ class Tally(Probe, Mapping[str, Counted]):
         tally["0.weight"].clipped             # share of conversions at full scale
 
     Args:
-        model: a model with analog layers, or a `Matrix` (named "matrix").
+        model: a model with analog layers or matrices in it, or a `Matrix` (named "matrix").
 
     Raises:
         ValueError: no analog layer.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._names: dict[Any, str] = {}
-        if isinstance(model, Matrix):
-            self._names[model] = "matrix"
-        else:
-            for name, _, _, weight in placements(model):
-                self._names.update({matrix: name for _, matrix in weight.all()})
+        matrices(model)  # refuses what has none
+        self._names = {matrix: name for matrix, (name, _) in named(model).items()}
         self._sums: dict[str, dict[str, Any]] = {name: {} for name in self._names.values()}
 
     # ---- as it happens -------------------------------------------------------------------------
@@ -104,11 +99,16 @@ class Tally(Probe, Mapping[str, Counted]):
         self._add(matrix, "programmed", target.numel())
 
     def _add(self, matrix: Any, field: str, n: Any) -> None:
-        sums = self._sums[self._names[matrix]]
+        sums = self._of(matrix)
         sums[field] = sums.get(field, 0) + n
 
+    def _of(self, matrix: Any) -> dict[str, Any]:
+        if matrix not in self._names and matrix.role is not None:
+            self._names[matrix] = matrix.role[0]
+        return self._sums.setdefault(self._names[matrix], {})
+
     def _top(self, matrix: Any, field: str, value: Tensor) -> None:
-        sums = self._sums[self._names[matrix]]
+        sums = self._of(matrix)
         sums[field] = torch.maximum(sums[field], value) if field in sums else value
 
     # ---- what was counted ------------------------------------------------------------------------

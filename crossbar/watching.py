@@ -18,6 +18,7 @@ from crossbar.carried.kinds import value_of
 from crossbar.carried.owner import Owner, disown, held, own, weights
 from crossbar.carried.tables import VIEWS, gathers, qualified_name, writes
 from crossbar.chip import Chip
+from crossbar.matrix import Matrix
 from crossbar.operations import Operation
 from crossbar.regions import EVERYWHERE, Form, Region
 from crossbar.weight import AnalogWeight
@@ -108,10 +109,28 @@ def _storage(t: Tensor) -> int:
         return t.untyped_storage()._cdata if t.layout == torch.strided else -id(t)
 
 
+@contextlib.contextmanager
+def rehearsed(model: nn.Module) -> Iterator[None]:
+    """What runs within asks the emulator something: no probe of the model is told of it."""
+    matrices = [m for m in model.modules() if isinstance(m, Matrix) and m.probe is not None]
+    told = [m.probe for m in matrices]
+    with contextlib.ExitStack() as stack:
+        for probe in {id(p): p for p in told if p is not None}.values():
+            stack.enter_context(probe.paused())
+        for matrix in matrices:
+            matrix.probe = None
+        try:
+            yield
+        finally:
+            for matrix, old in zip(matrices, told, strict=True):
+                matrix.probe = old
+
+
 def called(model: nn.Module, example: Any) -> Any:
     """The model of an example: a tensor, a tuple of arguments or a dictionary of named ones.
 
-    In evaluation, without gradients; training flags and the random streams stay as they were.
+    In evaluation, without gradients; training flags and the random streams stay as they were, and
+    probes are told nothing.
     """
     flags = [(m, m.training) for m in model.modules()]
     streams = [w.matrix.streams for w in analog_of(model)]
@@ -119,7 +138,7 @@ def called(model: nn.Module, example: Any) -> Any:
     try:
         for module, _ in flags:
             module.training = False
-        with torch.no_grad():
+        with torch.no_grad(), rehearsed(model):
             if isinstance(example, Mapping):
                 return model(**example)
             return model(*example) if isinstance(example, (tuple, list)) else model(example)

@@ -1,6 +1,7 @@
 """The ledger in a user's hands: within others, around copies, around all of torch's modules."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -131,26 +132,94 @@ def test_traces_of_plasticity_are_digital_work():
     assert ledger.counts.total("pulse") > 0
 
 
-def test_networks_and_actions_go_to_neurosim_and_accelforge():
-    """Frozen in form: AccelForge 1.0.467 read such a file and mapped both layers."""
+COSTS = xb.costs.neurosim_32nm.over(xb.costs.zigzag_28nm).having(bias=HALF_SELECT)
+
+
+@pytest.mark.slow
+def test_vgg8_is_the_file_that_neurosim_ships():
+    rows, depth, side = [], 3, 32
+    layers: list[nn.Module] = []
+    for wide in (128, 256, 512):
+        for pool in (0, 1):
+            layers += [nn.Conv2d(depth, wide, 3, padding=1), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if pool else []
+            rows.append(f"{side},{side},{depth},3,3,{wide},{pool},1")
+            depth = wide
+        side //= 2
+    layers += [nn.Flatten(), nn.Linear(8192, 1024), nn.ReLU(), nn.Linear(1024, 10)]
+    rows += ["1,1,8192,1,1,1024,0,1", "1,1,1024,1,1,10,0,1"]
+    vgg = xb.convert(nn.Sequential(*layers), CHIP, seed=0)
+    assert xb.to_neurosim(vgg, torch.rand(1, 3, 32, 32)).split() == rows
+
+
+def test_a_network_in_neurosims_words():
+    """Positions and matrices by the rule of its code; a pool where one follows."""
     body = nn.Conv2d(1, 4, 3, stride=1, padding=1), nn.ReLU(), nn.MaxPool2d(2)
     net = nn.Sequential(*body, nn.Flatten(), nn.Linear(64, 10))
     net = xb.convert(net, CHIP, mode=xb.Programmed(), seed=0)
-    x = torch.rand(3, 1, 8, 8)
-    assert xb.to_neurosim(net, x) == "8,8,1,3,3,4,1,1\n1,1,64,1,1,10,0,1\n"
-    costs = xb.costs.neurosim_32nm.having(bias=HALF_SELECT)
-    with torch.no_grad(), xb.ledger(net) as ledger:
-        net(x)
-    text = xb.to_accelforge(ledger, costs)
-    assert "rank_sizes: {M0: 192, K0: 9, N0: 4, M1: 3, K1: 64, N1: 10}" in text
-    assert f"counted_adc: {192 * 4 + 3 * 10 * 4}\n" in text  # 64 rows on four tiles
-    assert text.count("fanout: 16") == 2
-    adc = costs.energy["adc[8]"].value + costs.energy["integrate"].value
-    assert f"bits_per_action: 8, energy: {adc:.6g}, throughput" in text
-    cells = ledger.counts.total("array") * costs.read.value / ledger.counts.total("mac")
-    assert f"{{name: read, bits_per_action: 8, energy: {cells:.6g}," in text
+    assert xb.to_neurosim(net, torch.rand(3, 1, 8, 8)) == "8,8,1,3,3,4,1,1\n1,1,64,1,1,10,0,1\n"
+    plain = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.Flatten(2), nn.Linear(16, 5))
+    plain = xb.convert(plain, CHIP, mode=xb.Programmed(), seed=0)
+    x = torch.rand(1, 2, 9, 9)
+    with xb.ledger(plain) as ledger:
+        plain(x)
+    macs = []
+    for row in xb.to_neurosim(plain, x).split():
+        length, width, deep, high, wide, out, pool, stride = map(int, row.split(","))
+        vectors = (length - high + 1) // stride * ((width - wide + 1) // stride)
+        macs.append(vectors * deep * high * wide * out)
+    # its positions are (9 − 3 + 1)/2 = 3 a side where a convolution has 4
+    assert macs == [9 * 18 * 3, 3 * 16 * 5]
+    assert ledger.counts.total("mac", weight="0.weight") == 16 * 18 * 3
+    assert ledger.counts.total("mac", weight="2.weight") == macs[1]
     grouped = xb.convert(nn.Sequential(nn.Conv2d(2, 4, 3, groups=2)), CHIP, seed=0)
     with pytest.raises(TypeError, match="no groups of"):
         xb.to_neurosim(grouped, torch.rand(1, 2, 8, 8))
     with pytest.raises(TypeError, match="no AnalogLSTM|no LSTM"):
         xb.to_neurosim(xb.convert(nn.LSTM(4, 4), CHIP, seed=0), torch.rand(2, 1, 4))
+
+
+@pytest.mark.parametrize("dac", [xb.DAC(8), xb.SerialDAC(5, width=2)], ids=["8 bits", "digits"])
+def test_what_accelforge_makes_of_the_file_are_the_joules_of_the_ledger(dac):
+    """Frozen in form: AccelForge 1.0.467 read such files; its actions and joules were these.
+
+    Its best mapping brings every input to each tile across, sums the outputs of tiles where sums
+    are, and multiplies energies by actions.
+    """
+    chip = xb.Chip(CHIP.device, forward=xb.Periphery(dac, xb.ADC(6)), tile=(32, 16))
+    sizes = ((64, 32), (32, 16))
+    net = nn.Sequential(nn.Linear(*sizes[0]), nn.ReLU(), nn.Linear(*sizes[1]))
+    net = xb.convert(net, chip, mode=xb.Programmed(), seed=0)
+    with torch.no_grad(), xb.ledger(net) as ledger:
+        net(torch.randn(8, 64))
+    text = xb.to_accelforge(ledger, COSTS)
+    assert "rank_sizes: {M0: 8, K0: 64, N0: 32, M1: 8, K1: 32, N1: 16}" in text
+    assert f"counted_adc: {ledger.counts.total('adc'):.12g}\n" in text
+    assert "{name: rows, fanout: 32" in text and "{name: columns, fanout: 16" in text
+    joules = {}
+    for node in text.split("  - !")[1:]:
+        for name, energy in re.findall(
+            r"name: (\w+), bits_per_action: 8, energy: ([\d.e-]+)", node
+        ):
+            joules[re.search(r"name: (\w+)", node)[1], name] = float(energy)
+    brought = sum(8 * k * (n // 16) for k, n in sizes)
+    made = sum(8 * n * (k // 32) for k, n in sizes)
+    actions = {
+        ("Buffer", "read"): brought,
+        ("Buffer", "write"): sum(8 * n for _, n in sizes),
+        ("Sums", "read"): made,
+        ("Sums", "write"): made,
+        ("ADC", "read"): made,
+        ("DAC", "read"): brought,
+        ("Cells", "read"): sum(8 * k * n for k, n in sizes),
+        ("Cells", "write"): 0,
+    }
+    assert set(actions) == set(joules)
+    bill = ledger.price(COSTS).select(lambda line: line.event not in ("add", "activation"))
+    wanted = bill.total.joules
+    assert sum(n * joules[key] for key, n in actions.items()) == pytest.approx(wanted, rel=3e-6)
+    grouped = xb.convert(nn.Sequential(nn.Conv2d(4, 4, 2, groups=2)), CHIP, seed=0)
+    xb.program(grouped)
+    with torch.no_grad(), xb.ledger(grouped) as ledger:
+        grouped(torch.rand(1, 4, 3, 3))
+    assert "{M0: 8, K0: 8, N0: 2}" in xb.to_accelforge(ledger, COSTS)  # four places, two groups

@@ -98,9 +98,18 @@ class Bill:
         """Nominal, low and high joules of every kind of event."""
         return self._sums(lambda line: line.event)
 
-    def by(self, field: str) -> dict[Any, float]:
-        """Nominal joules by a field of `Line`: weight, phase, event."""
-        return {k: v[0] for k, v in self._sums(lambda line: getattr(line, field)).items()}
+    def by(self, field: str) -> dict[Any, Total]:
+        """Joules and their ranges by a field of `Line`: weight, phase, event, matrix, of.
+
+        Raises:
+            KeyError: no such field.
+        """
+        if field not in Line._fields:
+            raise KeyError(f"a line has {', '.join(Line._fields)}, got {field!r}")
+        found: dict[Any, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(getattr(line, field), []).append(line)
+        return {k: Bill(tuple(lines), self.costs).total for k, lines in found.items()}
 
     def _sums(self, of: Callable[[Line], Any]) -> dict[Any, tuple[float, float, float]]:
         found: dict[Any, list[float]] = {}

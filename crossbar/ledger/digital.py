@@ -7,6 +7,7 @@ each where somebody asks for its gradient, and products of two activations ("inn
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,6 +25,32 @@ Count = Callable[[Any, tuple[Any, ...], Any], Found]
 
 def _each(event: str) -> Count:
     return lambda module, inputs, output: {event: float(_sizes(output))}
+
+
+def eager() -> None:
+    """Refuse to be traced: what is counted is what runs.
+
+    Raises:
+        TypeError: in a region that torch.compile traces, which then runs without it, if it may.
+    """
+    if torch.compiler.is_compiling() or _hidden():
+        raise TypeError(
+            "the ledger counts what runs: not in regions that torch.compile traces, nor under "
+            "torch.func.vmap, jvp and functionalize, which hide how much that is"
+        )
+
+
+def untraced(f: Any) -> Any:
+    """f, which torch.compile runs as it is and does not look into."""
+    if "torch._dynamo" not in sys.modules:  # nobody compiles, so far
+        return f
+    return torch.compiler.disable(f, reason="the ledger counts what runs")
+
+
+def _hidden() -> bool:
+    """Whether a transform is at work whose tensors are others than they seem."""
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() != torch._C._functorch.TransformType.Grad for level in transforms)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

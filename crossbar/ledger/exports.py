@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from crossbar.carried.owner import weights
 from crossbar.costs import Costs
 from crossbar.ledger.ledger import Ledger
+from crossbar.watching import called
 
 POOLS = tuple(getattr(nn, f"{kind}Pool2d") for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg"))
 
@@ -47,8 +47,7 @@ def to_neurosim(model: nn.Module, example: Any) -> str:
         if isinstance(module, POOLS) or (isinstance(module, nn.Module) and weights(module)):
             handles.append(module.register_forward_hook(used))
     try:
-        with torch.no_grad():
-            model(example)
+        called(model, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -78,9 +77,13 @@ def _layer(module: Any, x: torch.Tensor) -> list[int]:
 def to_accelforge(ledger: Ledger, costs: Costs) -> str:
     """AccelForge's YAML (1.0) of what a ledger counted in forward reads.
 
-    A macro of one tile: memory, ADC, DAC, columns, rows and cells, each action with its mean joules
-    in this run; a product for each weight, as many vectors as it met; counts themselves are
-    variables `counted_…`. Leakage and area are left at 0.
+    A macro of one tile: memory, sums, ADC, DAC, columns, rows and cells, each action with its mean
+    joules in this run; a product for each weight, as many vectors as it met; counts themselves are
+    variables `counted_…`. An action of the ADC is all that makes one output of a tile, one of the
+    DAC all that drives one input; sums are those of digits, columns and tiles. So the joules of
+    AccelForge's best mapping are those of the ledger's arrays, where tiles are filled (1.0.467:
+    to the six digits written). Values count as 8 bits each, whatever the converters: an action is
+    a value. Leakage and area are left at 0.
 
     Args:
         ledger: with forward reads of arrays behind converters.
@@ -100,35 +103,33 @@ def to_accelforge(ledger: Ledger, costs: Costs) -> str:
     rows, columns = tiles.pop()
     joules = ledger.price(costs).select(lambda line: line.phase == "forward").by("event")
 
-    def mean(event: str, of: str = "") -> float:
-        number = counts.total(of or event)
-        return joules.get(event, 0.0) / number if number else 0.0
+    def mean(number: float, *events: str) -> float:
+        return sum(joules[event].joules for event in events if event in joules) / number
 
-    def bits(event: str) -> int:
-        known = [key.of for key in counts if key.event == event and key.of is not None]
-        return int(max(known, default=8))
+    brought, made = counts.total("load"), counts.total("store") + counts.total("partial_sum")
 
     each = [(n, name, places[name]) for n, name in enumerate(sorted(places))]
     inputs, outputs, held = (" | ".join(f"{t}{n}" for n, *_ in each) for t in "IOW")
-    lines = mean("row_drive", "dac") + mean("line_charge", "dac")
     nodes = [
-        _node("Memory", "Buffer", f"{inputs} | {outputs}", 8,
-              {"read": mean("load"), "write": mean("store")}),
-        _node("Toll", "ADC", outputs, bits("adc"), {"read": mean("adc") + mean("integrate")}, "up"),
-        _node("Toll", "DAC", inputs, bits("dac"),
-              {"read": mean("dac") + lines}, "down"),
+        _node("Memory", "Buffer", f"{inputs} | {outputs}",
+              {"read": mean(brought, "load"), "write": mean(counts.total("store"), "store")}),
+        _node("Memory", "Sums", outputs,
+              {"read": 0.0, "write": mean(made, "partial_sum", "shift_add")}),
+        _node("Toll", "ADC", outputs, {"read": mean(made, "adc", "integrate")}, "up"),
+        _node("Toll", "DAC", inputs,
+              {"read": mean(brought, "dac", "row_drive", "line_charge")}, "down"),
         f"  - !Container\n    name: Column\n    spatial:\n"
         f"    - {{name: columns, fanout: {columns}, may_reuse: {inputs}}}\n",
         f"  - !Container\n    name: Row\n    spatial:\n"
         f"    - {{name: rows, fanout: {rows}, may_reuse: {outputs}}}\n",
-        _node("Memory", "Cells", held, 8, {"read": mean("array", "mac"), "write": 0.0}),
+        _node("Memory", "Cells", held, {"read": mean(counts.total("mac"), "array"), "write": 0.0}),
         "  - !Compute\n    name: Product\n    leak_power: 0\n    area: 0\n    actions:\n"
         "    - {name: compute, energy: 0, throughput: inf, latency: 0}\n",
     ]  # fmt: skip
     sizes, products = [], []
     for n, name, matrix in each:
         *_, driven, sensed = matrix.lines
-        vectors = counts.total("mac", weight=name) / math.prod(matrix.lines)
+        vectors = counts.total("mac", weight=name) / (driven * sensed)  # of groups one by one
         sizes += [f"M{n}: {round(vectors)}", f"K{n}: {driven}", f"N{n}: {sensed}"]
         products.append(
             f"  - name: L{n}  # {name}\n    tensor_accesses:\n"
@@ -144,12 +145,10 @@ def to_accelforge(ledger: Ledger, costs: Costs) -> str:
     )
 
 
-def _node(
-    kind: str, name: str, keep: str, bits: int, actions: dict[str, float], direction: str = ""
-) -> str:
+def _node(kind: str, name: str, keep: str, actions: dict[str, float], direction: str = "") -> str:
     way = f"    direction: {direction}\n" if direction else "    size: inf\n"
     listed = "".join(
-        f"    - {{name: {action}, bits_per_action: {bits}, energy: {joules:.6g}, "
+        f"    - {{name: {action}, bits_per_action: 8, energy: {joules:.6g}, "
         "throughput: inf, latency: 0}\n"
         for action, joules in actions.items()
     )

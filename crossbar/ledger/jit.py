@@ -84,11 +84,25 @@ else:
             out[3, t, a] += q * x
 
     @numba.njit(nogil=True, cache=True, fastmath=True)
-    def driven(v, code, energy, fired):
-        """Add Σ v² of vectors (n, lines) and how often their codes are not zero, line by line."""
+    def driven(v, code, gamma, at, ends, scale, drives, power):
+        """Add codes (n, lines) that are not zero to drives, and Σ v² Γ · scale to power.
+
+        `gamma` is (sensed tiles, lines), drives (driven tiles,), power (driven, sensed); `at` says
+        which driven tiles are in use, and lines ends[t] … ends[t + 1] are of at[t].
+        """
+        energy = np.zeros(v.shape[1])
+        fired = np.zeros(v.shape[1])
         for k in range(v.shape[0]):
             one, other = v[k], code[k]
             for i in range(len(one)):
                 x = np.float64(one[i])
                 energy[i] += x * x
                 fired[i] += other[i] != 0
+        for t in range(len(at)):
+            for i in range(ends[t], ends[t + 1]):
+                drives[at[t]] += fired[i]
+            for s in range(len(gamma)):
+                total = 0.0
+                for i in range(ends[t], ends[t + 1]):
+                    total += energy[i] * gamma[s, i]
+                power[at[t], s] += total * scale

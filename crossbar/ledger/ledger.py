@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from crossbar.carried.analog import is_analog
-from crossbar.carried.owner import Arrays, Owner, weights
 from crossbar.converters import Digit
 from crossbar.costs import Costs
 from crossbar.ledger import digital, reads, writes
@@ -21,6 +20,7 @@ from crossbar.ledger.bill import Bill, price
 from crossbar.ledger.conductance import Conductances
 from crossbar.ledger.digital import Count
 from crossbar.ledger.events import Counts, Key
+from crossbar.ledger.modules import Modules
 from crossbar.ledger.performance import (
     Area,
     Latency,
@@ -30,43 +30,46 @@ from crossbar.ledger.performance import (
     latency,
     performance,
 )
-from crossbar.matrix import Matrix
-from crossbar.model import placements
+from crossbar.model import placed
 from crossbar.planes import Planes
 from crossbar.probe import Probe
-from crossbar.probes import observe
+from crossbar.probes import named, observe
 from crossbar.pulses.scheme import Lines
 from crossbar.read import Call
 from devices import Pulses, WritePulse
+from devices._check import instance
 
 
 class Ledger(Probe):
     """Counts of every event, see `crossbar.ledger.events.KINDS`; made by `xb.ledger`.
 
     Args:
-        model: a model with analog layers, or a `Matrix` (named "matrix").
+        model: a model with analog layers or matrices in it, or a `Matrix` (named "matrix").
+        modules: its digital modules.
     """
 
     currents: ClassVar[bool] = False
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, modules: Modules) -> None:
         self._sums = Counts()
         self._plans: dict[tuple[Any, ...], reads.Plan] = {}
-        self.model = model
+        self.model, self._modules = model, modules
+        self._roots = [(model, "")]  # copies that stand for it, or for parts of it, too
         self._places: dict[Any, tuple[str, int]] = {}
         self._parameters: dict[str, Any] = {}
         self._held: dict[Any, Conductances] = {}
         self._phase: str | None = None
+        self._lock = threading.RLock()  # of reads in several threads
+        for verb in ("used", "repeated", "finished"):  # of forwards
+            setattr(self, verb, digital.untraced(getattr(self, verb)))
         self._find()
 
     def _find(self) -> None:
-        if isinstance(self.model, Matrix):
-            self._places[self.model] = ("matrix", 0)
-            return
-        for name, _, parameter, weight in placements(self.model):
-            self._parameters[name] = parameter
-            for k, (_, matrix) in enumerate(weight.all()):
-                self._places[matrix] = (name, k)
+        for root, prefix in self._roots:
+            for matrix, (name, k) in named(root).items():
+                self._places[matrix] = (prefix + name, k)
+            for name, _, parameter, _ in placed(root):
+                self._parameters[prefix + name] = parameter
 
     @property
     def counts(self) -> Counts:
@@ -81,6 +84,10 @@ class Ledger(Probe):
         """Name of the weight and number of the matrix in it."""
         if matrix not in self._places:  # made since, by a rule or for another chip
             self._find()
+        if matrix not in self._places:
+            if matrix.role is None:
+                raise TypeError(f"the ledger does not know {matrix!r}, which is not of its model")
+            self._places[matrix] = (matrix.role[0], 0)
         return self._places[matrix]
 
     def held(self, matrix: Any) -> Conductances:
@@ -108,11 +115,30 @@ class Ledger(Probe):
         finally:
             self._phase, self._sums, self._plans = before, sums, plans
 
+    @contextmanager
+    def follows(self, model: Any, copy: Any) -> Iterator[Probe | None]:
+        """Copies that stand for the model, or for a part of it, count as what they stand for."""
+        paths = {m: path for path, m in self.model.named_modules()}
+        prefix = ""
+        if model in paths:
+            prefix = f"{paths[model]}." if paths[model] else ""
+        else:  # it holds the ledger's model
+            (path,) = [path for path, m in model.named_modules() if m is self.model]
+            model, copy = self.model, copy.get_submodule(path)
+        kept = dict(self._places), dict(self._held), dict(self._parameters)
+        self._roots.append((copy, prefix))
+        try:
+            with self._modules.followed(model, copy):
+                yield self
+        finally:
+            self._roots.pop()
+            self._places, self._held, self._parameters = kept
+
     @property
     def matrices(self) -> dict[tuple[str, int], Any]:
         """Every matrix by the name of its weight and its number."""
         self._find()
-        return {place: matrix for matrix, place in self._places.items()}
+        return {place: matrix for matrix, place in reversed(self._places.items())}
 
     @property
     def pulses(self) -> dict[tuple[str, int], WritePulse | None]:
@@ -140,23 +166,23 @@ class Ledger(Probe):
 
     def _add(self, matrix: Any, phase: str, event: str, of: Any, value: Any) -> None:
         name, k = self.place(matrix)
-        self._sums.add(Key(name, phase, k, event, of), value)
+        self.add(Key(name, phase, k, event, of), value)
+
+    def add(self, key: Key, value: Any) -> None:
+        """So many events more."""
+        with self._lock:
+            self._sums.add(key, value)
 
     def used(self, call: Call, digits: Sequence[Digit], planes: Planes) -> None:
         """A read of cells; one of float weights is digital, see `finished`."""
         matrix = call.matrix
         if matrix.cells is None:
             return
-        wrapped = torch._C._functorch.peek_interpreter_stack() is not None
-        if torch.compiler.is_compiling() or wrapped:
-            raise TypeError(
-                "the ledger counts what runs: not in regions that torch.compile traces, nor under "
-                "torch.func transforms"
-            )
-        phase = self._phase
+        digital.eager()
+        phase = self._phase or (None if matrix.role is None else matrix.role[1])
         if phase is None:
             phase = "update" if call.shared else "backward" if call.flipped else "forward"
-        with torch.no_grad():
+        with torch.no_grad(), self._lock:
             use = reads.Use(call, digits, planes, self.held(matrix))
             at = (*self.place(matrix), phase, *reads.kind(use))
             if at not in self._plans:
@@ -183,10 +209,10 @@ class Ledger(Probe):
             return
         macs, name = float(op.macs(x, y)), self.place(matrix)[0]
         passes = int(x.requires_grad) + int(self._parameters[name].requires_grad)
-        self._sums.add(Key(name, self._phase or "forward", 0, "digital_mac"), macs)
-        self._later(name, {"digital_mac": macs * passes}, y)
+        self.add(Key(name, self._phase or "forward", 0, "digital_mac"), macs)
+        self.later(name, {"digital_mac": macs * passes}, y)
 
-    def _later(self, name: str, found: Mapping[str, float], outputs: Any) -> None:
+    def later(self, name: str, found: Mapping[str, float], outputs: Any) -> None:
         """What the backward pass through outputs does, if it comes, through any of them."""
         followed = [y for y in digital.tensors(outputs) if y.requires_grad]
         if not any(found.values()):
@@ -198,12 +224,16 @@ class Ledger(Probe):
             if now in passes and len(followed) > 1:
                 return
             passes.add(now)
-            for event, n in found.items():
-                if n:
-                    self._sums.add(Key(name, "backward", 0, event), n)
+            self.found(name, "backward", found)
 
         for y in followed:
             y.register_hook(counted)
+
+    def found(self, name: str, phase: str, events: Mapping[str, float]) -> None:
+        """Events of digital logic."""
+        for event, n in events.items():
+            if n:
+                self.add(Key(name, self._phase or phase, 0, event), n)
 
     def struck(
         self,
@@ -241,59 +271,17 @@ class Ledger(Probe):
         """Time."""
         self._add(matrix, self._phase or "advance", "second", None, float(dt))
 
-    def worked(self, matrix: Any, work: Any) -> None:
-        """Digital work of a rule."""
+    def worked(self, matrix: Any, work: Any, phase: str) -> None:
+        """Digital work beside a matrix."""
         for event, n in work._asdict().items():
             if n:
-                self._add(matrix, self._phase or "update", event, None, float(n))
+                self._add(matrix, self._phase or phase, event, None, float(n))
 
-    # ---- digital modules and optimisers ----------------------------------------------------------
+    def untold(self, matrix: Any, why: str) -> None:
+        """Refused: it would be counted as nothing."""
+        raise TypeError(f"the ledger cannot count {why}: it happens on {self.place(matrix)[0]}")
 
-    def watch(self, stack: ExitStack, own: dict[type, Count], left_out: Sequence[str]) -> None:
-        """Follow the modules of the model.
-
-        Raises:
-            TypeError: one that nobody says how to count.
-        """
-        if isinstance(self.model, Matrix):
-            return
-        arrays = [path for path, m in self.model.named_modules() if isinstance(m, Arrays)]
-        skipped = tuple(f"{path}." for path in (*left_out, *arrays))
-        for path, module in self.model.named_modules():
-            if f"{path}.".startswith(skipped):
-                continue
-            count = digital.count_of(module, own)
-            if count is None:
-                if _computes(module):
-                    raise TypeError(
-                        f"the ledger cannot count {path or 'the model'} "
-                        f"({type(module).__name__}): give ledger(model, count={{"
-                        f"{type(module).__name__}: f}}), f(module, inputs, output) -> "
-                        "{event: number}, the class a method events(inputs, output), or its path "
-                        "in left_out"
-                    )
-                continue
-            hook = self._hook(path, module, count)
-            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
-
-    def _hook(self, path: str, watched: nn.Module, count: Count) -> Any:
-        def hook(module: Any, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            if module is not watched:  # a copy, made while this lasts
-                return
-            inputs = signature(module.forward).bind(*args, **named).args if named else args
-            found = dict(count(module, inputs, output))
-            inner = found.pop("inner", 0.0)
-            asks = any(x.requires_grad for x in digital.tensors(inputs))
-            trains = any(p.requires_grad and p.dim() > 1 for p in module.parameters(recurse=False))
-            product = found.pop("digital_mac", 0.0)
-            backward = product * (float(asks) + float(trains)) + 2 * inner
-            now = {**found, "digital_mac": product + inner}
-            for event, n in now.items():
-                if n:
-                    self._sums.add(Key(path, self._phase or "forward", 0, event), n)
-            self._later(path, {**found, "digital_mac": backward}, output)
-
-        return hook
+    # ---- optimisers ----------------------------------------------------------------------------
 
     def optimised(
         self, own: Mapping[type, tuple[float, float]], optimiser: Any, args: Any, kwargs: Any
@@ -306,9 +294,9 @@ class Ledger(Probe):
                     continue
                 ops, size = own.get(type(optimiser)) or digital.stepped(optimiser, group)
                 key = Key(names[id(p)], self._phase or "update", 0, "optimiser_op")
-                self._sums.add(key, ops * p.numel())
+                self.add(key, ops * p.numel())
                 bytes_ = size * p.element_size() / 4 * p.numel()
-                self._sums.add(key._replace(event="optimiser_byte"), bytes_)
+                self.add(key._replace(event="optimiser_byte"), bytes_)
 
     def __hash__(self) -> int:
         """By identity, as a probe."""
@@ -317,18 +305,6 @@ class Ledger(Probe):
     def __repr__(self) -> str:
         """A line an event and phase."""
         return repr(self.counts)
-
-
-def _computes(module: nn.Module) -> bool:
-    """Whether a module that nobody counts may hide work: it has no children to do it."""
-    if isinstance(module, Owner) and weights(module):
-        return not any(True for _ in module.children()) and not _plain_owner(module)
-    return next(module.children(), None) is None
-
-
-def _plain_owner(module: Any) -> bool:
-    """A user's own module of analog weights alone."""
-    return all(is_analog(p) for p in module.parameters(recurse=False))
 
 
 def _of_cells(p: Any) -> bool:
@@ -353,29 +329,33 @@ def ledger(
 
     Outputs, gradients and cells are, bit for bit, those without it. Reads of cells, pulses, writes
     and waveforms are counted where they happen, in tiles; float weights (`HardwareAware`) and
-    digital modules as digital products. Functions that a module's own forward calls between its
-    children, and products of activations there, are not seen. Copies of the model are not watched:
-    of `xb.over_time` count within its score.
+    digital modules as digital products, and of a class that nobody says the events of, each
+    function of torch that its forward calls. Chips of `xb.over_time` and arrays of `DirectFeedback`
+    count with the model; a user's own copies do not, nor does what asks the emulator alone
+    (`summary`, `sensitivity`, `to_neurosim`).
 
     Args:
-        model: a model with analog layers, or a `Matrix`.
-        count: of classes of modules that are not torch's, a function of the module, its inputs
-            and its output that says the events of one forward.
+        model: a model with analog layers or matrices in it, or a `Matrix`.
+        count: of classes of modules, a function of the module, its inputs and its output that
+            says the events of one forward.
         optimisers: operations and bytes a weight of 4 bytes, of classes that are not torch's.
         left_out: paths of modules that are not to be counted.
 
     Raises:
-        TypeError: a module, writer, rule or optimiser that cannot be counted.
+        TypeError: a function, writer, rule, optimiser or circuit that cannot be counted, as it is
+            met; a module that came into the model meanwhile.
         ValueError: no analog layer.
     """
-    found = Ledger(model)
+    instance("model", model, nn.Module, optional=False)
+    modules = Modules(model, dict(count or {}), left_out)
+    found = Ledger(model, modules)
     with ExitStack() as stack:
-        found.watch(stack, dict(count or {}), left_out)
-        if not isinstance(model, Matrix):
-            own = dict(optimisers or {})
-            handle = register_optimizer_step_post_hook(
-                lambda optimiser, args, kwargs: found.optimised(own, optimiser, args, kwargs)
-            )
-            stack.callback(handle.remove)
+        stack.enter_context(modules.watched(found))
+        own = dict(optimisers or {})
+        handle = register_optimizer_step_post_hook(
+            lambda optimiser, args, kwargs: found.optimised(own, optimiser, args, kwargs)
+        )
+        stack.callback(handle.remove)
         stack.enter_context(observe(model, found))
         yield found
+        modules.same()

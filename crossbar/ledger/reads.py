@@ -86,6 +86,7 @@ class Plan:
                 "which is not counted: Managed() converts held currents again"
             )
         driven, sensed = (np.array(n, dtype=np.float64) for n in use.lines())
+        self.of = settings, matrix.chip  # kept, as its key is their identity
         self.transposed, self.lone = call.transposed, call.direction.lone
         self.on = (sensed > 0).astype(np.float64)  # tiles outside the region rest
         self.cells = _line_cells(use)
@@ -119,17 +120,33 @@ class Plan:
         self.each["store", out_bits] = out
         self.vectors = 0
         self.drives: Any = 0.0  # (driven tiles,)
-        self.power: Any = 0.0  # (driven tiles, sensed tiles)
+        self.power: Any = 0.0  # (driven tiles, sensed tiles) [W]
+        # the same of what one compiled pass adds to, of the tiles in use
+        self.at, self.ends = np.array(used), np.array([0, *(end for *_, end in call.tiles)])
+        self.swept = np.zeros(len(driven)), np.zeros((len(driven), len(sensed)))
 
     def add(self, use: Use) -> None:
         """One more read."""
         self.vectors += use.call.direction.number(use.digits[0].code)
-        drives, power = _driven(use)
-        self.drives, self.power = self.drives + use.put(drives), self.power + power
+        if _plain(use):
+            self._sweep(use)
+        else:
+            self.drives = self.drives + use.put(_drives(use))
+            self.power = self.power + _power(use)
+
+    def _sweep(self, use: Use) -> None:
+        call, lines = use.call, use.digits[0].v.shape[-1]
+        gamma = call.driven(use.held.driven(call.transposed)).numpy()  # (sensed tiles, lines)
+        scale = call.port.settings.v_max**2
+        assert jit.driven is not None
+        for digit in use.digits:
+            v, code = (t.detach().reshape(-1, lines).contiguous() for t in (digit.v, digit.code))
+            jit.driven(v.numpy(), code.numpy(), gamma, self.at, self.ends, scale, *self.swept)
 
     def events(self) -> dict[tuple[str, Any], np.ndarray]:
         """By kind and `of`, each (tiles down, tiles across)."""
-        drives, power = (t.detach().cpu().numpy() for t in (self.drives, self.power))
+        seen = (torch.as_tensor(t).detach().cpu().numpy() for t in (self.drives, self.power))
+        drives, power = (a + b for a, b in zip(seen, self.swept, strict=True))
         drives = np.outer(drives, self.on)
         found = {key: self.vectors * value for key, value in self.each.items()}
         found["row_drive", None] = drives
@@ -144,7 +161,9 @@ def kind(use: Use) -> tuple[Any, ...]:
     """Equal for reads that fall on tiles alike."""
     call = use.call
     region = None if call.region.whole else repr(call.region)
-    return call.transposed, region, call.direction.lone, len(use.digits)
+    # what is counted a vector goes by the periphery, which calibrations exchange, and by the chip
+    made = id(call.port.settings), id(call.matrix.chip)
+    return call.transposed, region, call.direction.lone, len(use.digits), *made
 
 
 def _line_cells(use: Use) -> np.ndarray:
@@ -185,19 +204,6 @@ def _plain(use: Use) -> bool:
         and square
         and still
     )
-
-
-def _driven(use: Use) -> tuple[Tensor, Tensor]:
-    """Lines driven, and power (driven, sensed) [W]."""
-    if not _plain(use):
-        return _drives(use), _power(use)
-    lines = use.digits[0].v.shape[-1]
-    energy, fired = (torch.zeros(lines, dtype=torch.float64) for _ in range(2))
-    assert jit.driven is not None
-    for digit in use.digits:
-        v, code = (t.detach().reshape(-1, lines).contiguous() for t in (digit.v, digit.code))
-        jit.driven(v.numpy(), code.numpy(), energy.numpy(), fired.numpy())
-    return by_tile(fired, [(a, b) for _, a, b in use.call.tiles]), _burnt(use, energy)
 
 
 def _volts(use: Use, v: Tensor) -> Tensor:

@@ -282,7 +282,7 @@ class Learner:
         pre, post = pre.to(g), post.to(g)
         self._catch_up()
         if self.matrix.probe is not None:
-            self.matrix.probe.worked(self.matrix, self.work())
+            self.matrix.probe.worked(self.matrix, self.work(), "update")
         if rows:
             self.state, ask = self.rule.rows(self.state, pre)
             self._give(ask)

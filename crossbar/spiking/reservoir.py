@@ -139,6 +139,8 @@ class VolatileReservoir:
     @torch.no_grad()
     def run(self, u: Tensor) -> Tensor:
         """States (T, nodes · cells) in units of the window, of inputs u (T,)."""
+        if self.cells.probe is not None:
+            self.cells.probe.untold(self.cells, "the reads of a VolatileReservoir's cells")
         from_mean = (u.double() - u.double().mean()) / u.double().std()
         v = self.array.mv(delayed(from_mean, self.taps))
         v = self.v_mean + self.v_swing * v.unflatten(-1, (self.nodes, -1))

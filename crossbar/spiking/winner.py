@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,14 @@ def stack(weights: Tensor, chip: Chip | None = None, *, seed: int | None = None)
     return found
 
 
+class Neurons(NamedTuple):
+    """Digital work of columns that integrate and compete."""
+
+    digital_mac: float  # a leak each
+    activation: float  # a comparison with the threshold each
+    optimiser_op: float  # clocks of rows, and thresholds that move
+
+
 class WinnerTakesAll:
     """Leaky integrate-and-fire columns with lateral inhibition, Querlioz's rule and homeostasis.
 
@@ -51,6 +60,9 @@ class WinnerTakesAll:
 
     where n_i are the spikes of the pattern: the mean threshold stays. Membranes start at 0 with
     every pattern. A stack of arrays learns at the same time, each from trains of its own.
+
+    Steps are read ahead of the next winner, and those after it once more; a ledger is told of each
+    step once, as the circuit reads it, and refuses a stack that learns.
 
     Args:
         matrix: (rows, cols) or a `stack` of them, of a device with an update law.
@@ -104,10 +116,25 @@ class WinnerTakesAll:
         self.theta = torch.full_like(self.spread, self.rest)  # as homeostasis moves it
 
     def _read(self, spikes: Tensor) -> Tensor:
-        """Currents (T, ..., cols) of spikes (T, ..., rows), one read a step."""
-        if not self.lead:
-            return self.matrix.mv(spikes, Matmul())
-        return self.matrix.mv(spikes.transpose(0, 1), Batch()).transpose(0, 1)
+        """Currents (T, ..., cols) of spikes (T, ..., rows), one read a step, told to nobody."""
+        probe, self.matrix.probe = self.matrix.probe, None
+        try:
+            if not self.lead:
+                return self.matrix.mv(spikes, Matmul())
+            return self.matrix.mv(spikes.transpose(0, 1), Batch()).transpose(0, 1)
+        finally:
+            self.matrix.probe = probe
+
+    def _tell(self, spikes: Tensor) -> None:
+        """Steps that the circuit did read: the same read once more, for who watches."""
+        if self.matrix.probe is None:
+            return
+        before = self.matrix.streams.state.clone()
+        self.matrix.mv(spikes, Matmul())
+        self.matrix.streams.state.copy_(before)
+        n = float(len(spikes))
+        work = Neurons(n * self.cols, n * self.cols, n * self.rows)
+        self.matrix.probe.worked(self.matrix, work, "forward")
 
     @torch.no_grad()
     def present(self, spikes: Tensor) -> Tensor:
@@ -115,6 +142,8 @@ class WinnerTakesAll:
 
         The steps up to the next winner are read at once; after it, the rest anew.
         """
+        if self.lead and self.matrix.probe is not None:
+            self.matrix.probe.untold(self.matrix, "a stack whose arrays learn step by step")
         g = self.matrix.written.g
         spikes, steps = spikes.to(g), len(spikes)
         padded = F.pad(spikes.movedim(0, -1), (self.window - 1, 0))
@@ -136,8 +165,11 @@ class WinnerTakesAll:
             fires = (best >= 0) & counted[first:, ..., 0]
             any_fires = fires.any(0)
             if not bool(any_fires.any()):
+                self._tell(spikes[first:])
                 break
             when = fires.to(torch.int8).argmax(0)
+            if not self.lead:
+                self._tell(spikes[first : first + int(when) + 1])
             winner = who.gather(0, when.unsqueeze(0))[0]
             post = F.one_hot(winner, self.cols).to(g) * any_fires.unsqueeze(-1)
             at = (when + first).unsqueeze(0).unsqueeze(-1).expand(1, *self.lead, self.rows)
@@ -145,6 +177,9 @@ class WinnerTakesAll:
             counts += post
             begin = torch.where(any_fires, when + first + 1 + self.refractory, steps)
         if self.gamma:
+            if self.matrix.probe is not None:
+                work = Neurons(0.0, 0.0, 2.0 * counts.numel())
+                self.matrix.probe.worked(self.matrix, work, "update")
             move = self.gamma * self.rest * (counts - counts.mean(-1, keepdim=True))
             self.theta = (self.theta + move).clamp(min=self.lowest * self.rest)
         return counts
@@ -172,6 +207,9 @@ class WinnerTakesAll:
             current = self.matrix.mv(flat, Batch()).unflatten(1, (len(spikes), -1))
             current = current.movedim(1, 0)  # (T, arrays, B, cols)
         theta = (self.theta * self.spread).unsqueeze(-2)
+        if self.matrix.probe is not None:
+            n = float(current.numel())
+            self.matrix.probe.worked(self.matrix, Neurons(n, n, 0.0), "forward")
         decay, v = math.exp(-1 / self.tau), torch.zeros_like(current[0])
         counts, rest = torch.zeros_like(v), torch.zeros_like(v[..., :1])
         for now in current.unbind(0):

@@ -163,8 +163,8 @@ class Trained(Run):
             **_total("training", bill),
             **_total("inference", one),
             **aged,
-            **{f"phase {phase}": value for phase, value in bill.by("phase").items()},
-            **{f"event {event}": value for event, value in one.by("event").items()},
+            **{f"phase {phase}": total.joules for phase, total in bill.by("phase").items()},
+            **{f"event {event}": total.joules for event, total in one.by("event").items()},
         }
         curves = {"accuracy": reached, "joules": [t.joules for t in joules]}
         if self.way == PROGRAMMED:
@@ -190,8 +190,8 @@ class Trained(Run):
         rows = ledger.price(COSTS).by("phase")
         return {
             "aged accuracy": before,
-            "refresh": rows["program"],
-            "standing by": rows.get("advance", 0.0),
+            "refresh": rows["program"].joules,
+            "standing by": rows["advance"].joules,
         }
 
 
