@@ -273,7 +273,6 @@ def test_soft_reset_conserves_charge(seed: int, rate: float, steps: int) -> None
         (lambda: sp.LIF(refractory=-1), "refractory"),
         (lambda: sp.LIF(sp.SnnTorch(0.9), reset=sp.To(0.3))(torch.ones(1)), "snnTorch"),
         (lambda: sp.encode.poisson(torch.tensor([1.5]), 3), "x must be"),
-        (lambda: sp.Delay(torch.tensor([1, -1])), "steps"),
         (lambda: sp.Current(sp.Conductance()), "synapses"),
         (lambda: xb.DAC(bits=1, signed=False, passes=True), "passes"),
         (lambda: xb.SerialDAC(bits=4, signed=False), "signed"),

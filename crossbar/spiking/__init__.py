@@ -7,6 +7,8 @@ from crossbar.spiking.circuits import Comparator as Comparator
 from crossbar.spiking.circuits import DifferentialPair as DifferentialPair
 from crossbar.spiking.circuits import DiodeRectifier as DiodeRectifier
 from crossbar.spiking.column import column_neuron as column_neuron
+from crossbar.spiking.delays import Delay as Delay
+from crossbar.spiking.delays import Synapses as Synapses
 from crossbar.spiking.from_ann import balance as balance
 from crossbar.spiking.from_ann import to_spiking as to_spiking
 from crossbar.spiking.hopfield import Hopfield as Hopfield
@@ -23,7 +25,6 @@ from crossbar.spiking.metrics import Metrics as Metrics
 from crossbar.spiking.metrics import metrics as metrics
 from crossbar.spiking.neurons import LIF as LIF
 from crossbar.spiking.neurons import Adaptation as Adaptation
-from crossbar.spiking.neurons import Delay as Delay
 from crossbar.spiking.neurons import Integrator as Integrator
 from crossbar.spiking.neurons import Recurrent as Recurrent
 from crossbar.spiking.neurons import State as State

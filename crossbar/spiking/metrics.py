@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossbar.model import to_digital
-from crossbar.spiking.neurons import Integrator, Temporal
+from crossbar.spiking.delays import Delay, Synapses
+from crossbar.spiking.neurons import Integrator, Recurrent, Temporal
 
 MODELLED = "modelled"
+SPIKELESS = Integrator, Delay, Synapses, Recurrent
+"""What remembers and does not fire itself."""
 
 
 class Metrics(NamedTuple):
@@ -62,7 +65,7 @@ def metrics(net: nn.Module, x: Tensor) -> Metrics:
     for module in digital.modules():
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             hooks.append(module.register_forward_hook(layer))
-        elif isinstance(module, Temporal) and not isinstance(module, Integrator):
+        elif isinstance(module, Temporal) and not isinstance(module, SPIKELESS):
             hooks.append(module.register_forward_hook(neuron))
     with torch.no_grad():
         digital(x)

@@ -1,4 +1,4 @@
-"""Spiking neurons, and what else of a network remembers: delays, recurrence, integrators.
+"""Spiking neurons, and what else of a network remembers: recurrence, integrators.
 
 lif = xb.spiking.LIF(xb.spiking.SnnTorch(0.9))
 spikes, state = lif(current)              # one step, (B, ...)
@@ -232,48 +232,11 @@ class Integrator(Temporal):
         }
 
 
-class Delay(Temporal):
-    """Lines that arrive later: y_t = x_(t−d), zero before.
-
-    A synapse's own delay is that of its line: lines of several delays are several rows.
-
-    Args:
-        steps: d >= 0, of all lines, or an int64 tensor of the delay of each (lines,).
-    """
-
-    def __init__(self, steps: int | Tensor) -> None:
-        super().__init__()
-        if isinstance(steps, Tensor):
-            if steps.dtype != torch.int64 or steps.dim() != 1 or bool((steps < 0).any()):
-                raise ValueError(f"steps must be int64 (lines,) and >= 0, got {steps!r}")
-            self.register_buffer("steps", steps.clone())
-            self.longest = int(steps.max()) if len(steps) else 0
-        else:
-            self.longest = whole("steps", steps, 0)
-            self.register_buffer("steps", torch.tensor([self.longest]))
-
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One time step; the state are the last inputs, newest first (longest + 1, B, ...)."""
-        if state is None:
-            state = x.new_zeros(self.longest + 1, *x.shape)
-        state = torch.cat((x.unsqueeze(0), state[:-1]))
-        steps: Tensor = self.steps  # type: ignore[assignment]
-        if len(steps) == 1:
-            return state[int(steps)], state
-        if x.shape[-1] != len(steps):
-            raise ValueError(f"x has {x.shape[-1]} lines, and steps {len(steps)}")
-        at = steps.view(1, *(1,) * (x.dim() - 1), -1).expand(1, *x.shape)
-        return state.gather(0, at)[0], state
-
-    def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
-        """Lines that wait compute nothing; the memory they wait in is not counted."""
-        return {}
-
-
 class Recurrent(Temporal):
     """A neuron whose spikes come back through a layer one step later: x_t + layer(S_(t−1)).
 
-    snnTorch's `RLeaky` with the layer as its recurrent one.
+    snnTorch's `RLeaky` with the layer as its recurrent one. A layer with a state keeps it, as
+    `Synapses` of further delays do.
 
     Args:
         neuron: what spikes.
@@ -283,15 +246,20 @@ class Recurrent(Temporal):
     def __init__(self, neuron: Temporal, layer: nn.Module) -> None:
         super().__init__()
         instance("neuron", neuron, Temporal, optional=False)
+        instance("layer", layer, nn.Module, optional=False)
         self.neuron, self.layer = neuron, layer
 
     def forward(
-        self, x: Tensor, state: tuple[Tensor, Any] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Any]]:
-        """One time step; the state are the last spikes and the neuron's state."""
-        before, own = (torch.zeros_like(x), None) if state is None else state
-        s, own = self.neuron(x + self.layer(before), own)
-        return s, (s, own)
+        self, x: Tensor, state: tuple[Tensor, Any, Any] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Any, Any]]:
+        """One time step; the state are the last spikes, the neuron's state and the layer's."""
+        before, own, kept = (torch.zeros_like(x), None, None) if state is None else state
+        if isinstance(self.layer, Temporal):
+            back, kept = self.layer(before, kept)
+        else:
+            back = self.layer(before)
+        s, own = self.neuron(x + back, own)
+        return s, (s, own, kept)
 
     def events(self, inputs: tuple[Any, ...], output: Any) -> dict[str, float]:
         """What comes back is added; neuron and layer count their own."""
