@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from argparse import Namespace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 import crossbar as xb
+from experiments.lab.report import Picture, Report, Section, Table, write
 from experiments.lab.store import Store
 from experiments.studies.circuit.plots import drawing, maps
 from experiments.studies.circuit.runs import Fields, Wired
-from experiments.studies.circuit.study import KAPPAS, METHODS, Circuit, chip
+from experiments.studies.circuit.study import KAPPAS, METHODS, UNITS, Circuit, chip
 from experiments.tasks.data import Digits
 from experiments.tasks.networks import MLP
 from experiments.tasks.runs import Train
@@ -40,6 +42,16 @@ def test_heat_maps_and_the_drawing_are_vector_graphics() -> None:
         text = file.getvalue().decode()
         # the colour bar alone may be an image
         assert text.count("<image") <= 1 and text.count("<path") > 10
+
+
+def test_a_page_of_all_fields_stays_far_below_a_megabyte(tmp_path: Path) -> None:
+    """One of them, with every cell of another colour than its neighbours."""
+    drawn, draw = Circuit().fields(), random.Random(0)
+    values = [draw.random() for _ in range(drawn.rows * drawn.cols)]
+    figure = maps({"a": (values, "V")}, drawn.rows, drawn.cols)
+    section = Section("s", [], [Picture("map", figure, "caption")])
+    page = write(Report("t", "", [], Table([], []), sections=[section]), tmp_path)
+    assert 30_000 < page.stat().st_size < 700_000 / len(UNITS)
 
 
 def test_kappa_of_a_tile_is_what_the_chip_is_made_for() -> None:

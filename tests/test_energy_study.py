@@ -5,7 +5,7 @@ import torch
 
 import crossbar as xb
 from experiments.lab.command import parser
-from experiments.lab.plots import data
+from experiments.lab.readout import data
 from experiments.lab.report import Picture
 from experiments.lab.store import Store
 from experiments.lab.study import studies
@@ -108,8 +108,8 @@ def test_the_front_is_what_nothing_betters():
     offers = [Offer(name, *point) for name, point in points.items()]
     assert [offer.name for offer in front(offers)] == ["b", "d", "a"]
     drawn = data(breakdown({"p": {"x": 3.0, "y": 1.0}, "q": {"y": 2.0}}, "share"))
-    assert drawn.splitlines()[1:] == ['"panel 1","x",75,0', '"panel 1","x",0,1',
-                                      '"panel 1","y",25,0', '"panel 1","y",100,1']  # fmt: skip
+    assert drawn.splitlines()[1:] == ["panel 1,x,75,0", "panel 1,x,0,1",
+                                      "panel 1,y,25,0", "panel 1,y,100,1"]  # fmt: skip
 
 
 def test_runs_have_the_joules_and_seconds_of_an_image():

@@ -50,6 +50,7 @@ def test_a_study_of_ones_own_lies_anywhere(
     assert main([*command, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "6 runs to do, 0 already stored" in said and "(a guess: up to" in said
+    assert re.search(r" workers, [1-9]\d* kB of disk", said), said
     assert not Path("out").exists()
     assert main(command) == 0
     page = Path("out/my-study/report.html").read_text()

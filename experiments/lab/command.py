@@ -6,6 +6,7 @@ Exit status: 0 done, 1 some runs failed, 2 wrong input, 3 a claim of the report 
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 import traceback
@@ -162,6 +163,11 @@ def _report(study: Study, runs: list[Run], options: argparse.Namespace, store: S
     return replace(report, checks=checks)
 
 
+def size(count: float) -> str:
+    """Bytes in words: kB below a tenth of a megabyte."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{math.ceil(count / 1e3)} kB"
+
+
 START = 3.0
 """Seconds until workers are there and have imported torch."""
 
@@ -195,7 +201,7 @@ def _dry(study: Study, runs: list[Run], options: argparse.Namespace, console: Co
         about += f" (a guess: up to {duration(OFF * seconds)} where little was measured here)"
     console.print(
         f"{study.name}: {len(waiting)} runs to do, {plan.stored} already stored; {about} on "
-        f"{workers} workers, {sum(run.disk() for run in waiting) / 1e6:.1f} MB of disk",
+        f"{workers} workers, {size(sum(run.disk() for run in waiting))} of disk",
         soft_wrap=True,
     )
     return 0

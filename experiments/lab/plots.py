@@ -1,4 +1,8 @@
-"""Figures in one style. Each function takes plain numbers and gives a matplotlib figure."""
+"""Figures in one style. Each function takes plain numbers and gives a matplotlib figure.
+
+Every line has a name, as the data behind a figure (`readout`) are told by it; one that begins with
+an underscore stays out of legends and of what a picture is said to show.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import matplotlib as mpl
-import numpy as np
 from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.axes import Axes
@@ -164,7 +167,7 @@ def _panel(ax: Axes, panel: Panel) -> list[tuple[object, str]]:
         shown.append((handle, line.label))
     if panel.level is not None:
         level, name = panel.level
-        ax.axhline(level, color=SOFT, linewidth=1, linestyle=":", zorder=2)
+        ax.axhline(level, color=SOFT, linewidth=1, linestyle=":", zorder=2, label=f"_{name}")
         ax.annotate(
             name,
             (1.0, level),
@@ -211,8 +214,9 @@ def dots(
                     continue
                 colour = colours[y] if colours else COLOURS[0]
                 mean = sum(repeats) / len(repeats)
-                ax.plot([mean, mean], [y - 0.28, y + 0.28], color=colour, linewidth=2.6, zorder=4)
-                ax.plot(repeats, [y] * len(repeats), "o", color=colour, alpha=0.45, ms=5, mew=0)
+                ax.vlines(mean, y - 0.28, y + 0.28, color=colour, linewidth=2.6, zorder=4)
+                ax.plot(repeats, [y] * len(repeats), "o", color=colour, alpha=0.45, ms=5, mew=0,
+                        label=f"_{rows[y]}")  # fmt: skip
                 ax.annotate(
                     f"{mean:.1f}",
                     (1.01, y),
@@ -223,7 +227,8 @@ def dots(
                 )
             if name in levels:
                 level, text = levels[name]
-                ax.axvline(level, color=SOFT, linewidth=1, linestyle=":", zorder=1)
+                ax.axvline(level, color=SOFT, linewidth=1, linestyle=":", zorder=1,
+                           label=f"_{text}")  # fmt: skip
                 ax.annotate(
                     text,
                     (level, 1.0),
@@ -278,9 +283,9 @@ def responses(traces: Sequence[Trace], *, columns: int = 4, points: int = 200) -
                 alpha=0.18,
                 linewidth=0,
             )
-            ax.plot(x, cell, color=COLOURS[3], linewidth=0.9, zorder=3)
-            ax.plot(x, mean, color=COLOURS[0], linewidth=1.8, zorder=4)
-            ax.axvline(total // 2, color=GRID, linewidth=1)
+            ax.plot(x, cell, color=COLOURS[3], linewidth=0.9, zorder=3, label="_one cell")
+            ax.plot(x, mean, color=COLOURS[0], linewidth=1.8, zorder=4, label="_mean of cells")
+            ax.axvline(total // 2, color=GRID, linewidth=1, label="_down pulses begin")
             low, high = (1e6 * g for g in trace.window)
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             ax.set_title(trace.label, fontsize=9)
@@ -306,10 +311,12 @@ def pairs(
         _spread(figure)
         axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
         for ax, (title, before, after, colour) in zip(axes, groups, strict=True):
-            for a, b in zip(before, after, strict=True):
-                ax.plot([0, 1], [a, b], color=colour, alpha=0.3, linewidth=1, marker="o", ms=3)
+            for n, (a, b) in enumerate(zip(before, after, strict=True)):
+                ax.plot([0, 1], [a, b], color=colour, alpha=0.3, linewidth=1, marker="o", ms=3,
+                        label=f"_pair {n + 1}")  # fmt: skip
             means = [sum(before) / len(before), sum(after) / len(after)]
-            ax.plot([0, 1], means, color=colour, linewidth=2.8, marker="o", ms=6, zorder=4)
+            ax.plot([0, 1], means, color=colour, linewidth=2.8, marker="o", ms=6, zorder=4,
+                    label="_mean")  # fmt: skip
             for x, mean in enumerate(means):
                 ax.annotate(
                     f"{mean:.1f}",
@@ -326,53 +333,6 @@ def pairs(
             ax.grid(axis="x", visible=False)
         axes[0].set_ylabel(ylabel)
         return figure
-
-
-def data(figure: Figure) -> str:
-    """What a figure draws, as CSV: panel, line, x, y."""
-    rows = ["panel,line,x,y"]
-    for n, ax in enumerate(figure.axes):
-        panel = _quoted(ax.get_title(loc="left").strip() or f"panel {n + 1}")
-        for line in ax.get_lines():
-            if str(line.get_label()).startswith("_child") and len(line.get_xdata()) < 2:
-                continue
-            name = _quoted(str(line.get_label()))
-            points = zip(line.get_xdata(), line.get_ydata(), strict=True)
-            rows += [f"{panel},{name},{_number(x)},{_number(y)}" for x, y in points]
-        for bars in ax.containers:
-            name, sizes = _quoted(str(bars.get_label())), [bar.get_width() for bar in bars]
-            rows += [f"{panel},{name},{_number(x)},{y}" for y, x in enumerate(sizes)]
-        for image in ax.get_images():
-            for y, row in enumerate(image.get_array().tolist()):
-                rows += [f"{panel},row {y},{x},{_number(v)}" for x, v in enumerate(row)]
-    return "\n".join(rows) + "\n"
-
-
-def seen(figure: Figure) -> str:
-    """What is seen in a figure, for who does not see it: lines from end to end."""
-    said = []
-    for ax in figure.axes:
-        lines = [
-            f"{line.get_label()} from {_number(line.get_ydata()[0])} to "
-            f"{_number(line.get_ydata()[-1])}"
-            for line in ax.get_lines()
-            if not str(line.get_label()).startswith("_") and len(line.get_ydata()) > 1
-        ]
-        title = ax.get_title(loc="left").strip() or ax.get_ylabel()
-        if lines:
-            said.append(f"{title}, over {ax.get_xlabel()}: {'; '.join(lines[:8])}")
-        elif ax.get_lines() and ax.get_visible():
-            ends = [_number(v) for v in (*ax.get_xlim(), *ax.get_ylim())]
-            said.append(f"{title}: x from {ends[0]} to {ends[1]}, y from {ends[2]} to {ends[3]}")
-    return ". ".join(said[:6]) or "see the table of the data"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', "'") + '"'
-
-
-def _number(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, int | float | np.number) else str(value)
 
 
 def grid(

@@ -16,7 +16,7 @@ def raster(
     with style():
         figure = Figure(figsize=(6.0, 3.0), layout="constrained")
         ax = figure.subplots()
-        ax.scatter(times, neurons, s=2, linewidths=0)
+        ax.scatter(times, neurons, s=2, linewidths=0, label="_spikes")
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         return figure
@@ -37,7 +37,7 @@ def membranes(
         for name, trace in traces.items():
             ax.plot(time, trace, label=name, linewidth=1)
         if threshold is not None:
-            ax.axhline(threshold, linestyle=":", color="grey", linewidth=1)
+            ax.axhline(threshold, linestyle=":", color="grey", linewidth=1, label="_threshold")
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         if len(traces) > 1:
