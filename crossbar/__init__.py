@@ -149,6 +149,8 @@ from crossbar.rules import TikiTakaV1 as TikiTakaV1
 from crossbar.rules import TrackedTikiTaka as TrackedTikiTaka
 from crossbar.rules import WeightDecay as WeightDecay
 from crossbar.rules import Work as Work
+from crossbar.schedules import NoiseSchedule as NoiseSchedule
+from crossbar.schedules import Remap as Remap
 from crossbar.spares import Spares as Spares
 from crossbar.tally import Tally as Tally
 from crossbar.weight import AnalogWeight as AnalogWeight

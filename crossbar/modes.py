@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from crossbar.chip import Chip
@@ -46,14 +46,18 @@ class HardwareAware(Mode):
         headroom: the window over the largest weight, >= 1, which `program` keeps: more leaves room
             to go on in situ, at the price of noise and resolution.
         modifiers: what is done to the weight of a training model at every read, one after another.
+        strength: of all of them, >= 0, as a factor; what `NoiseSchedule` moves.
 
     Raises:
-        TypeError, ValueError: no modifiers; headroom out of range.
+        TypeError, ValueError: no modifiers; headroom or strength out of range.
     """
 
     written = False
     headroom: float = 1.0
     modifiers: tuple[Modifier, ...] = ()
+    strength: float = 1.0
+    scaled: tuple[Modifier, ...] = field(init=False, repr=False, compare=False)
+    """The modifiers at this strength."""
 
     def __post_init__(self) -> None:
         at_least("headroom", self.headroom, 1)
@@ -62,6 +66,11 @@ class HardwareAware(Mode):
         object.__setattr__(self, "modifiers", tuple(self.modifiers))
         for modifier in self.modifiers:
             instance("modifiers", modifier, Modifier, optional=False)
+        strength = at_least("strength", self.strength, 0)
+        scaled = self.modifiers if strength else ()
+        if strength not in (0, 1):
+            scaled = tuple(modifier.scaled(strength) for modifier in scaled)
+        object.__setattr__(self, "scaled", scaled)
 
 
 @dataclass(frozen=True, init=False)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from devices._check import at_least, between
@@ -28,6 +27,17 @@ class Modifier(ABC):
             w_max: that of the full window, broadcasts to w.
             normal: standard normals in the shape of what it is given, new ones at every call.
         """
+
+    def scaled(self, strength: float) -> Modifier:
+        """The same, `strength` times as strong.
+
+        Raises:
+            TypeError: a modifier that does not say how. ValueError: out of its range then.
+        """
+        raise TypeError(
+            f"{type(self).__name__} does not say what `strength` times of it is (`scaled`): "
+            "leave strength=1"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,10 @@ class AdditiveNoise(Modifier):
         """See `Modifier`."""
         return w + normal(w) * (self.sigma * w_max)
 
+    def scaled(self, strength: float) -> Modifier:
+        """See `Modifier`."""
+        return replace(self, sigma=self.sigma * strength)
+
 
 @dataclass(frozen=True)
 class MultiplicativeNoise(Modifier):
@@ -66,6 +80,10 @@ class MultiplicativeNoise(Modifier):
     def changed(self, w: Tensor, w_max: Tensor, normal: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Modifier`."""
         return w * (1 + self.sigma * normal(w))
+
+    def scaled(self, strength: float) -> Modifier:
+        """See `Modifier`."""
+        return replace(self, sigma=self.sigma * strength)
 
 
 @dataclass(frozen=True)
@@ -100,6 +118,10 @@ class PolynomialNoise(Modifier):
             std = std * ratio + c
         return w + normal(w) * (std.clamp(min=0) * (self.scale * w_max))
 
+    def scaled(self, strength: float) -> Modifier:
+        """See `Modifier`."""
+        return replace(self, scale=self.scale * strength)
+
 
 @dataclass(frozen=True)
 class DropConnect(Modifier):
@@ -118,4 +140,10 @@ class DropConnect(Modifier):
 
     def changed(self, w: Tensor, w_max: Tensor, normal: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Modifier`."""
-        return torch.where(normal(w) > float(ndtri(1 - self.p)), torch.zeros_like(w), w)
+        # added to a tensor, not made one: a compiled graph then serves any p
+        limit = torch.special.ndtri(w.new_zeros((), dtype=torch.float32) + self.p)
+        return torch.where(normal(w) < limit, torch.zeros_like(w), w)
+
+    def scaled(self, strength: float) -> Modifier:
+        """See `Modifier`."""
+        return replace(self, p=self.p * strength)

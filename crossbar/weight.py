@@ -98,7 +98,7 @@ class AnalogWeight(Placed):
     def modifiers(self) -> Sequence[Modifier]:
         """What changes the float weight at each read of a training model."""
         mode = self.mode
-        return mode.modifiers if self.training and isinstance(mode, HardwareAware) else ()
+        return mode.scaled if self.training and isinstance(mode, HardwareAware) else ()
 
     def read(
         self, x: Tensor, w: Tensor, root: Tensor, region: Region, op: Operation, size: Size = ()

@@ -133,7 +133,7 @@ MODELS = ROOT / "docs" / "models.md"
 
 def test_the_page_on_models_runs_as_it_stands(capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", MODELS.read_text(), re.S | re.M)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     torch.manual_seed(0)
     space: dict[str, Any] = {}
     for block in blocks:

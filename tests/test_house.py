@@ -57,7 +57,7 @@ ROOMS = {
         *("nn", "optim", "extended"),
         *("watching", "receipt"),
         *("model", "conversion", "probes", "tally", "maps", "spice", "compensation", "drift"),
-        *("clipping", "distillation", "spiking", "peers"),
+        *("clipping", "schedules", "distillation", "spiking", "peers"),
         *("costs", "ledger"),
     ),
     "experiments": ("lab", "tasks", "studies", "examples", "__main__"),
