@@ -161,10 +161,12 @@ class Cells(Held):
         """What reads see, differentiable in resistances that ask for it."""
         return self.over_line(planes_of(self.chip, self.state, self.lying or self.order))
 
-    def over_line(self, planes: Planes) -> Planes:
-        """Planes of such cells, less what their reference column, if there is one, is off."""
+    def over_line(self, planes: Planes, at: Tensor | None = None) -> Planes:
+        """Planes of such cells, or those `at` (n,), less how far a reference column is off."""
         if self.line is None or planes.tiles is not None:
             return planes
+        if at is not None:
+            return over_line(self.chip, planes, self.line.planes(), at, self.size[-1])
         tiles = torch.arange(self.line.size[-1], device=self.w_max.device)
         self.line.order = None if self.order is None else (self.order[0], tiles)
         return over_line(self.chip, planes, self.line.solved())
@@ -179,12 +181,12 @@ class Cells(Held):
             planes = self._held(layout.planes(self.g, device.window.span))
         return layout.logical(planes, self.chip.floor).mul_(self.w_max)
 
-    def _held(self, planes: Tensor) -> Tensor:
+    def _held(self, planes: Tensor, at: Tensor | None = None) -> Tensor:
         """Planes of conductances, less how far those of a reference column are off."""
         if self.line is None:
             return planes
-        line = Planes(self.line.g / self.chip.device.window.span)
-        return over_line(self.chip, Planes(planes), line).matrix
+        own = Planes(self.line.g / self.chip.device.window.span)
+        return over_line(self.chip, Planes(planes), own, at, self.size[-1]).matrix
 
     # ---- verbs ---------------------------------------------------------------------------------
 
@@ -259,9 +261,11 @@ class Cells(Held):
             for one in given:
                 self.pulse(one, generator=generator)
             return False
-        some = self.taken(at)
         if self.rounds is not None:
             self.rounds += len(given)
+        if not len(at):
+            return True
+        some = self.taken(at)
         self.put(at, states.pulsed(self.chip.device, some, given, generator), some)
         follows = self.separate and FEW * len(at) <= self.matrix[0].numel()
         if follows:
@@ -272,26 +276,25 @@ class Cells(Held):
     def separate(self) -> bool:
         """Whether what a read sees of a weight hangs on its own cells alone, and has a place."""
         chip, g = self.chip, self.g
-        if chip.wires is not None or chip.device.iv is not None or not g.is_contiguous():
-            return False
-        if self.line is not None:
-            return False
         if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g):
             return False
-        return self.matrix.is_contiguous() and self._seen is not None
+        plain = chip.wires is None and chip.device.iv is None and g.is_contiguous()
+        return plain and self.matrix.is_contiguous() and self._seen is not None
 
     def follow(self, at: Tensor, seen: Seen) -> None:
-        """What reads see of the weights `at` has become this."""
-        place = self.form.place(at, self.size[1:])
-        self.matrix.view(len(seen.matrix), -1).index_copy_(1, place, seen.matrix)
-        if self.variance is not None and seen.variance is not None and self.variance.dim():
-            self.variance.view(len(seen.matrix), -1).index_copy_(1, place, seen.variance)
+        """What reads see of the weights `at` has become this, reference columns left out."""
+        place, (matrix, variance, own, held) = self.form.place(at, self.size[1:]), seen
+        if self.line is not None:
+            matrix, variance, *_ = self.over_line(Planes(matrix, variance), at)
+            held = self.chip.layout.logical(self._held(own, at), self.chip.floor)
+        self.matrix.view(len(matrix), -1).index_copy_(1, place, matrix)
+        if self.variance is not None and variance is not None and self.variance.dim():
+            self.variance.view(len(matrix), -1).index_copy_(1, place, variance)
         self._seen = self._stamp()
         if self.moved is not None:
             w_max = self.w_max
-            if w_max.dim():
-                w_max = w_max.expand(self.size[1:]).reshape(-1)[at]
-            self.moved.append((place, seen.held * w_max))
+            w_max = w_max.expand(self.size[1:]).reshape(-1)[at] if w_max.dim() else w_max
+            self.moved.append((place, held * w_max))
             if sum(len(w) for _, w in self.moved) > self.matrix[0].numel():
                 self.moved = None  # nobody shows them
 

@@ -91,17 +91,14 @@ class Matrix(Told):
         with writing():
             pulses = pulses.checked().to(self.written.w_max.dtype)
             generator, at = self.streams.generator(WRITE, self.written.w_max.device), None
-            if lines is not None:
-                pulses = Pulses(*(None if t is None else t.movedim(0, -2) for t in pulses))  # type: ignore[arg-type]
-                at = in_lines(
-                    self.lines, torch.arange(pulses.up.numel(), device=lines.device), lines
-                )
-            if pulses.up_var is None:
-                up, down = (t.expand(self.lines if at is None else t.shape) for t in pulses[:2])
-                hit = places((up > 0) | (down > 0))
-                if at is not None or FEW * len(hit) <= up.numel():
-                    at = hit if at is None else at[hit]
-                    pulses = Pulses(up.flatten()[hit], down.flatten()[hit])
+            if lines is not None or pulses.up_var is None:
+                wide: Any = [None if t is None else t.expand(size) for t in pulses]
+                if lines is not None:
+                    wide = [None if t is None else t.movedim(0, -2) for t in wide]
+                hit = places((wide[0] > 0) | (wide[1] > 0))
+                if lines is not None or FEW * len(hit) <= self.written.g[0].numel():
+                    at = hit if lines is None else in_lines(self.lines, hit, lines)
+                    pulses = Pulses(*(None if t is None else t.flatten()[hit] for t in wide))  # type: ignore[arg-type]
             self._finish(self._take([Parcel(at, [pulses])], generator), generator)
 
     def drive(self, v: Tensor, dt: float) -> None:

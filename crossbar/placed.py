@@ -223,7 +223,10 @@ class Placed(Shown):
     def regain(self) -> None:
         """What matrices count, as the rule's digital state says."""
         if isinstance(self.mode, InSitu):
-            self.gains = self.mode.rule.gains(self.leaf)
+            gains = self.mode.rule.gains(self.leaf)
+            if gains != self.gains and self.matrix.cells is not None:
+                self.matrix.cells.moved = None  # another sum is shown
+            self.gains = gains
 
     @property
     def leaf(self) -> Any:

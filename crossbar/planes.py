@@ -89,7 +89,8 @@ class Seen(NamedTuple):
 
     matrix: Tensor  # (C, n)
     variance: Tensor | None  # () or (C, n)
-    held: Tensor  # (n,) the weights that the cells hold, relative to the window
+    own: Tensor  # (C, n) what is left without read noise that lasts
+    held: Tensor  # (n,) the weights of that, relative to the window
 
 
 def seen_of(chip: Chip, some: State) -> Seen:
@@ -97,18 +98,21 @@ def seen_of(chip: Chip, some: State) -> Seen:
     planes = planes_of(chip, some)
     plain = chip.device.read is None  # nothing else is seen of them than they hold
     own = planes.matrix if plain else chip.layout.planes(some.g, chip.device.window.span)
-    return Seen(planes.matrix, planes.variance, chip.layout.logical(own, chip.floor))
+    return Seen(planes.matrix, planes.variance, own, chip.layout.logical(own, chip.floor))
 
 
-def over_line(chip: Chip, planes: Planes, line: Planes) -> Planes:
+def over_line(
+    chip: Chip, planes: Planes, line: Planes, at: Tensor | None = None, cols: int = 0
+) -> Planes:
     """Planes, less how far a reference column is from what it is to show; its noise is added.
 
-    `line` is what reads see of the columns' cells, (1, ..., rows, tiles across).
+    `line` is what reads see of the columns' cells, (1, ..., rows, tiles across). `at`: the planes
+    (C, n) are of these flat indices in a matrix of so many columns; None: of all weights.
     """
     layout, variance = chip.layout, planes.variance
 
     def less(matrix: Tensor, own: Tensor, sign: float) -> Tensor:
-        wide = across(chip, own[0], matrix.shape[-1])
+        wide = across(chip, own[0], cols or matrix.shape[-1], at)
         parts = []
         for plane, column in zip(matrix, layout.columns, strict=True):
             off = sign * column.reference(chip.floor) if sign < 0 else 0.0
@@ -125,11 +129,21 @@ def over_line(chip: Chip, planes: Planes, line: Planes) -> Planes:
     return planes._replace(matrix=matrix, variance=variance, back=back)
 
 
-def across(chip: Chip, lines: Tensor, cols: int) -> Tensor:
-    """(..., rows, tiles across) as (..., rows, cols): to each column that of its tile."""
+def across(chip: Chip, lines: Tensor, cols: int, at: Tensor | None = None) -> Tensor:
+    """(..., rows, tiles across) as (..., rows, cols): to each column that of its tile.
+
+    `at`: to the weights at these flat indices alone, (n,).
+    """
     tiles = chip.tiles((1, cols), True)
-    sizes = torch.tensor([b - a for a, b in tiles], device=lines.device)
-    return lines.repeat_interleave(sizes, -1)
+    if at is None:
+        sizes = torch.tensor([b - a for a, b in tiles], device=lines.device)
+        return lines.repeat_interleave(sizes, -1)
+    line = at.div(cols, rounding_mode="floor")
+    if len(tiles) == 1:
+        return lines.flatten().index_select(0, line)
+    ends = torch.tensor([b for _, b in tiles], device=at.device)
+    tile = torch.bucketize(at - line * cols, ends, right=True)
+    return lines.flatten().index_select(0, line * len(tiles) + tile)
 
 
 def reach_of(chip: Chip, planes: Planes) -> Tensor:

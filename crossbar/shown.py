@@ -76,7 +76,7 @@ class Shown(nn.Module):
         """Where the Parameter, which shows an earlier state, differs; None: anywhere."""
         if len(self.gains) == 1 and self.matrix.written.lends(parameter):
             return []
-        if len(self.gains) > 1 or self.gains[0] != 1 or parameter.is_inference():
+        if any(self.gains[:-1]) or self.gains[-1] != 1 or parameter.is_inference():
             return None
         return self.matrix.written.moved if parameter.data.is_contiguous() else None
 

@@ -16,6 +16,7 @@ from devices import (
     GaussianWrite,
     PowerLawDrift,
     SoftBounds,
+    StateRead,
     StuckAt,
 )
 
@@ -151,3 +152,30 @@ def test_with_wires_it_is_an_array_one_column_wide():
     want = plain.mv(x) - alone.mv(x)
     assert torch.allclose(A.mv(x), want, atol=1e-12)
     assert float((A.mv(x) - x @ w.mT).abs().max()) > 1e-3
+
+
+def test_few_pulses_are_followed_without_reading_every_cell():
+    """What reads see, and the Parameter shows, after pulses to single cells of several tiles."""
+    torch.manual_seed(0)
+    read = StateRead(lambda x: 0.01 + 0.04 * x)
+    law = SoftBounds(0.1e-6, sigma_c2c=0.3, sigma_d2d=0.3)
+    hardware = chip(Device(G_MIN, G_MIN + SPAN, law, read, write=GaussianWrite(0.05)))
+    layer = nn.Linear(20, 10, bias=False).double()
+    layer = xb.convert(layer, hardware, mode=xb.InSitu(xb.ExactBits()), seed=0)
+    A, x = layer.analog["weight"].matrix, torch.zeros(2, 20, dtype=F64)
+    optimiser, before = xb.InSituSGD(layer, 0.01), A.cells.g.clone()
+    x[0, 3], x[1, 17] = 1.0, -1.0
+    for _ in range(3):
+        optimiser.zero_grad()
+        layer(x).sum().backward()
+        optimiser.step()
+    hit = (A.cells.g != before).sum()
+    assert 10 <= hit <= 20  # of 200
+    w = layer.weight.detach().as_subclass(torch.Tensor)
+    np.testing.assert_allclose(x.numpy() @ w.numpy().T, composed(A, x), atol=1e-12)
+    np.testing.assert_array_equal(w.numpy(), A.weight.numpy().T)
+    planes = [t.clone() for t in A.cells.planes() if t is not None]
+    A.cells.refresh()
+    for followed, anew in zip(planes, (t for t in A.cells.planes() if t is not None), strict=True):
+        torch.testing.assert_close(followed, anew, rtol=1e-12, atol=0)
+    assert A.cells.variance.dim() and len(planes) == 2

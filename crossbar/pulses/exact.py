@@ -117,11 +117,12 @@ def parted_bits(
     share = float(rest.x.count_nonzero()) / max(float(bits.x.count_nonzero()), 1.0)
     few = share * drive.density * drive.extent[-2] / max(len(cut.line), 1)
     dtype = drive.x.dtype
+    after = dealt(rest, few, dtype) if share else iter(())  # the last vector is read after
     return (
         counted_once(
             dealt(first, drive.density * (1 - share), dtype), partial(bit_lines, drive, bits)
         ),
-        counted_once(dealt(rest, few, dtype), nowhere),
+        counted_once(after, nowhere),
     )
 
 

@@ -64,7 +64,7 @@ class MixedPrecision(Rule):
                 begun.add(array)
                 if int(steps) and int(steps) % self.every == 0:
                     first = job.op.first(x, d)
-                    gathered = [first, gathered[0] - first]
+                    gathered = [first, gathered[0].sub_(first)]
                 steps.add_(1)
             for k, g in enumerate(gathered, 1):
                 part.sub_((g.mT if job.region.transposed else g).reshape(part.shape), alpha=job.lr)
