@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 
 import crossbar as xb
 from crossbar.ledger.bill import si
-from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.plots import Line, Panel, band, panels
 from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
@@ -87,12 +87,13 @@ class Energy(Study):
             f"Joules of training by phase, {title}.",
         )
         sections = [
+            Section("Joules beside accuracy", items=[table]),
             Section("Accuracy against energy", items=_paretos(own, title)),
             Section("Where the joules go", items=[*_breakdowns(own, title), by_phase]),
             Section("A week of drift", [_week(own[REFRESHED])]),
             Section("Other machines", items=[self._machines(own)]),
             Section("Converters", items=[self._bits(own[PROGRAMMED])]),
-            Section("What averages would err", items=[self._averages(rows)]),
+            Section("What averages would err", items=self._averages(rows)),
             Section("Pulses that cancel", items=[self._cancelled(rows)]),
         ]
         analog = [row for way, each in own.items() if way.startswith("in situ") for row in each]
@@ -169,18 +170,23 @@ class Energy(Study):
         return Picture("bits", figure, f"{PROGRAMMED}; joules of the {COSTS.boundary}.")
 
     @staticmethod
-    def _averages(rows: dict[Run, Row]) -> Table:
+    def _averages(rows: dict[Run, Row]) -> list[Picture | Table]:
         """Each definition of an average apart."""
         own = [row for run, row in rows.items() if isinstance(run, Averages)]
-        shown = []
+        layers = range(len(next(iter(own[0].curves.values()))))
+        shown, lines = [], []
         for name in own[0].curves:
-            errors = [abs(e) for row in own for e in row.curves[name]]
-            shown.append([name, f"{sum(errors) / len(errors):.1f} %", f"{max(errors):.1f} %"])
-        return Table(
-            ["Average", "Mean error of a layer", "Largest"],
-            shown,
-            "Array joules of a convolutional network's layers against Σ V² G of every cell.",
-        )
+            errors = [[abs(e) for e in row.curves[name]] for row in own]
+            every = [e for each in errors for e in each]
+            shown.append([name, f"{sum(every) / len(every):.1f} %", f"{max(every):.1f} %"])
+            lines.append(band(name, list(layers), errors))
+        names = [f"layer {k + 1}" for k in layers]
+        panel = Panel("", "", "error [%]", lines, categories=names)
+        what = "Array joules of a convolutional network's layers against Σ V² G of every cell."
+        return [
+            Picture("averages", panels([panel]), f"{what} Band: seeds."),
+            Table(["Average", "Mean error of a layer", "Largest"], shown, what),
+        ]
 
     @staticmethod
     def _cancelled(rows: dict[Run, Row]) -> Table:
