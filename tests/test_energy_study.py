@@ -63,6 +63,9 @@ def test_the_ratio_of_pulses_is_its_two_parts():
     found = runs.Cancelled(16).execute({}).metrics
     assert found["ratio"] == pytest.approx(found["cancellation"] * found["rounding"], rel=1e-12)
     assert 0 < found["rounding"] < 1 < found["cancellation"]
+    # cells of one conductance would have the ratio of pulses; half-selected ones come on top
+    assert found["joules ratio, pulsed cells"] == pytest.approx(found["ratio"], rel=0.1)
+    assert found["joules ratio"] > found["joules ratio, pulsed cells"]
 
 
 @pytest.mark.slow
@@ -97,8 +100,11 @@ def test_the_report_is_made_of_real_runs_of_one_epoch(tmp_path):
     names = {item.name for section in report.sections for item in section.items
              if isinstance(item, Picture)}  # fmt: skip
     assert {"pareto-inference", "pareto-training", "parts-inference", "parts-training"} <= names
+    assert "averages" in names
     # a week of the two arrays' standing power; seven writes of every cell
     assert week["standing by"] == pytest.approx(2 * 105.65e-6 / 2 * 7 * 86400.0, rel=1e-9)
+    # every tile's rows driven and its columns read, 8 times, at first and on each of seven days
+    assert 0 < week["compensation"] and week["compensated accuracy"] > 0
     assert 0 < week["refresh"] < 1e-9 and spikes["event digital_mac"] > 0
     assert spikes["macs"] > 8 * (64 * 64 + 64 * 10)
 

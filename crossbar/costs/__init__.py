@@ -7,6 +7,7 @@ from crossbar.costs.cost import THIRD_SELECT as THIRD_SELECT
 from crossbar.costs.cost import Bias as Bias
 from crossbar.costs.cost import Cost as Cost
 from crossbar.costs.cost import Costs as Costs
+from crossbar.costs.digital import MEMORY as MEMORY
 from crossbar.costs.digital import digital as digital
 from crossbar.costs.digital import digital_45nm as digital_45nm
 from crossbar.costs.machines import CPU as CPU

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossbar.costs.cost import Costs, cost
+from crossbar.costs.cost import Cost, Costs, cost
 from crossbar.costs.scaling import logic
 
 HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323, 45 nm, 0.9 V"
@@ -16,6 +16,20 @@ def sram(kilobytes: float) -> float:
     A line through Horowitz's three caches, 8 KB 10, 32 KB 20 and 1 MB 100 pJ for 8 bytes.
     """
     return 0.475e-12 * kilobytes**0.473
+
+
+MEMORY: dict[str, Cost] = {
+    "registers": cost(8 * 9e-15, (1.5, 1.5), 40, "Aladdin library: 9 fJ a bit"),
+    "cache, 8 KB": cost(10e-12 / 8, (1.5, 2), 45, f"{HOROWITZ}: 10 pJ for 8 bytes"),
+    "cache, 32 KB": cost(20e-12 / 8, (1.5, 2), 45, f"{HOROWITZ}: 20 pJ for 8 bytes"),
+    "SRAM, 256 KB": cost(sram(256), (1.5, 2), 45, f"{HOROWITZ}: a line through its caches"),
+    "cache, 1 MB": cost(100e-12 / 8, (1.5, 2), 45, f"{HOROWITZ}: 100 pJ for 8 bytes"),
+    "HBM2": cost(8 * 3.9e-12, (1.5, 1.5), None, "DNN+NeuroSim V2.1: 3.9 pJ a bit"),
+    "GDDR5": cost(8 * 14e-12, (1.5, 1.5), None, "DNN+NeuroSim V2.1: 14 pJ a bit"),
+    "DRAM": Cost(1950e-12 / 8, 1300e-12 / 8, 2600e-12 / 8, 45,
+                 f"{HOROWITZ}: 1300 to 2600 pJ for 8 bytes"),
+}  # fmt: skip
+"""A byte read, by where it lies: what a machine pays that keeps weights apart from arithmetic."""
 
 
 def digital(mac: str = "fp32", node: float = 45, vdd: float | None = None) -> Costs:

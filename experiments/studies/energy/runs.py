@@ -27,6 +27,9 @@ STEPS = 8
 
 DAYS, DAY = 7, 86400.0  # [s]
 
+VECTORS = 8
+"""Known inputs of a compensation."""
+
 DIGITAL = "digital, Adam"
 PROGRAMMED = "hardware-aware, programmed"
 REFRESHED = "the same, drifting, rewritten daily"
@@ -187,12 +190,27 @@ class Trained(Run):
                 with torch.no_grad():
                     for name, value in wanted.items():
                         model.get_parameter(name).copy_(value)
-        rows = ledger.price(COSTS).by("phase")
-        return {
-            "aged accuracy": before,
-            "refresh": rows["program"].joules,
-            "standing by": rows["advance"].joules,
-        }
+            rows = ledger.price(COSTS).by("phase")
+            aged = {
+                "aged accuracy": before,
+                "refresh": rows["program"].joules,
+                "standing by": rows["advance"].joules,
+            }
+        return aged | _compensated(model, data)
+
+
+def _compensated(model: nn.Module, data: Images) -> dict[str, float]:
+    """The same week without rewriting: a factor for each tile, measured again every day."""
+    keep = xb.TileCompensation(vectors=VECTORS)
+    with xb.ledger(model) as ledger:
+        with ledger.phase("compensation"):
+            keep.refer(model)
+        for _ in range(DAYS):
+            xb.advance(model, DAY)
+            with ledger.phase("compensation"):
+                keep.apply(model)
+    spent = ledger.price(COSTS).by("phase")["compensation"].joules
+    return {"compensation": spent, "compensated accuracy": accuracy(model, data)}
 
 
 def _total(name: str, bill: Bill) -> dict[str, float]:
@@ -295,9 +313,10 @@ class _Pulses(xb.Probe):
 
 @dataclass(frozen=True)
 class Cancelled(Run):
-    """Pulses against the net change, as NeuroSim 2.1 counts it, of one epoch on digits.
+    """Pulses and joules against the net change, as NeuroSim 2.1 counts, of one epoch on digits.
 
-    NeuroSim's pulses are ceil |net change|/step of each weight and step.
+    NeuroSim's pulses are ceil |net change|/step of each weight and step, and their joules V² G t
+    of the cells that are changed.
     """
 
     batch: int
@@ -319,26 +338,44 @@ class Cancelled(Run):
         optimiser = xb.InSituSGD(model, self.lr)
         held = xb.analog_weights(model)
         weights = {name: p for name, p in model.named_parameters() if name in held}
-        net = rounded = 0.0
-        with xb.observe(model, _Pulses()) as probe:
+        net = rounded = theirs = 0.0
+        with xb.observe(model, _Pulses()) as probe, xb.ledger(model) as ledger:
             for part in torch.randperm(len(data.y_train)).split(self.batch):
                 optimiser.zero_grad()
                 out = model(data.x_train[part])
                 nn.functional.cross_entropy(out, data.y_train[part]).backward()
                 for name, p in weights.items():
-                    step = float(held[name].matrix.granularity)
+                    matrix = held[name].matrix
+                    step = float(matrix.granularity)
                     wanted = (p.grad.abs() * (self.lr / step)).double()
                     net += float(wanted.sum())
                     rounded += float(wanted.ceil().sum())
+                    theirs += _joules(wanted.ceil().mT, p.grad.mT < 0, matrix)
                 optimiser.step()
         assert isinstance(probe, _Pulses)
+        cells = ("selected", "on_row", "on_col")
+        bill = ledger.price(COSTS).select(lambda line: line.event in cells)
+        units = {way: getattr(chip().device.write_pulse, way) for way in ("up", "down")}
+        alone = sum(ledger.counts.total("selected", of=way) * units[way] for way in units)
         return Outcome(
             {
                 "pulses": probe.total,
                 "cancellation": probe.total / net,
                 "rounding": net / rounded,
                 "ratio": probe.total / rounded,
+                "joules": bill.total.joules,
+                "joules ratio": bill.total.joules / theirs,
+                "joules ratio, pulsed cells": alone / theirs,
                 "step": step,
             },
             {},
         )
+
+
+def _joules(pulses: Tensor, up: Tensor, matrix: Any) -> float:
+    """V² G t of so many pulses (rows, cols) of both devices, which move against each other."""
+    pulse, (plus, minus) = matrix.chip.device.write_pulse, matrix.written.g.double()
+    one = torch.where(
+        up, pulse.up * plus + pulse.down * minus, pulse.down * plus + pulse.up * minus
+    )
+    return float((pulses * one).sum())

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 
 import crossbar as xb
 from crossbar.ledger.bill import si
-from experiments.lab.plots import Line, Panel, panels
+from experiments.lab.plots import Line, Panel, band, panels
 from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Row, Run
@@ -20,8 +20,10 @@ from experiments.lab.store import Store
 from experiments.lab.study import Study
 from experiments.lab.tradeoffs import Offer, breakdown, front, pareto
 from experiments.studies.energy.runs import (
+    DIGITAL,
     PROGRAMMED,
     REFRESHED,
+    VECTORS,
     WAYS,
     Averages,
     Cancelled,
@@ -87,12 +89,13 @@ class Energy(Study):
             f"Joules of training by phase, {title}.",
         )
         sections = [
+            Section("Joules beside accuracy", items=[table]),
             Section("Accuracy against energy", items=_paretos(own, title)),
             Section("Where the joules go", items=[*_breakdowns(own, title), by_phase]),
             Section("A week of drift", [_week(own[REFRESHED])]),
-            Section("Other machines", items=[self._machines(own)]),
+            Section("Other machines", items=[self._machines(own), self._moved(own[DIGITAL])]),
             Section("Converters", items=[self._bits(own[PROGRAMMED])]),
-            Section("What averages would err", items=[self._averages(rows)]),
+            Section("What averages would err", items=self._averages(rows)),
             Section("Pulses that cancel", items=[self._cancelled(rows)]),
         ]
         analog = [row for way, each in own.items() if way.startswith("in situ") for row in each]
@@ -151,6 +154,25 @@ class Energy(Study):
         )
 
     @staticmethod
+    def _moved(rows: list[Row]) -> Table:
+        """What a machine pays to bring weights to its arithmetic."""
+        size = 4 * _mean(rows, "macs")  # bytes: each weight is used once an image
+        multiplied = size / 4 * xb.costs.digital_45nm.energy["digital_mac"].value
+        shown = [
+            [name, f"{1e12 * cost.value:.3g} pJ",
+             f"{1e12 * cost.low:.3g} … {1e12 * cost.high:.3g} pJ", si(size * cost.value, "J"),
+             si(size * cost.value / 64, "J"), f"{size * cost.value / multiplied:.2g}"]
+            for name, cost in xb.costs.MEMORY.items()
+        ]  # fmt: skip
+        return Table(
+            ["Weights lie in", "A byte", "Range", "An image", "Of a batch of 64",
+             "Over its multiplications"],
+            shown,
+            f"{size / 1024:.0f} KB of weights of 4 bytes, brought once an image, or once a batch; "
+            f"its fp32 multiplications at 45 nm take {si(multiplied, 'J')}.",
+        )  # fmt: skip
+
+    @staticmethod
     def _bits(rows: list[Row]) -> Picture:
         """Where energy and accuracy cross."""
         bits = rows[0].curves["bits"]
@@ -169,34 +191,42 @@ class Energy(Study):
         return Picture("bits", figure, f"{PROGRAMMED}; joules of the {COSTS.boundary}.")
 
     @staticmethod
-    def _averages(rows: dict[Run, Row]) -> Table:
+    def _averages(rows: dict[Run, Row]) -> list[Picture | Table]:
         """Each definition of an average apart."""
         own = [row for run, row in rows.items() if isinstance(run, Averages)]
-        shown = []
+        layers = range(len(next(iter(own[0].curves.values()))))
+        shown, lines = [], []
         for name in own[0].curves:
-            errors = [abs(e) for row in own for e in row.curves[name]]
-            shown.append([name, f"{sum(errors) / len(errors):.1f} %", f"{max(errors):.1f} %"])
-        return Table(
-            ["Average", "Mean error of a layer", "Largest"],
-            shown,
-            "Array joules of a convolutional network's layers against Σ V² G of every cell.",
-        )
+            errors = [[abs(e) for e in row.curves[name]] for row in own]
+            every = [e for each in errors for e in each]
+            shown.append([name, f"{sum(every) / len(every):.1f} %", f"{max(every):.1f} %"])
+            lines.append(band(name, list(layers), errors))
+        names = [f"layer {k + 1}" for k in layers]
+        panel = Panel("", "", "error [%]", lines, categories=names)
+        what = "Array joules of a convolutional network's layers against Σ V² G of every cell."
+        return [
+            Picture("averages", panels([panel]), f"{what} Band: seeds."),
+            Table(["Average", "Mean error of a layer", "Largest"], shown, what),
+        ]
 
     @staticmethod
     def _cancelled(rows: dict[Run, Row]) -> Table:
         """Ours over NeuroSim's, and why."""
-        names = ("ratio", "cancellation", "rounding")
+        names = ("ratio", "cancellation", "rounding", "joules ratio, pulsed cells", "joules ratio")
         shown = [
             [f"{run.batch}", f"{run.lr:g}", f"{row.metrics['step']:.2g}",
              *(f"{row.metrics[name]:.2f}" for name in names)]
             for run, row in rows.items() if isinstance(run, Cancelled)
         ]  # fmt: skip
         return Table(
-            ["Batch", "Rate", "Step of a weight", "Ratio", "Pulses/|net|", "|net|/⌈|net|⌉"],
+            ["Batch", "Rate", "Step of a weight", "Ratio", "Pulses/|net|", "|net|/⌈|net|⌉",
+             "Joules, pulsed cells", "with half-selected"],
             shown,
             "Pulses drawn in the first epoch over ⌈|net change|/step⌉ of each weight and step, the "
-            "period of the net being one step; below 1 rounding up outweighs cancellation.",
-        )
+            "period of the net being one step; below 1 rounding up outweighs cancellation. Joules "
+            "over V² G t of those rounded pulses: of the cells that are pulsed, and of all that a "
+            "V/2 write stresses.",
+        )  # fmt: skip
 
 
 def _paretos(own: dict[str, list[Row]], title: str) -> list[Picture]:
@@ -241,8 +271,10 @@ def _week(rows: list[Row]) -> str:
         f"Rewriting a network whose cells lose t^−0.05 once a day costs "
         f"**{si(_mean(rows, 'refresh'), 'J')}** a week, and standing by "
         f"{si(_mean(rows, 'standing by'), 'J')}; before the last rewriting it reads "
-        f"{aged:.1f} % of the test images right, after it {kept:.1f} %. Nothing corrects for drift "
-        "between."
+        f"{aged:.1f} % of the test images right, after it {kept:.1f} %. A digital factor for each "
+        f"tile instead, measured again every day by {VECTORS} known inputs, costs "
+        f"**{si(_mean(rows, 'compensation'), 'J')}** a week and reads "
+        f"{_mean(rows, 'compensated accuracy'):.1f} %."
     )
 
 
