@@ -100,6 +100,15 @@ def test_rates_are_activations_and_thresholds_follow_a_gain() -> None:
     lost = last(analog, test, label, 16)
     sp.balance(analog, [x])
     assert last(analog, test, label, 16) > lost + 0.1
+    sp.balance(analog, [x], like=spiking)  # every output is 0.4 of what it was, biases too
+    for now, was in zip(analog, spiking, strict=True):
+        if isinstance(now, nn.Linear):
+            torch.testing.assert_close(now.bias, 0.4 * was.bias, rtol=1e-3, atol=1e-6)
+        elif isinstance(now, sp.LIF):
+            torch.testing.assert_close(now.threshold, 0.4 * was.threshold, rtol=0.02, atol=0)
+    assert accuracy(net, test, label) - last(analog, test, label, 16) <= 0.02
+    with pytest.raises(ValueError, match="like must have the layers of net"):
+        sp.balance(analog, [x], like=sp.to_spiking(nn.Sequential(nn.Linear(64, 10)), [x]))
 
 
 def cnn() -> nn.Sequential:
@@ -125,7 +134,7 @@ def rectifying(kind: Callable[[], nn.Sequential], seed: int) -> nn.Sequential:
     """A trained network of ReLUs."""
     torch.manual_seed(seed)
     x, _, y, _ = shaped(kind, seed)
-    return trained(kind(), x, y, 25)
+    return trained(kind(), x, y, 25, lr=1e-2)
 
 
 @pytest.mark.slow
@@ -149,11 +158,12 @@ def test_thresholds_follow_drift(kind: Callable[[], nn.Sequential]) -> None:
     fresh, faded, balanced = [], [], []
     for seed in range(3):
         net, (x, test, _, label) = rectifying(kind, seed), shaped(kind, seed)
-        chip = xb.convert(sp.to_spiking(net, [x]), xb.Chip(cells), mode=xb.Programmed(), seed=seed)
+        spiking = sp.to_spiking(net, [x])
+        chip = xb.convert(spiking, xb.Chip(cells), mode=xb.Programmed(), seed=seed)
         fresh.append(last(chip, test, label, 16))
         xb.advance(chip, 30 * 86400.0)
         faded.append(last(chip, test, label, 16))
-        sp.balance(chip, [x])
+        sp.balance(chip, [x], like=spiking)
         balanced.append(last(chip, test, label, 16))
     print(f"{np.mean(fresh):.3f}, faded {np.mean(faded):.3f}, balanced {np.mean(balanced):.3f}")
     assert np.mean(faded) <= np.mean(fresh) - 0.05
@@ -206,9 +216,9 @@ def surrogate(seed: int) -> tuple[nn.Module, float]:
         (GaussianWrite(0.01), xb.Differential()),
         (GaussianWrite(0.05), xb.Differential()),
         (FiniteLevels(8), xb.Differential()),
-        (FiniteLevels(8), xb.OffsetColumn()),  # of the weight too
+        (FiniteLevels(7), xb.OffsetColumn()),  # an odd number, so that the column holds a zero
     ],
-    ids=["write 1", "write 5", "8 levels a cell", "8 levels a weight"],
+    ids=["write 1", "write 5", "8 levels a cell", "7 levels a weight"],
 )
 def test_hardware_aware_nets_are_within_two_points_of_float(
     write: Write, mapping: xb.Mapping
@@ -220,7 +230,7 @@ def test_hardware_aware_nets_are_within_two_points_of_float(
         torch.manual_seed(100 + seed)
         chip = xb.Chip(Device(1e-6, 50e-6, read=GaussianRead(0.01), write=write), mapping)
         net = xb.convert(net, chip, seed=seed)
-        trained(net, x, y, 3, lr=5e-4, steps=16)
+        trained(net, x, y, 6, lr=5e-4, steps=16)
         xb.program(net)
         best.append(own)
         losses.append(own - accuracy(net, test, label, 16))
@@ -261,7 +271,7 @@ def test_static_errors_do_not_average_over_time_and_read_noise_does() -> None:
 def test_spiking_nets_train_in_situ_by_pulses() -> None:
     """Within three points of float, with w_max = 1 stated."""
     losses = []
-    for seed in range(2):
+    for seed in range(5):
         torch.manual_seed(seed)
         x, test, y, label = split(seed)
         net = snn()
