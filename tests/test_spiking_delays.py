@@ -2,6 +2,7 @@
 
 import copy
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from crossbar import spiking as sp
 from devices import ConstantStep, Device, GaussianRead, PowerLawDrift, SoftBounds
 from tests._currents import uniform
 
+BRIAN = Path(__file__).parent / "data" / "spiking" / "delays.npz"
 IN, OUT, STEPS = 12, 8, 60
 DELAYS = (9 * uniform((OUT, IN), 11)).long()
 
@@ -87,6 +89,27 @@ def test_every_synapse_delivers_after_its_own_time() -> None:
     assert int((synapses.layer.weight != 0).sum()) == IN * OUT
     same = sp.Synapses(linear(), torch.zeros_like(DELAYS))
     torch.testing.assert_close(same.run(x)[0], linear()(x))
+
+
+def test_delays_of_synapses_are_those_of_brian2() -> None:
+    """Input and recurrent synapses, each with a delay of its own (frozen, Brian2 2.10.1)."""
+    frozen = {k: torch.from_numpy(v) for k, v in np.load(BRIAN).items()}
+    layers = {}
+    for name in ("in", "back"):
+        w = frozen[f"weight_{name}"]
+        plain = nn.Linear(w.shape[1], len(w), bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            plain.weight.copy_(w)
+        layers[name] = sp.Synapses(plain, frozen[f"delay_{name}"])
+    net = sp.Sequential(layers["in"], sp.Recurrent(sp.LIF(sp.SnnTorch(0.9), 0.4), layers["back"]))
+    net = xb.convert(net, xb.Chip(Device(0.0, 50e-6)), mode=xb.Programmed(), seed=0)
+    x = torch.zeros(frozen["v"].shape[1], 1, 12, dtype=torch.float64)
+    x[frozen["spikes"][0], 0, frozen["spikes"][1]] = 1
+    with torch.no_grad(), sp.recorded(net) as states:
+        spikes, _ = net(x)
+    v = torch.stack([s.v[0] for s in states["1.neuron"]])
+    assert float((v - frozen["v"].T).abs().max()) < 1e-9
+    assert torch.equal(spikes[:, 0] > 0, frozen["v"].T > 0.4) and spikes.mean() > 0.1
 
 
 def test_recurrent_synapses_deliver_after_their_own_time() -> None:

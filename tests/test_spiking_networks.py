@@ -1,12 +1,12 @@
-"""Networks of spikes on arrays: winners, chains, memories, reservoirs, rates for ReLUs."""
+"""Networks of spikes on arrays: winners, chains, memories, reservoirs."""
 
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import crossbar as xb
 from crossbar import spiking as sp
@@ -82,9 +82,16 @@ def test_one_epoch_of_digits() -> None:
     assert np.mean(digits.accuracies()) >= 0.80
 
 
+@cache
+def ideal() -> list[float]:
+    """Three epochs on ideal cells."""
+    return digits.accuracies(epochs=3)
+
+
 @pytest.mark.slow
 def test_three_epochs_of_digits() -> None:
-    found = digits.accuracies(epochs=3)
+    found = ideal()
+    print(f"mean {np.mean(found):.3f}, worst {min(found):.3f}")
     assert np.mean(found) >= 0.85 and min(found) >= 0.80
 
 
@@ -101,8 +108,9 @@ def test_three_epochs_of_digits() -> None:
     ids=["spread 25", "spread 50", "stuck 10", "stuck 20", "cycle noise"],
 )
 def test_digits_bear_what_devices_do(device: Device, loss: float) -> None:
-    ideal = np.mean(digits.accuracies(epochs=3))
-    assert np.mean(digits.accuracies(device, epochs=3)) >= ideal - loss
+    lost = np.mean(ideal()) - np.mean(digits.accuracies(device, epochs=3))
+    print(f"lost {100 * lost:.1f} points")
+    assert lost <= loss
 
 
 @pytest.mark.slow
@@ -111,6 +119,7 @@ def test_homeostasis_bears_neurons_that_differ(sigma: float, gain: float) -> Non
     device = digits.spread(sigma)
     kept = np.mean(digits.accuracies(device, sigma_threshold=sigma))
     alone = np.mean(digits.accuracies(device, sigma_threshold=sigma, **digits.WITHOUT))
+    print(f"with {kept:.3f}, without {alone:.3f}")
     assert kept - alone >= gain
 
 
@@ -136,10 +145,14 @@ def test_gain_gives_back_what_dead_cells_took() -> None:
 
 @pytest.mark.slow
 def test_the_separatrix_lies_between_40_and_60_spikes() -> None:
-    assert alive(60, 100) >= 0.95 and alive(40, 100) == 0.0
+    shares = alive(60, 100), alive(40, 100)
+    print(f"60 spikes {shares[0]:.2f}, 40 spikes {shares[1]:.2f}")
+    assert shares[0] >= 0.95 and shares[1] == 0.0
     for p in (0.2, 0.3, 0.5):
         dead = xb.Chip(Device(0.0, 1e-5, faults=StuckAt(p_off=p)), xb.Unipolar())
-        assert alive(60, 20, chip=dead, gain=1 / (1 - p)) >= 0.9
+        share = alive(60, 20, chip=dead, gain=1 / (1 - p))
+        print(f"{p:.0%} stuck off, gain {1 / (1 - p):.2f}: {share:.2f}")
+        assert share >= 0.9
 
 
 # ---- associative memory --------------------------------------------------------------------------
@@ -201,10 +214,10 @@ def half_point(chip: xb.Chip | None, draws: int = 10) -> float:
 @pytest.mark.slow
 def test_half_points_of_the_memory() -> None:
     points = [half_point(None), *(half_point(noisy(s)) for s in (0.05, 0.1, 0.2))]
+    stuck = [half_point(dead(p)) for p in (0.05, 0.1, 0.2)]
+    print(f"read noise {np.round(points, 3)}, stuck {np.round(stuck, 3)}")
     assert points == pytest.approx([0.158, 0.143, 0.123, 0.078], abs=0.012)
-    assert [half_point(dead(p)) for p in (0.05, 0.1, 0.2)] == pytest.approx(
-        [0.115, 0.090, 0.060], abs=0.012
-    )
+    assert stuck == pytest.approx([0.115, 0.090, 0.060], abs=0.012)
 
 
 # ---- reservoirs ----------------------------------------------------------------------------------
@@ -262,7 +275,28 @@ def test_an_echo_state_bears_a_little_read_noise() -> None:
     u, y = narma_data(0)
     chip = xb.Chip(Device(0.0, 1e-4, read=GaussianRead(0.001)))
     states = sp.EchoState(200, signs=True, scale=0.8, chip=chip, seed=0).run(u)[200:]
-    assert errors(states, y[200:]) < sp.tap_error(u[200:], y[200:], 2000)
+    found, taps = errors(states, y[200:]), sp.tap_error(u[200:], y[200:], 2000)
+    print(f"±1 weights, read noise 0.1 %: {found:.3f}, taps {taps:.3f}")
+    assert found < taps
+
+
+def chaos(horizon: int, chip: xb.Chip | None = None, **options) -> tuple[float, float]:
+    """Errors of an echo state of 200 and of the best taps, so many steps ahead."""
+    x = sp.tasks.mackey_glass(4700 + horizon)[500:]
+    u, y = x[:-horizon], x[horizon:]
+    states = sp.EchoState(200, chip=chip, seed=0, **options).run(u)[200:]
+    return errors(states, y[200:]), sp.tap_error(u[200:], y[200:], 2000)
+
+
+@pytest.mark.slow
+def test_chaos_is_foreseen_further_than_taps_see() -> None:
+    for noise, horizons in ((0.0, (1, 6, 17, 84)), (0.001, (6, 17, 84)), (0.01, (17, 84))):
+        chip = xb.Chip(Device(0.0, 1e-4, read=GaussianRead(noise)))
+        how = {"signs": True, "scale": 0.8} if noise else {}
+        for horizon in horizons:
+            found, taps = chaos(horizon, chip, **how)
+            print(f"read noise {noise:.1%}, {horizon} ahead: {found:.4f}, taps {taps:.4f}")
+            assert found < taps
 
 
 def test_a_programmed_reservoir_is_brought_back_to_its_radius() -> None:
@@ -297,196 +331,6 @@ def delayed_onto_volatile(noise: float, error: float, seed: int) -> float:
 
 @pytest.mark.slow
 def test_delayed_inputs_on_volatile_cells_beat_taps_with_noise_and_write_error() -> None:
-    assert np.mean([delayed_onto_volatile(0.01, 0.01, seed) for seed in range(3)]) <= 0.26
-
-
-# ---- rates for ReLUs -----------------------------------------------------------------------------
-
-
-def split(seed: int) -> tuple[torch.Tensor, ...]:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    x, y = load_digits(return_X_y=True)
-    parts = train_test_split(x / 16, y, test_size=0.25, stratify=y, random_state=seed)
-    return tuple(
-        torch.from_numpy(p).float() if k < 2 else torch.from_numpy(p) for k, p in enumerate(parts)
-    )
-
-
-def trained(
-    net: nn.Module, x, y, epochs: int, lr: float = 2e-3, steps: int | None = None
-) -> nn.Module:
-    """Adam on cross entropy; of a spiking net on the mean membrane of its last layer."""
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(x)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(scores(net, x[batch], steps), y[batch]).backward()
-            optimizer.step()
-    return net
-
-
-def scores(net: nn.Module, x: torch.Tensor, steps: int | None = None) -> torch.Tensor:
-    if steps is None:
-        return net(x)
-    return net(sp.encode.constant(x, steps))[0].mean(0)
-
-
-@torch.no_grad()
-def accuracy(net: nn.Module, x, y, steps: int | None = None) -> float:
-    return float((scores(net, x, steps).argmax(1) == y).float().mean())
-
-
-@torch.no_grad()
-def last(net: nn.Module, x, y, steps: int) -> float:
-    """Of the accumulated membrane of a converted net."""
-    return float((net(sp.encode.constant(x, steps))[0][-1].argmax(1) == y).float().mean())
-
-
-def mlp() -> nn.Sequential:
-    return nn.Sequential(
-        *(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()),
-        *(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
-    )
-
-
-def test_rates_are_activations_and_thresholds_follow_a_gain() -> None:
-    torch.manual_seed(0)
-    x, test, y, label = split(0)
-    net = trained(mlp(), x, y, 12)
-    spiking = sp.to_spiking(net, [x])
-    with torch.no_grad():
-        # first layer: rates are relu(a)/Θ within 1/T, but for what percentile 99.9 saturates
-        spikes = sp.Sequential(*list(spiking)[:2])(sp.encode.constant(test, 64))[0].mean(0)
-        want = torch.relu(net[0](test)) / float(spiking[1].threshold)
-        assert float((spikes - want.clamp(max=1)).abs().max()) <= 1 / 64 + 1e-5
-        # accumulated output over T is the ANN's over the last Θ
-        out = spiking(sp.encode.constant(test, 512))[0][-1] / 512
-        ann = net(test)
-        unit = ann.norm() / out.norm()
-        assert float((out * unit - ann).norm() / ann.norm()) < 0.05
-    assert accuracy(net, test, label) - last(spiking, test, label, 16) <= 0.02
-    chip = xb.Chip(Device(0.0, 1e-4))
-    analog = xb.convert(spiking, chip, mode=xb.Programmed(), seed=0)
-    same = (
-        analog(sp.encode.constant(test, 16))[0][-1] - spiking(sp.encode.constant(test, 16))[0][-1]
-    )
-    assert float(same.detach().abs().median()) < 1e-4
-    for layer in (m for m in analog if isinstance(m, nn.Linear)):
-        layer.weight.analog.matrix.column_gain = torch.full((layer.out_features,), 0.4)
-    lost = last(analog, test, label, 16)
-    sp.balance(analog, [x])
-    assert last(analog, test, label, 16) > lost + 0.1
-
-
-@pytest.mark.slow
-def test_conversion_loses_less_than_a_point() -> None:
-    gaps = []
-    for seed in range(5):
-        torch.manual_seed(seed)
-        x, test, y, label = split(seed)
-        net = trained(mlp(), x, y, 25)
-        spiking = xb.convert(sp.to_spiking(net, [x]), xb.Chip(), mode=xb.Programmed(), seed=seed)
-        gaps.append(accuracy(net, test, label) - last(spiking, test, label, 16))
-    assert np.mean(gaps) <= 0.01
-
-
-def test_conversion_refuses_other_layers() -> None:
-    with pytest.raises(TypeError, match="Tanh has no spiking counterpart"):
-        sp.to_spiking(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), [torch.ones(1, 2)])
-    with pytest.raises(ValueError, match="nothing but zeros"):
-        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-        with torch.no_grad():
-            net[0].weight.zero_(), net[0].bias.fill_(-1)
-        sp.to_spiking(net, [torch.ones(1, 2)])
-
-
-# ---- surrogate gradients -------------------------------------------------------------------------
-
-
-def snn() -> sp.Sequential:
-    return sp.Sequential(
-        *(nn.Linear(64, 128), sp.LIF(sp.SnnTorch(0.9)), nn.Linear(128, 10)),
-        sp.Integrator(sp.SnnTorch(0.9)),
-    )
-
-
-def test_spiking_nets_train_through_arrays_and_keep_their_accuracy_when_written() -> None:
-    torch.manual_seed(0)
-    x, test, y, label = split(0)
-    device = Device(1e-6, 50e-6, read=GaussianRead(0.01), write=GaussianWrite(0.03))
-    net = xb.convert(snn(), xb.Chip(device), seed=0)
-    trained(net, x, y, 5, steps=8)
-    xb.program(net)
-    assert accuracy(net, test, label, 8) >= 0.92
-
-
-@pytest.mark.slow
-def test_hardware_aware_nets_are_within_two_points_of_float() -> None:
-    losses = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        x, test, y, label = split(seed)
-        float_net = trained(snn(), x, y, 25, steps=16)
-        best = accuracy(float_net, test, label, 16)
-        for write in (0.01, 0.05):
-            device = Device(1e-6, 50e-6, write=GaussianWrite(write))
-            net = xb.convert(float_net, xb.Chip(device), seed=seed)
-            trained(net, x, y, 3, lr=5e-4, steps=16)
-            xb.program(net)
-            losses.append(best - accuracy(net, test, label, 16))
-    assert np.mean(losses) <= 0.02
-
-
-def test_static_errors_do_not_average_over_time_and_read_noise_does() -> None:
-    w = 0.6 * (uniform((20, 64), 3) - 0.5).float()
-    x = uniform((64,), 4).float()
-    plain = nn.Linear(64, 20, bias=False)
-    with torch.no_grad():
-        plain.weight.copy_(w)
-    top, exact = float(w.abs().max()), w @ x
-    # a pair of cells, each with σ of its window: σ √2 w_max of the weight, as ±1 is two windows
-    for sigma in (0.2, 0.5):
-        read = Device(0.0, 1e-4, read=GaussianRead(sigma))
-        written = Device(0.0, 1e-4, write=GaussianWrite(sigma))
-        fixed, moving = [], []
-        for steps in (1, 4, 16, 64):
-            chips = range(12)
-            for found, device in ((fixed, written), (moving, read)):
-                errors = []
-                for seed in chips:
-                    layer = xb.convert(plain, xb.Chip(device), mode=xb.Programmed(), seed=seed)
-                    with torch.no_grad():
-                        mean = layer(sp.encode.constant(x.unsqueeze(0), steps)).mean(0)[0]
-                    errors.append(mean - exact)
-                found.append(float(torch.stack(errors).square().mean().sqrt()))
-        law = sigma * math.sqrt(2) * top * float(x.norm())
-        for steps, error in zip((1, 4, 16, 64), moving, strict=True):
-            # 240 draws: 4.5 σ of a standard deviation
-            assert error == pytest.approx(law / math.sqrt(steps), rel=4.5 / math.sqrt(480))
-        assert fixed == pytest.approx([fixed[0]] * 4, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_spiking_nets_train_in_situ_by_pulses() -> None:
-    """Within three points of float, with w_max = 1 stated."""
-    losses = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        x, test, y, label = split(seed)
-        net = snn()
-        best = accuracy(trained(net, x, y, 10, steps=10), test, label, 10)
-        law = ConstantStep(50e-9, sigma_c2c=0.3, sigma_d2d=0.3)  # 1,000 states
-        device = Device(1e-6, 51e-6, update=law, read=GaussianRead(0.01))
-        torch.manual_seed(seed)
-        chip = xb.Chip(device, xb.Differential(w_max=1.0))
-        net = xb.convert(snn(), chip, mode=xb.InSitu(), seed=seed)
-        optimizer = xb.InSituSGD(net, lr=0.1)
-        for _ in range(10):
-            for batch in torch.randperm(len(x)).split(16):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(scores(net, x[batch], 10), y[batch]).backward()
-                optimizer.step()
-        losses.append(best - accuracy(net, test, label, 10))
-    assert np.mean(losses) <= 0.03
+    found = [delayed_onto_volatile(0.01, 0.01, seed) for seed in range(3)]
+    print(f"noise and write error of 1 %: {np.round(found, 3)}")
+    assert np.mean(found) <= 0.26

@@ -67,25 +67,36 @@ def to_spiking(net: nn.Sequential, batches: Iterable[Any], percentile: float = 9
     return Sequential(*made, Integrator(SpikingJelly(math.inf, decay_input=False)))
 
 
-def balance(net: Sequential, batches: Iterable[Any], percentile: float = 99.9) -> Sequential:
+def balance(
+    net: Sequential,
+    batches: Iterable[Any],
+    percentile: float = 99.9,
+    *,
+    like: Sequential | None = None,
+) -> Sequential:
     """Thresholds anew, in place, of what the layers compute now; returns the net.
 
     Layer by layer the percentile of its positive outputs is measured, its inputs being the rates
     that the layers before give: after programming, drift or a gain error the neurons fire as often
-    as before.
+    as before. Biases are digital and do not fade with the cells: given the net as it was before,
+    each layer's gain against it, Σ z z₀/Σ z₀² of outputs without bias, scales its biases too.
 
     Args:
         net: of `to_spiking`, converted to arrays or not.
         batches: inputs to measure on.
         percentile: as `to_spiking` was given.
+        like: what `to_spiking` gave, not converted; None: biases stay.
 
     Raises:
-        TypeError: a net with other neurons.
+        TypeError: a net with other neurons. ValueError: `like` is of other layers.
     """
     instance("net", net, Sequential, optional=False)
-    data = inputs_of(batches)
+    instance("like", like, Sequential)
+    if like is not None and [_shape(m) for m in like] != [_shape(m) for m in net]:
+        raise ValueError("like must have the layers of net: give it what to_spiking gave")
+    data, before = inputs_of(batches), list(net if like is None else like)
     with torch.no_grad():
-        for module in net:
+        for module, was in zip(net, before, strict=True):
             if isinstance(module, LIF):
                 if not isinstance(module.threshold, Tensor) or module.membrane.decay != math.inf:
                     raise TypeError("balance() takes the integrate-and-fire neurons of to_spiking")
@@ -94,8 +105,24 @@ def balance(net: Sequential, batches: Iterable[Any], percentile: float = 99.9) -
                 module.start = top / 2
                 data = [(a / top).clamp(0, 1) for a in data]
             elif not isinstance(module, Temporal):
+                bias = getattr(was, "bias", None)
+                if like is not None and bias is not None:
+                    module.get_parameter("bias").copy_(_gain(module, was, data) * bias)
                 data = [module(a) for a in data]
     return net
+
+
+def _shape(module: nn.Module) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(p.shape) for p in module.parameters())
+
+
+def _gain(module: nn.Module, was: nn.Module, data: list[Tensor]) -> float:
+    """Of a layer's outputs without bias, against what they were."""
+    product, power = 0.0, 0.0
+    for a in data:
+        now, then = (m(a) - m(torch.zeros_like(a)) for m in (module, was))
+        product, power = product + float((now * then).sum()), power + float(then.square().sum())
+    return product / power if power else 1.0
 
 
 def _neuron(theta: float) -> LIF:
