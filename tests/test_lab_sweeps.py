@@ -201,6 +201,12 @@ def test_shipped_ablations_are_all_possible_and_reported(tmp_path: Path) -> None
     assert text.count("<img") == len(KEYS) and len(text) < 1_000_000
     rows = {row[0]: row[3] for row in report.table.rows}
     assert rows["route"] == "not decided"  # values without an order
+    sizes = dict(part.split(": ") for part in rows["line resistance"].split("; "))
+    assert list(sizes) == ["(16, 16)", "(32, 32)", "(64, 64)"]
+    # (64, 64) is the third point: more than a point is lost from the mildest wires on
+    assert (
+        sizes["(64, 64)"] == "every value tried" and 0.1 < float(sizes["(16, 16)"].split()[0]) < 1
+    )
     number = float(rows["stuck cells"].split()[0])
     assert 0.01 < number < 0.03  # .6 points at .01, 2.4 at .03
 

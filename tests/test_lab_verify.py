@@ -3,13 +3,16 @@
 import csv
 import json
 import os
+import random
 import stat
+import struct
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from statistics import NormalDist
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from experiments.lab.command import main
@@ -19,9 +22,12 @@ from experiments.studies.peer.study import Peer
 from experiments.studies.verify.anchors import ANCHORS
 from experiments.studies.verify.anchors.curve import Labels
 from experiments.studies.verify.anchors.pcm import Constants
+from experiments.studies.verify.anchors.tables import Tables
 from experiments.studies.verify.anchors.wires import Array, Lines
 from experiments.studies.verify.claims import Anchor, Claim
 from experiments.studies.verify.study import Verify
+from experiments.tasks.data import Mnist
+from experiments.tasks.neurosim import pictures
 
 
 class Computed(Stored):
@@ -104,14 +110,100 @@ def test_every_published_study_has_runs_claims_and_both_verdicts(quick: bool) ->
     assert all(row["verdict"] != "green" for row in gap if float(row["criterion"][2:]) > 1)
 
 
-def test_the_table_is_for_machines_and_red_rows_give_a_status(tmp_path: Path) -> None:
-    status = main(["verify", "--only", "energy", "--out", str(tmp_path)])
+def test_the_table_is_for_machines_and_red_rows_give_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of energies alone; the page says that no data for others were named."""
+    monkeypatch.setattr("experiments.studies.verify.study.ANCHORS", ())
+    status = main(["verify", "--out", str(tmp_path)])
+    assert "A12 is not computed" in (tmp_path / "verify" / "report.html").read_text()
     with (tmp_path / "verify" / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     told = {"study", "source", "setting", "published", "criterion", "ours", "verdict"}
     assert told <= rows[0].keys()
     verdicts = [row["verdict"] for row in rows]
     assert status == (3 if "red" in verdicts else 0) and verdicts.count("green") > 5
+
+
+# ---- tables on data that a user brings ---------------------------------------------------------
+
+
+def mnist(folder: Path, train: int, test: int) -> Path:
+    """A folder of the four files, with a bright square whose place is the digit."""
+    for stem, count in (("train", train), ("t10k", test)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = np.zeros((count, 28, 28), np.uint8)
+        for image, digit in zip(images, labels, strict=True):
+            row, column = 6 + 8 * (digit // 5), 4 + 4 * (digit % 5)
+            image[row : row + 5, column : column + 4] = 255
+        for name, axes, data in (("images-idx3", 3, images), ("labels-idx1", 1, labels)):
+            head = struct.pack(f">HBB{axes}I", 0, 8, axes, *data.shape)
+            (folder / f"{stem}-{name}-ubyte").write_bytes(head + data.tobytes())
+    return folder
+
+
+def test_tables_without_their_data_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = tmp_path / "none"
+    assert main(["verify", "--only", "A12", "--out", str(none)]) == 2
+    said = capsys.readouterr().err
+    assert "--only A12 needs --data-dir" in said and said.count("\n") == 1
+    assert main(["verify", "--data-dir", str(tmp_path), "--out", str(none)]) == 2
+    said = capsys.readouterr().err
+    assert "MNIST needs these four IDX files" in said and said.count("\n") == 1
+    assert not none.exists()
+    assert {run for run in Verify().runs(parsed(Verify(), []))}.isdisjoint(
+        Tables(False, Mnist(str(tmp_path))).runs()
+    )
+
+
+class Met(Stored):
+    """Every run as published, but for so many points."""
+
+    def __init__(self, tables: Tables, off: float) -> None:
+        self.found = {
+            run: cell.published + off for cell in tables.cells for run in tables.repeats(cell)
+        }
+        self.draw = random.Random(0)
+
+    def __getitem__(self, run: Run) -> Outcome:  # type: ignore[override]
+        epochs = [self.found[run] + self.draw.gauss(0, 0.01)] * 100
+        return Outcome({}, {"accuracy": epochs})
+
+    def network(self, run: Run) -> dict:  # type: ignore[type-arg]
+        raise KeyError
+
+
+def test_a_table_is_met_within_a_point_and_by_runs_of_its_own(tmp_path: Path) -> None:
+    tables = Tables(False, Mnist(str(tmp_path)))
+    assert len(set(tables.runs())) == len(tables.runs())
+    cells, first = tables.cells, [tables.repeats(cell)[0] for cell in tables.cells]
+    assert len(cells) == 33 and len({repr(run) for run in first}) == 33
+    for off, verdict in ((0.5, True), (-0.5, True), (1.5, False), (-1.5, False), (1.0, None)):
+        verdicts = [claim.holds for claim in tables.claims(Met(tables, off))]
+        assert all(v is verdict for v in verdicts) or (verdict is None and None in verdicts)
+
+
+def test_neurosim_sees_the_middle_of_what_a_user_brings(tmp_path: Path) -> None:
+    data = Mnist(str(mnist(tmp_path, 20, 10)))
+    train, _ = pictures(data)
+    assert train.x.shape == (20, 400) and train.x.sum(1).eq(20).all()
+    corner = train.x.view(20, 20, 20)[7].nonzero()[0]
+    assert corner.tolist() == [10, 8]  # of row 14, column 12
+
+
+@pytest.mark.slow
+def test_tables_are_computed_where_their_data_are(tmp_path: Path) -> None:
+    folder = mnist(tmp_path, 100, 50)
+    command = ["verify", "--only", "A12", "--quick", "--data-dir", str(folder)]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "verify" / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 33 and {row["verdict"] for row in rows} == {"open"}
+    found = {row["setting"]: float(row["ours"].split()[0]) for row in rows}
+    assert all(0 <= accuracy <= 100 for accuracy in found.values())
+    assert found["400-100-10, Ag:a-Si"] > 40  # learns within the hundred images of --quick
 
 
 # ---- another emulator ----------------------------------------------------------------------------

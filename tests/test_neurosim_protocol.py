@@ -9,9 +9,9 @@ from devices.update.neurosim import curve_constant
 from experiments.lab.command import main
 from experiments.lab.engine import execute
 from experiments.lab.store import Store
-from experiments.studies.neurosim.mlp import Mlp, Networks, pictures
 from experiments.studies.neurosim.plan import LISTED, Plan
 from experiments.studies.neurosim.report import report
+from experiments.tasks.neurosim import Mlp, Networks, pictures
 
 
 def sigmoid(z):

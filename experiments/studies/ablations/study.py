@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
 
 import crossbar as xb
-from devices import ConstantStep, GaussianRead, NeuroSim, PowerLawDrift, StuckAt
+from devices import Arrhenius, ConstantStep, GaussianRead, NeuroSim, PowerLawDrift, StuckAt
 from experiments.lab import paths
 from experiments.lab.quick import quick
 from experiments.lab.report import Check, Report, Section, Table
@@ -28,17 +28,20 @@ from experiments.tasks.swept import held, in_words, scores, section, specificati
 from experiments.tasks.training import Recipe
 
 SPAN = G_MAX - G_MIN  # [S]
+DAY = 86400.0  # [s]
+BAKED = Arrhenius(PowerLawDrift(nu=0.05), e_a=1.0)
 FULL = 0.5 * 0.2 * SPAN * 8  # [A] 64 weights of random sign at 0.2 V
 
 
 @dataclass(frozen=True)
 class Property:
-    """What is varied, where, and what it is."""
+    """What is varied, where, and what it is; with a `size`, for each of its values."""
 
     key: str
     axis: Axis
     about: str
     written: bool = False  # of a chip that is written, not trained on
+    size: Axis | None = None
 
 
 PROPERTIES = (
@@ -81,9 +84,14 @@ PROPERTIES = (
     Property("drift exponent", axis("device.retention", [PowerLawDrift(nu=n) for n in
              (0.0, 0.02, 0.05, 0.1)], "ν after an hour", (0.0, 0.02, 0.05, 0.1)),
              "Decay by t^−ν, equal in all cells.", written=True),
+    Property("temperature", axis("after", [DAY * BAKED.acceleration(t) for t in
+             (300.0, 325.0, 350.0, 375.0, 400.0)], "K", (300, 325, 350, 375, 400)),
+             f"A day at it, as the time at {BAKED.t_ref:g} K that Arrhenius' law with "
+             f"{BAKED.e_a:g} eV makes of it; nothing corrects for the drift.", written=True),
     Property("line resistance", axis("wires", [xb.Wires(r, r) for r in (0.1, 1.0, 3.0, 10.0)],
-             "Ω a segment", (0.1, 1.0, 3.0, 10.0)), "Wires of a whole array, unsolved for.",
-             written=True),
+             "Ω a segment", (0.1, 1.0, 3.0, 10.0)), "Wires of arrays of several sizes, unsolved "
+             "for; each size's own specification stands in the first table.", written=True,
+             size=axis("tile", ((16, 16), (32, 32), (64, 64)), "tile")),
 )  # fmt: skip
 KEYS = [p.key for p in PROPERTIES]
 
@@ -114,7 +122,7 @@ class Ablations(Study):
         hour = replace(written, after=3600.0)
         return [
             (p, replace(hour if p.key == "drift exponent" else written if p.written else base,
-                        name=p.key, axes=(p.axis,)))
+                        name=p.key, axes=(p.axis, p.size) if p.size else (p.axis,)))
             for p in PROPERTIES
             if not options.only or p.key in options.only
         ]  # fmt: skip
@@ -128,16 +136,20 @@ class Ablations(Study):
         for one, sweep in sweeps:
             digital, found = scores(sweep, store)
             first, *_, last = found.values()
-            told = in_words(specification(sweep, store))
+            told = "; ".join(
+                f"{size}{in_words(specification(part, store))}" for size, part in _by_size(sweep)
+            )
             how = "written" if one.written else "in place"
             worst = signed(paired(digital, last))
-            rows.append([one.key, how, one.axis.title, told, worst])
+            titles = " × ".join(a.title for a in sweep.axes)
+            rows.append([one.key, how, titles, told, worst])
             if one.axis.numbers is not None:
                 checks.append(_monotone(one, first, last))
         table = Table(
             ["Property", "chip", "varied", "more than 1 point lost at", "last value [points]"],
             rows,
-            "Specification with its 95 % interval over seeds; the loss at the last value tried.",
+            "Specification with its 95 % interval over seeds; the loss at the last value tried "
+            "(of two fields, of both).",
         )
         held_by = {one.written: held(sweep) for one, sweep in sweeps}
         return Report(
@@ -158,6 +170,18 @@ class Ablations(Study):
                   for w, t in held_by.items()),
             ],
         )  # fmt: skip
+
+
+def _by_size(sweep: Sweep) -> list[tuple[str, Sweep]]:
+    """The sweep itself; of two axes, its first one for each value of the second."""
+    if len(sweep.axes) == 1:
+        return [("", sweep)]
+    first, size = sweep.axes
+    (field,) = size.fields
+    return [
+        (f"{name}: ", replace(sweep, axes=(first,), chip=paths.replace(sweep.chip, field, value)))
+        for name, (value,) in zip(size.names, size.values, strict=True)
+    ]
 
 
 def _monotone(one: Property, first: list[float], last: list[float]) -> Check:

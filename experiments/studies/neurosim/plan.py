@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from devices import NeuroSim
-from experiments.studies.neurosim.mlp import Mlp
 from experiments.studies.neurosim.software import Software
 from experiments.tasks.materials import MATERIALS, cell
+from experiments.tasks.neurosim import Mlp
 
 BENT = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 RETRACED = (1.0, 2.0, 4.0, 6.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from experiments.lab.run import Outcome, Run, Stored
-from experiments.studies.neurosim.mlp import CLASSES, HIDDEN, ROWS, outcome, pictures
+from experiments.tasks.neurosim import CLASSES, HIDDEN, ROWS, outcome, pictures
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ from torch.nn import functional as F
 
 from devices import Device, NeuroSim, Pulses
 from experiments.lab.run import Outcome, Run, Stored
-from experiments.tasks.data import Digits
+from experiments.tasks.data import DataSet, Digits
 
 ROWS, HIDDEN, CLASSES = 400, 100, 10
 LEVELS = 255  # steps of the 8-bit converter
+DIGITS = Digits()
 LAST = 5  # epochs that the reported accuracy is the mean of
 
 
@@ -45,13 +46,20 @@ class Pictures(NamedTuple):
     y: Tensor  # (n,)
 
 
-def pictures() -> tuple[Pictures, Pictures]:
-    """Training and test images: pixels bilinear from 8x8, on where they are at least 1/2."""
-    images = Digits().load()
+def pictures(data: DataSet = DIGITS) -> tuple[Pictures, Pictures]:
+    """Training and test images, on where they are at least 1/2.
+
+    Of larger ones the middle, as NeuroSim cuts MNIST's empty edge off; smaller ones bilinear.
+    """
+    images = data.load()
 
     def binary(x: Tensor, y: Tensor) -> Pictures:
-        large = F.interpolate(x, size=(20, 20), mode="bilinear", align_corners=False)
-        return Pictures((large >= 0.5).flatten(1).float(), y)
+        edge = (x.shape[-1] - 20) // 2
+        if edge < 0:
+            x = F.interpolate(x, size=(20, 20), mode="bilinear", align_corners=False)
+        else:
+            x = x[..., edge : edge + 20, edge : edge + 20]
+        return Pictures((x >= 0.5).flatten(1).float(), y)
 
     return binary(images.x_train, images.y_train), binary(images.x_test, images.y_test)
 
@@ -68,6 +76,8 @@ class Mlp(Run):
         rates: learning rates α1, α2.
         epochs: passes of as many single-image updates as there are training images.
         seeds: networks, each with its own first weights and order of images.
+        data: images; the digits, or larger ones whose middle 20x20 pixels are taken.
+        updates: of an epoch; 0: as many as there are training images.
     """
 
     cell: Device
@@ -76,9 +86,11 @@ class Mlp(Run):
     rates: tuple[float, float] = (0.4, 0.2)
     epochs: int = 100
     seeds: int = 10
+    data: DataSet = DIGITS
+    updates: int = 0
 
     def cost(self) -> float:  # noqa: D102
-        return 0.04 * self.epochs * self.seeds
+        return 0.04 * self.epochs * self.seeds * (self.updates or 1350) / 1350
 
     def label(self) -> str:  # noqa: D102
         law = self.cell.update
@@ -87,11 +99,12 @@ class Mlp(Run):
 
     @torch.inference_mode()
     def execute(self, store: Stored) -> Outcome:  # noqa: D102
-        train, test = pictures()
+        train, test = pictures(self.data)
         networks = Networks(self, train)
         accuracy, writes = [], []
         for _ in range(self.epochs):
-            writes.append(networks.epoch() / (len(train.y) * self.seeds))
+            updates = self.updates or len(train.y)
+            writes.append(networks.epoch() / (updates * self.seeds))
             accuracy.append(networks.accuracy(test))
         return outcome(accuracy, {"writes": writes})
 
@@ -158,10 +171,11 @@ class Networks:
         return code / per_step
 
     def epoch(self) -> int:
-        """As many updates of every network as there are images; the number of cells written."""
-        count, n = len(self.train.y), self.run.seeds
+        """All updates of every network; the number of cells written."""
+        images, n = len(self.train.y), self.run.seeds
+        shape = (self.run.updates or images,)
         drawn = torch.stack(
-            [torch.randint(count, (count,), generator=stream) for stream in self.streams], dim=1
+            [torch.randint(images, shape, generator=stream) for stream in self.streams], dim=1
         )
         lengths = self.lengths[drawn]  # (count, n)
         owner, place = ragged(self.starts[drawn].flatten(), lengths.flatten())
