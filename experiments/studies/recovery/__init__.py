@@ -1,0 +1,1 @@
+"""What hardware-aware training recovers of what a chip costs."""
