@@ -127,6 +127,40 @@ def test_mixed_precision(batch, want):
     close(w, torch.tensor(want, dtype=F64).unsqueeze(1) * torch.tensor([1.0, -1.0, 1.0]))
 
 
+def tracked(n, rate, period, b):
+    """C after n vectors of the RIDER type in NumPy, of FAST and SLOW: A takes two pulses a vector.
+
+    H_j += c_j (v − ρ_j) lr/b, one pulse and H = 0 where |H| >= 1, ρ_j += rate (v − ρ_j).
+    """
+    g, a = 0.0503, np.full((2, 3), 0.1)
+    c, h, rho, chop = np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3)), np.ones(3)
+    for t in range(n):
+        x, d = (np.array(v) for v in signs(t))
+        up = np.outer(d, x * chop) < 0
+        for _ in range(2):
+            a = np.where(up, a + g * (1 - a), a - g * (1 + a / 0.7))
+        j, sweep = t % 3, t // 3
+        v = a[:, j] - 0.1
+        h[:, j] += chop[j] * (v - rho[:, j]) * 0.1 / b
+        rho[:, j] += rate * (v - rho[:, j])
+        fired = np.where(abs(h[:, j]) >= 1, np.sign(h[:, j]), 0)
+        c[:, j] += 0.02 * fired * (1 - fired * c[:, j])
+        h[:, j] = np.where(fired != 0, 0, h[:, j])
+        chop[j] *= -1 if sweep % period == period - 1 else 1
+    return c
+
+
+def test_tracked_references():
+    """The equations of the rule, one vector at a time; without tracking it is another answer."""
+    rule = xb.TrackedTikiTaka(regular=True, rate=0.1, **(CHOPPED | {"auto_granularity": 2.9}))
+    model, _ = run(rule, 120, 40)
+    c = model.analog["weight"].matrix.weight.mT.numpy()
+    want = tracked(120, 0.1, 10, 0.0503 * 2.9 / 3)
+    np.testing.assert_allclose(c, want, rtol=0, atol=1e-12)
+    assert np.abs(want).min() > 0.01
+    assert np.abs(want - tracked(120, 0.0, 10, 0.0503 * 2.9 / 3)).max() > 0.01
+
+
 # ---- the wrong variants, each told apart by the answers above -------------------------------
 
 

@@ -70,6 +70,35 @@ def test_without_a_rate_or_a_vector_nothing_happens(rule):
 
 
 @each
+def test_closures_and_schedulers_mean_what_they_do_in_torch(rule):
+    """Bit for bit a loop that sets the rate by hand; another rate moves other cells."""
+    ends = []
+    for how in ("by hand", "scheduled", "constant"):
+        model = made(rule)
+        optimiser = xb.InSituSGD(model, 0.3)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.5)
+        for k in range(3):
+
+            def closure(model=model, optimiser=optimiser, k=k):
+                optimiser.zero_grad()
+                loss = model(batch(k)).square().sum()
+                loss.backward()
+                return loss
+
+            if how == "by hand":
+                closure()
+                optimiser.param_groups[0]["lr"] = 0.3 * 0.5**k
+                optimiser.step()
+                continue
+            assert optimiser.step(closure).item() > 0
+            if how == "scheduled":
+                schedule.step()
+        ends.append(numbers(model))
+    assert not differ(*ends[:2])
+    assert differ(ends[0], ends[2])
+
+
+@each
 def test_inputs_that_are_no_numbers_reach_no_cell(rule):
     """An input whose error is zero: nothing but the tape sees it."""
     model = made(rule, gradient=False)
