@@ -23,6 +23,8 @@ class NoiseSchedule:
 
         strength after k steps = factor(k),   that of `HardwareAware`, on top of what they are
 
+    mode = xb.HardwareAware(modifiers=[xb.AdditiveNoise(0.05)])
+    model = xb.convert(net, chip, mode=mode)
     schedule = xb.NoiseSchedule(model, lambda k: min(1.0, k / 1000))    # a ramp of 1000 steps
 
     Call `step()` where a scheduler of torch's is called, or `after(optimizer)` once. A strength
