@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -46,7 +47,8 @@ def convert(
     Parameters share one. Hooks, flags and names stay. Tables of rows (`nn.Embedding`) stay digital
     unless they are tied to a product or included. A weight that is analog already moves to the new
     chip: same seed, device state kept where it fits (equal parts in an equal window), faults laid
-    on top; a write-only chip makes it programmed. What stays digital is said in one warning.
+    on top; a write-only chip makes it programmed. What stays digital and could be
+    on arrays is said in one warning, unless `exclude` names it.
 
     Names are qualified names of modules (and what is in them) or Parameters, or patterns of them
     with `*`, `?` and `[...]`.
@@ -146,8 +148,10 @@ def _exist(model: nn.Module, **named: Collection[str]) -> None:
     for argument, patterns in named.items():
         for pattern in patterns:
             if pattern and not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+                near = difflib.get_close_matches(pattern, names, 3, 0.5)
+                meant = f"did you mean {near}? " if near else ""
                 raise ValueError(
-                    f"{argument} names no layer {pattern!r}; layers are {sorted(names)}"
+                    f"{argument} names no layer {pattern!r}; {meant}Layers are {sorted(names)}"
                 )
 
 

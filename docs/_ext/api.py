@@ -74,6 +74,15 @@ def link(found: re.Match[str]) -> str:
     return f"`arXiv:{found[2]}{found[3] or ''} <https://arxiv.org/abs/{found[2]}>`__"
 
 
+def row(line: str, first: bool) -> list[str]:
+    """A row of a Markdown table as one of a list table; the first is its header."""
+    cells = [plain(cell.strip()) for cell in line.strip("|").split("|")]
+    if all(set(cell) <= set("-: ") for cell in cells):
+        return []
+    said = [".. list-table::", "   :header-rows: 1", ""] if first else []
+    return [*said, f"   * - {cells[0]}", *(f"     - {cell}" for cell in cells[1:])]
+
+
 def docstring(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
@@ -83,6 +92,9 @@ def docstring(
     result: list[str] = []
     inside = section = False
     for line in lines:
+        if line.startswith("|"):
+            result += row(line, first=not result or not result[-1].startswith("     "))
+            continue
         if line and not line.startswith(" "):
             section, inside = bool(SECTION.match(line)), False
         elif line and not section and not inside and (not result or not result[-1]):

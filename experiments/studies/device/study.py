@@ -67,7 +67,9 @@ class OwnDevice(Study):
     help = "fit a device to your own pulse data and train on it"
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
-        parser.add_argument("file", type=Path, help="file of reads, see docs/pulse-data.md")
+        parser.add_argument(
+            "file", type=Path, help="file of reads between pulses, in almost any form"
+        )
         parser.add_argument(
             "--down", type=Path, help="second file: the ramps down, FILE then holds those up"
         )
