@@ -30,7 +30,7 @@ ARRAYS = {
 }
 CHIP = xb.Chip(
     # phase-change cells as they drift and are read, written in one go
-    Device(0.0, 25e-6, write=GaussianWrite(0.08), retention=PCMDrift(), read=PCMRead()),
+    Device(0.0, 25e-6, write=GaussianWrite(0.1), retention=PCMDrift(), read=PCMRead()),
     **ARRAYS,
 )
 REHEARSED = xb.Chip(Device(0.0, 25e-6), **ARRAYS)

@@ -115,9 +115,9 @@ class Recovery(Study):
             title="Recovery",
             subtitle="What hardware-aware training recovers of what a chip costs",
             summary=[
-                "Phase-change cells written in one go (8 % of the window), their drift compensated "
-                "tile by tile, 8-bit converters. The networks are trained on for as many steps "
-                "each way, on arrays whose only noise is the one that is named.",
+                "Phase-change cells written in one go (error: 10 % of the window), their drift "
+                "compensated tile by tile, 8-bit converters. The networks are trained on for as "
+                "many steps each way, on arrays whose only noise is the one that is named.",
                 *lines,
             ],
             table=table,
