@@ -33,6 +33,9 @@ class Readable(nn.Module):
     row_order: Tensor | None  # (rows,) and (cols,), see `Order`
     col_order: Tensor | None
 
+    role: tuple[str, str] | None = None
+    """Name and phase that probes know an array beside a model by; None: it is of the model."""
+
     __array_ufunc__ = None  # an array on the left leaves the product to `__rmatmul__`
 
     def __init__(
@@ -43,7 +46,6 @@ class Readable(nn.Module):
         self.streams = Streams(seed)
         self.cells: Cells | None = None
         self.probe: Probe | None = None
-        self.role: tuple[str, str] | None = None  # name and phase, of an array beside a model
         self.exact: Tensor | None = None  # (m, n) what `matrix` wrote, until cells are pulsed
         for name in COMPENSATION:
             self.register_buffer(name, None)

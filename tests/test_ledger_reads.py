@@ -114,9 +114,24 @@ def test_reads_count_what_the_array_is_made_of(batch, inputs, outputs, tile, con
     assert counts.total("array", phase="forward") == pytest.approx(joules, rel=1e-12)
     if not trains:
         return
-    back = digits  # converters are the same, δ by itself
-    assert counts.total("adc", phase="backward") == batch * across * inputs * columns * back
-    assert counts.total("mac", phase="backward") == batch * inputs * outputs
+    # converters are the same; columns are driven, whose reference ones rest
+    drive = volts(dac, 2 * model(x).detach())
+    fired = sum(int((v != 0).sum()) for v in drive)
+    wanted = {
+        "adc": batch * across * inputs * columns * digits,
+        "integrate": batch * across * inputs * columns * digits,
+        "dac": batch * outputs * digits * down,
+        "row_drive": fired * down,
+        "line_charge": fired * inputs * devices,
+        "shift_add": batch * across * inputs * (columns * digits - 1),
+        "partial_sum": batch * (across - 1) * inputs,
+        "load": batch * outputs * down,
+        "store": batch * inputs,
+        "mac": batch * inputs * outputs,
+    }
+    assert {e: counts.total(e, phase="backward") for e in wanted} == wanted
+    joules = sum(float((v.square() @ cells.g.sum((0, -2))).sum()) for v in drive)
+    assert counts.total("array", phase="backward") == pytest.approx(joules, rel=1e-12)
 
 
 def test_a_transposed_read_burns_in_the_columns_it_drives():
@@ -137,6 +152,22 @@ def test_a_transposed_read_burns_in_the_columns_it_drives():
         for (c, e), joules in zip(((0, 2), (2, 5)), row, strict=True):
             one = float((v[:, c:e].square() @ g[:, a:b, c:e].sum((0, 1))).sum())
             assert joules == pytest.approx(one, rel=1e-12)
+
+
+def test_lines_read_one_by_one_in_training_are_updates():
+    """Two rows on two column tiles; all columns of all three row tiles convert."""
+    chip = xb.Chip(CELL, forward=xb.Periphery(xb.DAC(bits=6, v_max=0.3), xb.ADC(5)), tile=(4, 3))
+    matrix = matrix_of(layer(chip, 10, 5))
+    with xb.ledger(matrix) as ledger:
+        matrix.one_hot(torch.tensor([1, 4]))
+    wanted = {
+        **{"row_drive": 2 * 2, "dac": 2 * 2, "line_charge": 2 * 5 * 2},
+        **{"adc": 2 * 3 * 5, "integrate": 2 * 3 * 5, "partial_sum": 2 * 2 * 5, "store": 2 * 5},
+    }
+    assert {e: ledger.counts.total(e, phase="update") for e in wanted} == wanted
+    joules = 0.3**2 * float(matrix.cells.g[:, [1, 4]].sum())
+    assert ledger.counts.total("array", phase="update") == pytest.approx(joules, rel=1e-12)
+    assert not ledger.counts.total("mac")
 
 
 def test_pulse_widths_burn_by_their_length():

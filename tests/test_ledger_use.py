@@ -97,6 +97,23 @@ def test_attention_and_layers_of_transformers_by_hand():
     assert ledger.counts.total("add") == biases + 2 * tokens * 16
 
 
+def test_norms_pools_tables_and_losses_by_hand():
+    """Of 3 × 4 images: values normalised, pooled, looked up, judged."""
+    body = nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.MaxPool1d(2), nn.Flatten(), nn.GroupNorm(2, 8)
+    net = nn.Sequential(*body, nn.LogSoftmax(-1))
+    net = xb.convert(net, CHIP, mode=xb.InSitu(), seed=0)
+    with xb.ledger(net) as ledger:
+        net(torch.randn(3, 2, 6)).sum().backward()
+    for phase in ("forward", "backward"):
+        found = _of(ledger.counts, "norm", "pool", "activation", "add", phase=phase)
+        assert found == [48 + 24, 48, 24, 48]
+    words = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(10, 2))
+    words = xb.convert(words, CHIP, exclude=["0"], mode=xb.InSitu(), seed=0)
+    with xb.ledger(words) as ledger:
+        words(torch.tensor([[1, 2], [3, 0]]))
+    assert ledger.counts.total("table", weight="0") == 2 * 2 * 5
+
+
 def test_spikes_drive_their_rows_alone_and_neurons_say_their_events():
     """Hidden layer of 32 on two tiles, both devices of a pair; 4 steps of 3 images."""
     lines = xb.Periphery(xb.DAC(1, range=xb.Fixed(1.0), signed=False), xb.ADC(8))

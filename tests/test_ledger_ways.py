@@ -325,13 +325,13 @@ def test_winners_read_every_step_once():
     spikes = (torch.rand(40, 12) < 0.3).float()
     with xb.ledger(array) as ledger:
         counts = sp.WinnerTakesAll(array, **how).present(spikes)
-    read, rest, v, won = 0, 0, torch.zeros(4), torch.zeros(4)
+    read, array_rows, rest, v, won = 0, 0.0, 0, torch.zeros(4), torch.zeros(4)
     for t in range(40):
         if rest:
             rest -= 1
             continue
         v = v * math.exp(-1 / 10) + twin.mv(spikes[t])
-        read += 1
+        read, array_rows = read + 1, array_rows + spikes[t].sum()
         if float(v.max()) >= 2.0:
             winner = int(v.argmax())
             way = 2 * spikes[max(0, t - 4) : t + 1].amax(0) - 1
@@ -344,7 +344,9 @@ def test_winners_read_every_step_once():
     assert torch.equal(array.cells.g, twin.cells.g)
     total = ledger.counts.total
     assert total("adc") == 4 * read == total("digital_mac") == total("activation")
-    assert total("row_drive") < 12 * read
+    assert total("row_drive") == float(array_rows)
+    assert total("optimiser_op", phase="forward") == 12 * read  # clocks of the rows
+    assert total("optimiser_op", phase="update") == 2 * 4  # thresholds that move
     with pytest.raises(TypeError, match="a stack whose arrays learn"):
         stack = sp.winner.stack(torch.rand(2, 4, 12), chip, seed=0)
         of(stack, lambda m: sp.WinnerTakesAll(m, **how).present(torch.ones(4, 2, 12)))

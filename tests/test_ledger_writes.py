@@ -347,6 +347,59 @@ class Plain:
         self.state = state
 
 
+def test_verifying_reads_drive_a_line_and_convert():
+    """Each by itself: V² G of the cell as it is at the end, a line and a conversion."""
+    chip = xb.Chip(CELL, forward=xb.Periphery(xb.DAC(6, v_max=0.3), xb.ADC(7)))
+    model = xb.convert(nn.Linear(4, 3, bias=False).double(), chip, mode=xb.InSitu(), seed=3)
+    kept = []
+
+    def writer(device, state, target, *, generator=None):
+        kept.append(write_verify(device, state, target, tolerance=2e-6, generator=generator))
+        return kept[-1]
+
+    with xb.ledger(model) as ledger:
+        matrix_of(model).program(torch.randn(4, 3).double() * 0.1, writer)
+    (found,) = kept
+    reads, total = float(found.reads.sum()), ledger.counts.total
+    assert total("verify_read") == total("row_drive") == total("adc", of=7) == reads > 24
+    joules = 0.3**2 * float((found.reads * found.state.g).sum())
+    assert total("verify_array", phase="program") == pytest.approx(joules, rel=1e-12)
+    assert total("verified") == pytest.approx(float(found.dose.up.sum() + found.dose.down.sum()))
+
+
+def test_pulses_to_symmetry_go_row_by_row():
+    """A pair: every row once with all columns, up and then down; devices the other way round."""
+    model, twin = layer(4, 3), layer(4, 3)
+    before = cells_of(model).g.clone()
+    with xb.ledger(model) as ledger:
+        matrix_of(model).zero(1)
+    matrix_of(twin).pulse(xb.rules.rule.signed(torch.ones(4, 3).double()))
+    after, total = cells_of(twin).g, ledger.counts.total
+    # of either direction: the first device in one round, the second in the other
+    wanted = {"row_pulse": 8, "col_pulse": 24, "pulse": 24, "slot": 8, "half_select": 8 * 9}
+    wanted |= {"inhibit": 8 * 7 - 8 - 24, "row_charge": 8 * 3, "col_charge": 24 * 4}
+    wanted["inhibit_charge"] = 2 * 8 * 12 - wanted["row_charge"] - wanted["col_charge"]
+    for way, first, second in (("up", 0, 1), ("down", 1, 0)):
+        where = {"phase": "program", "of": way}
+        assert {e: total(e, **where) for e in wanted} == wanted
+        held = float(before[first].sum() + after[second].sum())
+        for event, times in (("selected", 1), ("on_row", 1), ("on_col", 4), ("at_rest", 4)):
+            assert total(event, **where) == pytest.approx(times * held, rel=1e-12), event
+
+
+def test_gradients_gathered_digitally_are_products():
+    rule = xb.MixedPrecision()
+    model = xb.convert(nn.Linear(6, 5), xb.Chip(CELL), mode=xb.InSitu(rule=rule), seed=2)
+    optimiser = xb.InSituSGD(model, lr=0.3)
+    with xb.ledger(model) as ledger:
+        model(torch.randn(3, 6)).square().sum().backward()
+        optimiser.step()
+    total = ledger.counts.total
+    assert total("digital_mac", phase="update") == 3 * 6 * 5
+    # the accumulator of every weight is read, added to, compared with a step, written
+    assert total("optimiser_byte", weight="weight") == 8 * 30
+
+
 def test_doses_of_a_write_and_verify_are_those_of_its_pulses():
     """One cell, a constant step: the conductance before every pulse is known."""
     device = dataclasses.replace(CELL, update=SoftBounds(0.5e-6))

@@ -195,6 +195,7 @@ class Trained(Run):
                 "aged accuracy": before,
                 "refresh": rows["program"].joules,
                 "standing by": rows["advance"].joules,
+                "accuracy": accuracy(model, data),
             }
         return aged | _compensated(model, data)
 
