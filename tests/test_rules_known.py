@@ -153,12 +153,12 @@ def tracked(n, rate, period, b):
 def test_tracked_references():
     """The equations of the rule, one vector at a time; without tracking it is another answer."""
     rule = xb.TrackedTikiTaka(regular=True, rate=0.1, **(CHOPPED | {"auto_granularity": 2.9}))
-    model, _ = run(rule, 120, 40)
+    model, _ = run(rule, 60, 60)
     c = model.analog["weight"].matrix.weight.mT.numpy()
-    want = tracked(120, 0.1, 10, 0.0503 * 2.9 / 3)
+    want = tracked(60, 0.1, 10, 0.0503 * 2.9 / 3)
     np.testing.assert_allclose(c, want, rtol=0, atol=1e-12)
     assert np.abs(want).min() > 0.01
-    assert np.abs(want - tracked(120, 0.0, 10, 0.0503 * 2.9 / 3)).max() > 0.01
+    assert np.abs(want - tracked(60, 0.0, 10, 0.0503 * 2.9 / 3)).max() > 0.01
 
 
 # ---- the wrong variants, each told apart by the answers above -------------------------------
