@@ -198,15 +198,14 @@ def test_shipped_ablations_are_all_possible_and_reported(tmp_path: Path) -> None
     assert all(check.holds for check in report.checks)
     text = write(report, tmp_path / "page").read_text()
     assert "What is compared, and what is held equal" in text
+    assert "one at a time: states, g_max/g_min, label" in text.split("Contents")[0]
     assert text.count("<img") == len(KEYS) and len(text) < 1_000_000
     rows = {row[0]: row[3] for row in report.table.rows}
     assert rows["route"] == "not decided"  # values without an order
     sizes = dict(part.split(": ") for part in rows["line resistance"].split("; "))
     assert list(sizes) == ["(16, 16)", "(32, 32)", "(64, 64)"]
     # (64, 64) is the third point: more than a point is lost from the mildest wires on
-    assert (
-        sizes["(64, 64)"] == "every value tried" and 0.1 < float(sizes["(16, 16)"].split()[0]) < 1
-    )
+    assert sizes["(64, 64)"] == "every value tried" and 1 < float(sizes["(16, 16)"].split()[0]) < 10
     number = float(rows["stuck cells"].split()[0])
     assert 0.01 < number < 0.03  # .6 points at .01, 2.4 at .03
 

@@ -3,15 +3,16 @@
 import csv
 import io
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.lab.plots import Line, Panel, Trace, dots, grid, pairs, panels, responses
+from experiments.lab.plots import Line, Panel, Trace, dots, grid, pairs, panels, responses, style
 from experiments.lab.rasters import membranes, raster, weight_maps
 from experiments.lab.readout import data, seen
-from experiments.lab.report import thin
+from experiments.lab.svg import thin
 from experiments.lab.tradeoffs import Offer, breakdown, pareto
 from experiments.studies.circuit.plots import maps
 
@@ -61,19 +62,44 @@ def test_a_field_is_one_path_a_colour_and_every_cell_stays_where_it_was() -> Non
     full = file.getvalue().decode()
     short = thin(full)
 
-    def cells(svg: str, path: str, corner: str) -> dict[str, list[tuple[float, ...]]]:
-        mesh = re.search(r"<g id=.QuadMesh_1.>(.*?)</g>", svg, re.DOTALL)
-        assert mesh is not None
+    def cells(svg: str, cell: str) -> dict[str, list[tuple[float, ...]]]:
+        """Corners by colour; a look is an attribute, or a class of the style sheet."""
+        looks = dict(re.findall(r"\.(c\d+){([^}]*)}", svg))
         found: dict[str, list[tuple[float, ...]]] = {}
-        for d, colour in re.findall(path, mesh[1], re.DOTALL):
-            found.setdefault(colour, []).extend(
-                tuple(float(v) for v in c) for c in re.findall(corner, d, re.DOTALL)
-            )
+        for tag in re.findall(r"<path[^>]*clip-path[^>]*>", svg):
+            look = re.search(r"(?:class|style)=[\'\"]([^\'\"]*)", tag)
+            assert look is not None
+            colour = re.search(r"fill: (#\w{6})", looks.get(look[1], look[1]))
+            if colour is not None:
+                corners = re.findall(cell, tag)
+                found.setdefault(colour[1], []).extend(tuple(map(float, c)) for c in corners)
         return {colour: sorted(own) for colour, own in found.items()}
 
-    long = cells(full, r'd="(.*?)".*?fill: (#\w{6})', r"M (\S+) (\S+) \nL \S+ \S+ \nL (\S+) (\S+)")
-    few = cells(short, r"d='(.*?)'.*?fill: (#\w{6})", r"M(\S+) (\S+?)H([\d.]+)V([\d.]+)H")
+    long = cells(full, r"M (\S+) (\S+) \nL \S+ \S+ \nL (\S+) (\S+)")
+    few = cells(short, r"M(\S+) (\S+?)H([\d.]+)V([\d.]+)H")
     assert len(few) == 5 and sum(map(len, few.values())) == 32 * 40
     assert short.count("<path") < full.count("<path") - 32 * 40 + 6
     for colour, own in few.items():
         np.testing.assert_allclose(own, long[colour], atol=0.1)
+
+
+def test_a_line_keeps_its_points_and_its_look_in_fewer_bytes() -> None:
+    file = io.BytesIO()
+    x = [0.1 * k for k in range(100)]
+    line = Line("a", x, [v**2 for v in x], colour="#123456", marker=False)
+    with style():
+        panels([Panel("p", "x", "y", [line])]).savefig(file, format="svg")
+    full = file.getvalue().decode()
+    short = thin(full)
+    assert len(short) < 0.6 * len(full)
+    ElementTree.fromstring(short)
+
+    def drawn(svg: str, path: str) -> list[float]:
+        (points,) = [d for d in re.findall(path, svg, re.DOTALL) if len(d) > 500]
+        return [float(number) for number in re.findall(r"[-\d.]+", points)]
+
+    long = drawn(full, r' d="([^"]*)"')
+    assert len(long) == 200
+    np.testing.assert_allclose(drawn(short, r" d='([^']*)'"), long, atol=0.1)
+    (name,) = re.findall(r"\.(c\d+){fill: none; stroke: #123456; stroke-width: [^}]*}", short)
+    assert f"class='{name}'" in short and short.count(" style=") == 0

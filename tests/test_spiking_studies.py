@@ -39,6 +39,6 @@ def test_settings_without_sense_are_refused(name: str, flag: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_reports_are_written(name: str, tmp_path: Path) -> None:
-    main([name, *NAMES[name], "--out", str(tmp_path), "--workers", "1"])
+    assert main([name, *NAMES[name], "--out", str(tmp_path), "--workers", "1"]) in (0, 3)
     page = (tmp_path / name / "report.html").read_text()
     assert "<img" in page or "<svg" in page

@@ -92,4 +92,4 @@ def _said(ax: Axes) -> str:
 
 
 def _number(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, int | float | np.number) else str(value)
+    return f"{value:.5g}" if isinstance(value, int | float | np.number) else str(value)

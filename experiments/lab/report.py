@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from experiments.lab import plots, readout
+from experiments.lab.svg import thin
 
 
 @dataclass(frozen=True)
@@ -132,36 +133,6 @@ def _save(picture: Picture, folder: Path) -> _Image:
         picture.seen or readout.seen(figure),
         _uri("text/csv", data),
     )
-
-
-def thin(svg: str) -> str:
-    """The same figure in fewer bytes: coordinates to a tenth of a point, no metadata, no layout.
-
-    Cells of a field are one path a colour. Its tags have single quotes, which an address need not
-    escape.
-    """
-
-    def shorter(attribute: re.Match[str]) -> str:
-        return re.sub(r"(\d\d\.\d|\b\d\.\d\d)\d+", r"\1", attribute.group())
-
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*\n\s*", " ", svg)
-    svg = re.sub(r'="[^"<>]*"', shorter, svg)
-    svg = re.sub(r'(?<=<g id="QuadMesh_)(\d+">)(.*?)(?=</g>)', _joined, svg)
-
-    def single(tag: re.Match[str]) -> str:
-        return tag.group().replace("'", "&#39;").replace('"', "'")
-
-    return re.sub(r"<[^<>]*>", single, svg)
-
-
-def _joined(mesh: re.Match[str]) -> str:
-    """Cells that look alike as one path; each from a corner by its two sides."""
-    alike: dict[str, list[str]] = {}
-    for path, look in re.findall(r'<path d="([^"]*)"([^>]*)/>', mesh[2]):
-        (x, y), _, (far, low), *_ = (p.split() for p in re.findall(r"[ML] ([^LMz]*)", path))
-        alike.setdefault(look, []).append(f"M{x} {y}H{far}V{low}H{x}z")
-    return mesh[1] + "".join(f'<path d="{"".join(d)}"{look}/>' for look, d in alike.items())
 
 
 def _uri(kind: str, content: str) -> Markup:

@@ -139,7 +139,7 @@ def _section(name: str, row: Row, family: str) -> Section:
     blue, red, green, yellow, violet, sky, brown, grey = COLOURS
     shown = []
     if "pulse" in c:
-        band = Line("median, 80 % of cells", c["pulse"], c["median"], c["low"], c["high"], blue)
+        band = Line("median", c["pulse"], c["median"], c["low"], c["high"], blue)
         one = Line("one cell", c["pulse"], c["one"], colour=sky, dashed=True)
         shown.append(Panel("Alternating sweeps", "pulses", "conductance", [band, one]))
         steps = [Line("up", c["at"], c["up"], colour=green)]

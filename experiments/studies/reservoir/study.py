@@ -16,7 +16,7 @@ from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.reservoir.runs import Echo, Volatile
 
 NOISES = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -164,5 +164,4 @@ class Reservoir(Study):
             sections=[
                 Section("Errors", items=[Picture("reservoirs", figure, "Band: all seeds."), shown])
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )

@@ -17,7 +17,7 @@ from experiments.lab.rasters import membranes, raster
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.snn.runs import TIMES, Currents, OnChip, Shown, Trained
 
 SIGMAS = (0.2, 0.5)
@@ -170,5 +170,4 @@ class Snn(Study):
                     ],
                 ),
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )

@@ -16,7 +16,7 @@ from experiments.lab.rasters import weight_maps
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.stdp.runs import CELLS, DELAYS, Overlap, Unsupervised, Window
 
 STARTS = (0.2, 0.5, 0.8)
@@ -157,5 +157,4 @@ class Stdp(Study):
                     ],
                 ),
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )

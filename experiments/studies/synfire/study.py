@@ -15,7 +15,7 @@ from experiments.lab.quick import quick
 from experiments.lab.report import Check, Picture, Report, Section, Table
 from experiments.lab.run import Run
 from experiments.lab.store import Store
-from experiments.lab.study import Study, provenance
+from experiments.lab.study import Study
 from experiments.studies.synfire.runs import Packets
 
 SIZES = (20, 30, 40, 45, 50, 55, 60, 70, 85, 100)
@@ -27,6 +27,7 @@ class Synfire(Study):
 
     name = "synfire"
     help = "a synfire chain on arrays: packets that survive, dead cells, a gain"
+    least = {"trials": 20}
 
     def arguments(self, parser: ArgumentParser) -> None:  # noqa: D102
         parser.add_argument("--trials", type=int, default=20, help="packets (%(default)s)")
@@ -112,5 +113,4 @@ class Synfire(Study):
             sections=[
                 Section("Survival", items=[Picture("synfire", figure, "Means of all packets.")])
             ],
-            provenance=provenance(list(rows.values()), options.command),
         )
