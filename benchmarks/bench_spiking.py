@@ -20,7 +20,7 @@ from crossbar import spiking as sp
 from devices import Device, GaussianRead
 from devices.part import Read, Window
 
-T, B, ROUNDS, LIMIT = 100, 64, 5, 1.5
+T, B, ROUNDS, LIMIT = 100, 64, 20, 1.5
 
 
 class Step(nn.Module):

@@ -78,6 +78,9 @@ def test_unsigned_drivers_carry_spikes_exactly_and_signed_ones_of_one_bit_do_not
     dac = xb.DAC(bits=1, signed=False)
     codes = dac.digits(torch.tensor([-1.0, 0.0, 0.4, 0.5, 1.0, 3.0]))[0].v
     assert codes.tolist() == [0, 0, 0, 1, 1, 1]
+    edge = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0))
+    found = dac.digits(torch.stack((edge, torch.tensor(math.nan), torch.tensor(math.inf))))[0].v
+    assert found[0] == 0 and bool(found[1].isnan()) and found[2] == 1
     three = xb.DAC(bits=3, signed=False).digits(torch.linspace(-1, 1, 1001))[0].v
     assert three.unique().tolist() == pytest.approx([k / 7 for k in range(8)])
     assert xb.DAC(bits=None, signed=False).digits(torch.tensor([-0.5, 0.5]))[0].v.tolist() == [

@@ -80,12 +80,17 @@ class DAC:
 
     def energy(self, v: Tensor) -> Tensor:
         """Variance of white read noise of lines at v, over that of lines at v_max."""
-        return v.square()
+        return v if self._spikes and not self.noise else v.square()
+
+    @property
+    def _spikes(self) -> bool:
+        """Whether a line is at 0 or v_max."""
+        return self.bits == 1 and not self.signed
 
     def _coded(self, v: Tensor) -> list[tuple[Tensor, float]]:
         """Codes in −1 … 1 and what each counts."""
         if self.bits is None:
             return [(torch.clamp(v, -1 if self.signed else 0, 1), 1.0)]
-        if self.bits == 1 and not self.signed:
-            return [(torch.where(v.isnan(), v, (v >= 0.5).to(v.dtype)), 1.0)]
+        if self._spikes:  # 1 from a half on; in place, and NaN stays
+            return [((2 * v).floor_().clamp_(0, 1), 1.0)]
         return [(quantize(v, self.bits, signed=self.signed), 1.0)]
