@@ -14,6 +14,7 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 
 import inventories  # noqa: E402
+from jupyter_cache import get_cache  # noqa: E402
 
 project = "analog-crossbar"
 release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -84,6 +85,7 @@ def code() -> str:
 
 
 nb_execution_cache_path = str(ROOT / "build" / "docs" / "executed" / code())
+get_cache(nb_execution_cache_path).list_cache_records()  # made before several processes would
 # The pages' processes: this checkout's packages, one thread, figures in the site's style.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 os.environ["OMP_NUM_THREADS"] = "1"
