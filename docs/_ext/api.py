@@ -76,8 +76,8 @@ def link(found: re.Match[str]) -> str:
 
 def row(line: str, first: bool) -> list[str]:
     """A row of a Markdown table as one of a list table; the first is its header."""
-    cells = [plain(cell.strip()) for cell in line.strip("|").split("|")]
-    if all(set(cell) <= set("-: ") for cell in cells):
+    cells = [plain(cell) for cell in line.strip("| ").split(" | ")]  # |V| is a cell's own
+    if set(line) <= set("|-: "):
         return []
     said = [".. list-table::", "   :header-rows: 1", ""] if first else []
     return [*said, f"   * - {cells[0]}", *(f"     - {cell}" for cell in cells[1:])]
